@@ -1,0 +1,185 @@
+"""A published checkpoint folder: its configs, its files, and its tensors once they are known to fit a network."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from sa.export.architecture import (
+    FeatureExtractorConfig,
+    ImageEncoderConfig,
+    SchedulerConfig,
+    UNetConfig,
+    VaeConfig,
+)
+from sa.export.tensor_files import StoredTensor, TensorFile, open_tensor_file
+from sa.runtime import hashing
+from sa.runtime.engine_set import SourceFile
+from sa.runtime.errors import InputError
+
+Part = Literal["unet", "pose_net", "face_encoder", "vae", "image_encoder", "arcface"]
+
+SVD_FOLDERS = ("SVD", "stable-video-diffusion-img2vid-xt")
+# Where a part's weights may lie, the preferred place first: as published, as diffusers saves them, as ppdiffusers does.
+_DIFFUSERS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", "model_state.pdparams")
+_TRANSFORMERS = ("model.safetensors", "pytorch_model.bin", "model_state.pdparams")
+_ANIMATION = ("{}.safetensors", "{}.pth", "{}.pdparams", "{}/model_state.pdparams")
+IGNORED_SUFFIXES = ("num_batches_tracked", "position_ids")  # counters and indices, no weights
+PADDLE_NAMES = {"_mean": "running_mean", "_variance": "running_var"}
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A parameter a network expects: its shape as PyTorch stores it; Paddle holds a Linear transposed, [in, out]."""
+
+    shape: tuple[int, ...]
+    linear: bool
+
+
+class Weights:
+    """The tensors of one part, known to have the names and shapes of a network."""
+
+    def __init__(self, file: Path, tensors: TensorFile, slots: Mapping[str, Slot], transposed: bool):
+        self._file = file
+        self._tensors = tensors
+        self._slots = slots
+        self._transposed = transposed  # stored as Paddle stores them: Linear weights [in, out]
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._slots
+
+    def read(self, name: str) -> np.ndarray:
+        """The parameter `name` in Paddle's layout, float32, a view where that is possible; InputError if not finite."""
+        value = self._tensors[name].read()
+        if not np.isfinite(value).all():
+            raise InputError(
+                f"{self._file}: tensor {name} holds NaN or infinite values, so the file is damaged; "
+                "take a fresh copy of it."
+            )
+        return value.T if self._slots[name].linear and not self._transposed else value
+
+    def forget(self) -> None:
+        """Let go of the file's pages read so far; they are read again when asked for."""
+        self._tensors.forget()
+
+
+class Checkpoint:
+    """Opens the folder and reads its configs; InputError for a missing or unsuitable one."""
+
+    def __init__(self, folder: Path):
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder: give --checkpoint the folder with SVD/ and Animation/.")
+        self.folder = folder
+        self.svd = self._svd_folder()
+        self.unet = UNetConfig.read(self.svd / "unet" / "config.json")
+        self.vae = VaeConfig.read(self.svd / "vae" / "config.json")
+        self.image_encoder = ImageEncoderConfig.read(self.svd / "image_encoder" / "config.json")
+        self.scheduler = SchedulerConfig.read(self.svd / "scheduler" / "scheduler_config.json")
+        self.feature_extractor = FeatureExtractorConfig.read(
+            self.svd / "feature_extractor" / "preprocessor_config.json"
+        )
+        if self.image_encoder.projection_dim != self.unet.cross_attention_dim:
+            raise InputError(
+                f"{self.svd / 'image_encoder' / 'config.json'} has projection_dim {self.image_encoder.projection_dim}, "
+                f"but the UNet's cross_attention_dim is {self.unet.cross_attention_dim}: they must be equal."
+            )
+        self._files: dict[Part, tuple[Path, TensorFile]] = {}
+
+    def _svd_folder(self) -> Path:
+        for name in SVD_FOLDERS:
+            if (self.folder / name).is_dir():
+                return self.folder / name
+        raise InputError(
+            f"{self.folder} holds no folder {' or '.join(SVD_FOLDERS)}: a checkpoint needs Stable Video Diffusion's "
+            "feature_extractor, image_encoder, scheduler, unet and vae there."
+        )
+
+    def _locate(self, part: Part) -> Path:
+        if part == "vae":
+            places = [self.svd / "vae" / name for name in _DIFFUSERS]
+        elif part == "image_encoder":
+            places = [self.svd / "image_encoder" / name for name in _TRANSFORMERS]
+        else:
+            stem = "glintr100_torch" if part == "arcface" else part
+            places = [self.folder / "Animation" / name.format(stem) for name in _ANIMATION]
+        for place in places:
+            if place.is_file():
+                return place
+        raise InputError(
+            f"{places[0]} is missing: the checkpoint needs the {part} weights there "
+            f"(or as {', '.join(str(place.relative_to(places[0].parent)) for place in places[1:])})."
+        )
+
+    def tensors(self, part: Part) -> TensorFile:
+        """The tensors of a part by name, unread; names of Paddle's BatchNorm statistics made PyTorch's."""
+        if part not in self._files:
+            path = self._locate(part)
+            self._files[part] = path, _pytorch_names(open_tensor_file(path))
+        return self._files[part][1]
+
+    def path(self, part: Part) -> Path:
+        self.tensors(part)
+        return self._files[part][0]
+
+    def weights(self, part: Part, slots: Mapping[str, Slot]) -> Weights:
+        """The weights of a part for networks that together have these slots; InputError names what does not fit."""
+        path, tensors = self.path(part), self.tensors(part)
+        missing = [name for name in slots if name not in tensors]
+        if missing:
+            raise InputError(
+                f"{path} lacks the tensor {missing[0]}{_and_more(missing)}: these weights and the configs in "
+                f"{self.svd} do not belong together."
+            )
+        surplus = [name for name in tensors if name not in slots and not name.endswith(IGNORED_SUFFIXES)]
+        if surplus:
+            raise InputError(
+                f"{path} holds the tensor {surplus[0]}{_and_more(surplus)} that the network does not have: "
+                f"these weights and the configs in {self.svd} do not belong together."
+            )
+        transposed = _is_transposed(tensors, slots)
+        for name, slot in slots.items():
+            expected = slot.shape[::-1] if slot.linear and transposed else slot.shape
+            if tensors[name].shape != expected:
+                raise InputError(
+                    f"{path}: tensor {name} has shape {list(tensors[name].shape)}, expected {list(expected)}: "
+                    f"these weights and the configs in {self.svd} do not belong together."
+                )
+            if not tensors[name].dtype.startswith(("float", "bfloat")):
+                raise InputError(f"{path}: tensor {name} holds {tensors[name].dtype} values, expected floats.")
+        return Weights(path, tensors, slots, transposed)
+
+    def sources(self) -> Iterator[SourceFile]:
+        """Every file read so far, configs included, with its hash."""
+        configs = (
+            "unet/config.json",
+            "vae/config.json",
+            "image_encoder/config.json",
+            "scheduler/scheduler_config.json",
+            "feature_extractor/preprocessor_config.json",
+        )
+        for path in [*(self.svd / name for name in configs), *(path for path, _ in self._files.values())]:
+            yield SourceFile(
+                path=path.relative_to(self.folder).as_posix(), bytes=path.stat().st_size, sha256=hashing.sha256(path)
+            )
+
+
+def _pytorch_names(tensors: TensorFile) -> TensorFile:
+    renamed: dict[str, StoredTensor] = {}
+    for name, tensor in tensors.items():
+        stem, _, leaf = name.rpartition(".")
+        renamed[f"{stem}.{PADDLE_NAMES[leaf]}" if stem and leaf in PADDLE_NAMES else name] = tensor
+    return TensorFile(renamed, tensors.forget)
+
+
+def _is_transposed(tensors: Mapping[str, StoredTensor], slots: Mapping[str, Slot]) -> bool:
+    """Whether Linear weights are stored [in, out], Paddle's way. Square ones cannot tell, so the others decide."""
+    uneven = [name for name, slot in slots.items() if slot.linear and slot.shape[0] != slot.shape[1]]
+    as_paddle = sum(tensors[name].shape == slots[name].shape[::-1] for name in uneven)
+    as_torch = sum(tensors[name].shape == slots[name].shape for name in uneven)
+    return as_paddle > as_torch
+
+
+def _and_more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""

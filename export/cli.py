@@ -1,0 +1,122 @@
+"""sa-export: turn a checkpoint into an engine set."""
+
+import argparse
+from pathlib import Path
+
+from sa.export.presets import DEFAULT, load_preset, names, shapes_from
+from sa.runtime.commands import run_command
+from sa.runtime.engine_set import Manifest
+from sa.runtime.errors import InputError
+from sa.runtime.progress import Reporter
+
+DESCRIPTION = """\
+Turn StableAnimator's checkpoint into an engine set: static engines for one size and one engine library.
+
+A checkpoint folder holds, as published,
+  SVD/{feature_extractor,image_encoder,scheduler,unet,vae}      Stable Video Diffusion img2vid-xt
+  Animation/{unet,pose_net,face_encoder}.{safetensors,pth}      StableAnimator's own weights
+PaddleMIX's .pdparams files are read as well. Nothing in a weight file is ever executed.
+"""
+
+EPILOG = """\
+Every engine is compared with the float32 network; the figures are shown and kept in manifest.json. An engine that
+misses its tolerance fails the export, and a failed export leaves nothing behind.
+
+examples:
+  sa-export --checkpoint weights/ --out engines/
+  sa-export --checkpoint weights/ --out engines-paddle/ --backend paddle --preset portrait-1024x576
+
+exit codes: 0 done, 2 a flag or the checkpoint cannot be used, 1 anything else
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "sa-export", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    files = parser.add_argument_group("files")
+    files.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="the folder with the weights")
+    files.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the engine set goes")
+    engines = parser.add_argument_group("engines")
+    engines.add_argument(
+        "--backend", choices=["onnxruntime", "paddle"], default="onnxruntime", help="default: %(default)s"
+    )
+    engines.add_argument("--precision", choices=["fp32"], default="fp32", help="default: %(default)s")
+    engines.add_argument(
+        "--onednn",
+        action="store_true",
+        help="Paddle Inference: use oneDNN's kernels, about twice as fast, for each engine that is certified with them",
+    )
+    shapes = parser.add_argument_group("shapes", "a preset, and flags that replace parts of it")
+    shapes.add_argument(
+        "--preset", metavar="NAME", default=DEFAULT, help=f"{', '.join(names())} (default: %(default)s)"
+    )
+    shapes.add_argument("--height", type=int, help="of the video in pixels, a multiple of 64")
+    shapes.add_argument("--width", type=int, help="of the video in pixels, a multiple of 64")
+    shapes.add_argument("--tile-size", type=int, metavar="FRAMES", help="frames the UNet sees at once (trained: 16)")
+    shapes.add_argument("--decode-chunk", type=int, metavar="FRAMES", help="frames decoded at once (published: 4)")
+    machine = parser.add_argument_group("output and machine")
+    machine.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")
+    machine.add_argument("--quiet", action="store_true", help="no progress, no summary: errors only")
+    return parser
+
+
+def run(arguments: argparse.Namespace) -> None:
+    a = arguments
+    if a.onednn and a.backend != "paddle":
+        raise InputError("--onednn is a choice of Paddle Inference: give it with --backend paddle.")
+    if a.threads is not None and not 1 <= a.threads <= 1024:
+        raise InputError(f"--threads must be 1 to 1024, not {a.threads}.")
+    shapes = shapes_from(
+        load_preset(a.preset),
+        height=a.height,
+        width=a.width,
+        tile_size=a.tile_size,
+        decode_chunk=a.decode_chunk,
+    )
+    try:
+        from sa.export.exporter import ExportSettings, export
+    except ImportError as error:
+        raise InputError(
+            f"sa-export needs {error.name}, which is not installed: pip install 'stableanimator-deploy[export]'"
+        ) from None
+    settings = ExportSettings(shapes, a.preset, a.backend, a.precision, a.onednn, a.threads)
+    reporter = Reporter(a.quiet)
+    manifest = export(a.checkpoint, a.out, settings, reporter)
+    show(manifest, a.out, reporter)
+
+
+def show(manifest: Manifest, out: Path, reporter: Reporter) -> None:
+    """The closing table: cost, size and certificate of every engine."""
+    rows = []
+    for engine in manifest.engines:
+        size = sum(file.bytes for file in engine.files)
+        result = engine.certificate
+        rows.append(
+            [
+                engine.role,
+                f"{engine.parameters / 1e6:.1f} M",
+                f"{engine.flops / 1e9:.1f}",
+                f"{size / 2**20:.0f}",
+                f"{result.max_abs:.1e}",
+                f"{result.relative:.1e}",
+                f"{result.cosine:.9f}",
+                result.shapes,
+            ]
+        )
+    columns = ["engine", "parameters", "GFLOP", "MiB", "max abs", "relative", "cosine", "certified at"]
+    s = manifest.shapes
+    title = f"{out}: {manifest.backend} {manifest.backend_version}, {s.height}x{s.width}, tiles of {s.tile_size} frames"
+    reporter.table(title, columns, rows)
+    reporter.say(
+        f"{manifest.export_seconds:.0f} s, peak memory {manifest.export_peak_bytes / 2**30:.1f} GiB. "
+        f"Next: sa-run --engines {out} --case CASE --out RESULT"
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command("sa-export", parser(), run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

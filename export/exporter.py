@@ -1,0 +1,214 @@
+"""From a checkpoint to an engine set: the whole way on one page."""
+
+import gc
+import json
+import os
+import platform
+import resource
+import time
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import paddle
+
+from sa.export.certify import (
+    AFFORDABLE_FLOPS,
+    beyond_tolerance,
+    certificate,
+    load_weights,
+    reference_output,
+    twin_shapes,
+)
+from sa.export.checkpoint import Checkpoint, Part, Slot, Weights
+from sa.export.roles import DEFINITIONS, EngineDefinition, slots
+from sa.export.targets import target
+from sa.export.trace import Traced, trace
+from sa.runtime import hashing
+from sa.runtime.backends import open_engine
+from sa.runtime.engine_set import (
+    FORMAT_VERSION,
+    MANIFEST,
+    Certificate,
+    EngineContract,
+    EngineRecord,
+    FileRecord,
+    Manifest,
+    Role,
+    Schedule,
+    Shapes,
+    backend_version,
+)
+from sa.runtime.errors import InputError
+from sa.runtime.progress import Reporter
+from sa.runtime.staging import replace_entry, staged
+
+@dataclass(frozen=True)
+class ExportSettings:
+    shapes: Shapes
+    preset: str | None
+    backend: str = "onnxruntime"
+    precision: str = "fp32"
+    onednn: bool = False  # Paddle Inference: try oneDNN's kernels, keep them for engines certified with them
+    threads: int | None = None
+
+    @property
+    def command(self) -> str:
+        """The command line that makes such an engine set."""
+        s = self.shapes
+        words = (
+            f"sa-export --checkpoint CHECKPOINT --out ENGINES --backend {self.backend} --precision {self.precision} "
+            f"--height {s.height} --width {s.width} --tile-size {s.tile_size} --decode-chunk {s.decode_chunk}"
+        )
+        return words + (" --onednn" if self.onednn else "")
+
+
+def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporter: Reporter) -> Manifest:
+    """Write the engine set of a checkpoint to the folder `out`, whole and certified or not at all.
+
+    InputError for a checkpoint or an `out` that cannot be used; UserError for an engine that misses its tolerance.
+    """
+    started = time.perf_counter()
+    paddle.set_device("cpu")
+    threads = settings.threads or len(os.sched_getaffinity(0))
+    paddle.base.core.set_num_threads(threads)
+    _check_output(out)
+    with reporter.stage("reading checkpoint"):
+        checkpoint = Checkpoint(checkpoint_folder)
+        weights = _check_weights(checkpoint)
+    with staged(out) as folder:
+        with reporter.stage("exporting", len(DEFINITIONS)) as advance:
+            engines = []
+            for definition in DEFINITIONS:
+                engines.append(_engine(definition, checkpoint, weights[definition.part], folder, settings, reporter))
+                advance(definition.role)
+        with reporter.stage("hashing sources"):
+            sources = tuple(checkpoint.sources())
+        manifest = Manifest(
+            format_version=FORMAT_VERSION,
+            project_version=metadata.version("stableanimator-deploy"),
+            preset=settings.preset,
+            shapes=settings.shapes,
+            precision=settings.precision,
+            backend=settings.backend,
+            backend_version=backend_version(settings.backend),
+            device="cpu",
+            compute_capability=None,
+            libraries={
+                "python": platform.python_version(),
+                **{name: metadata.version(name) for name in ("numpy", "onnx", "paddle2onnx", "paddlepaddle")},
+            },
+            command=settings.command,
+            schedule=Schedule(sigma_min=checkpoint.scheduler.sigma_min, sigma_max=checkpoint.scheduler.sigma_max),
+            image_mean=checkpoint.feature_extractor.image_mean,
+            image_std=checkpoint.feature_extractor.image_std,
+            sources=sources,
+            export_seconds=round(time.perf_counter() - started, 1),
+            export_peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            engines=tuple(engines),
+        )
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
+        folder.chmod(0o755)  # temporary folders are private
+        replace_entry(folder, out)
+    return manifest
+
+
+def _check_output(out: Path) -> None:
+    """An earlier engine set is replaced; anything else in the way is the user's and stays."""
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not out.is_dir():
+        raise InputError(f"{out} is a file: give --out a folder.")
+    try:
+        listed = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+        ours = {MANIFEST, *(file["name"] for engine in listed["engines"] for file in engine["files"])}
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(
+            f"{out} is not empty and is no engine set: give --out a new or empty folder, or an engine set to replace."
+        ) from None
+    if others := sorted({path.name for path in out.iterdir()} - ours):
+        raise InputError(
+            f"{out} is an engine set, but also holds {others[0]}, which replacing it would delete: "
+            "move that away or give another --out."
+        )
+
+
+def _check_weights(checkpoint: Checkpoint) -> dict[Part, Weights]:
+    """All parts' weights, names and shapes checked before any work begins."""
+    expected: dict[Part, dict[str, Slot]] = {}
+    for definition in DEFINITIONS:
+        expected.setdefault(definition.part, {}).update(slots(definition.network(checkpoint)))
+    return {part: checkpoint.weights(part, names) for part, names in expected.items()}
+
+
+def _engine(
+    definition: EngineDefinition,
+    checkpoint: Checkpoint,
+    weights: Weights,
+    folder: Path,
+    settings: ExportSettings,
+    reporter: Reporter,
+) -> EngineRecord:
+    """Write and certify one engine."""
+    role, shapes = definition.role, settings.shapes
+    with reporter.stage(f"{role}: convert"):
+        traced = _trace(definition, checkpoint, shapes)
+        engine = _write(role, traced, weights, folder, settings.backend, role)
+        reduced = traced.flops > AFFORDABLE_FLOPS
+        tested = engine
+        if reduced:
+            twin = _trace(definition, checkpoint, twin_shapes(shapes))
+            tested = _write(role, twin, weights, folder, settings.backend, f"{role}-twin")
+        weights.forget()
+    with reporter.stage(f"{role}: reference"):
+        network = definition.network(checkpoint)
+        load_weights(network, weights)
+        reference = reference_output(network, tested.inputs)
+        del network
+        gc.collect()  # the weights exist once: the engine loads its own next
+    with reporter.stage(f"{role}: certify"):
+        result, onednn = _certify(folder, tested, reference, reduced, settings)
+    if reduced:
+        (folder / tested.program).unlink()  # its weights are the engine's
+    return EngineRecord(
+        **engine.model_dump(exclude={"onednn"}),
+        onednn=onednn,
+        parameters=traced.parameter_count,
+        flops=traced.flops,
+        bytes=traced.bytes,
+        certificate=result,
+    )
+
+
+def _trace(definition: EngineDefinition, checkpoint: Checkpoint, shapes: Shapes) -> Traced:
+    network = definition.network(checkpoint)
+    return trace(network, definition.inputs(checkpoint, shapes), definition.output(checkpoint, shapes))
+
+
+def _write(role: Role, traced: Traced, weights: Weights, folder: Path, backend: str, stem: str) -> EngineContract:
+    """Write an engine's files; its weights carry the role's name, so that a twin shares them."""
+    program, data = target(backend)(traced, weights, folder, stem, role)
+    return EngineContract(
+        role=role,
+        program=program,
+        files=tuple(
+            FileRecord(name=name, bytes=(folder / name).stat().st_size, sha256=hashing.sha256(folder / name))
+            for name in (program, data)
+        ),
+        inputs=traced.inputs,
+        outputs=(traced.output,),
+    )
+
+
+def _certify(
+    folder: Path, contract: EngineContract, reference: np.ndarray, reduced: bool, settings: ExportSettings
+) -> tuple[Certificate, bool]:
+    """The engine's certificate and whether it was given with oneDNN; UserError beyond the tolerance."""
+    for onednn in (True, False) if settings.onednn else (False,):
+        attempt = contract.model_copy(update={"onednn": onednn})
+        with open_engine(settings.backend, folder, attempt, settings.threads) as engine:
+            result = certificate(engine, reference, reduced, settings.precision)
+        if result.relative <= result.tolerance:
+            return result, onednn
+    raise beyond_tolerance(result, contract.role)

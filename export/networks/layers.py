@@ -1,0 +1,138 @@
+"""Layers several networks share. Parameters carry the names and (Linear aside) the shapes of the checkpoint."""
+
+import math
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+
+def attend(query: paddle.Tensor, key: paddle.Tensor, value: paddle.Tensor, heads: int) -> paddle.Tensor:
+    """softmax(q k^T / sqrt(d)) v per head; query [B, N, C], key and value [B or 1, M, C] -> [B, N, C]."""
+    tokens, channels = query.shape[1], query.shape[2]
+    dim = channels // heads
+    q = query.reshape([-1, tokens, heads, dim]).transpose([0, 2, 1, 3])
+    k = key.reshape([-1, key.shape[1], heads, dim]).transpose([0, 2, 1, 3])
+    v = value.reshape([-1, value.shape[1], heads, dim]).transpose([0, 2, 1, 3])
+    weights = F.softmax(paddle.matmul(q * dim**-0.5, k, transpose_y=True), axis=-1)
+    return paddle.matmul(weights, v).transpose([0, 2, 1, 3]).reshape([-1, tokens, channels])
+
+
+def attend_by_frame(query: paddle.Tensor, key: paddle.Tensor, value: paddle.Tensor, heads: int) -> paddle.Tensor:
+    """`attend`, one frame at a time when run eagerly: the scores of 16 frames at 512x512 would take 5 GB."""
+    if not paddle.in_dynamic_mode():
+        return attend(query, key, value, heads)
+    frames = [attend(query[i : i + 1], key[i : i + 1], value[i : i + 1], heads) for i in range(query.shape[0])]
+    return paddle.concat(frames)
+
+
+def sinusoid(position: paddle.Tensor, dim: int) -> paddle.Tensor:
+    """Sinusoidal embedding, cosines first, no frequency shift: position [n] float32 -> [n, dim]."""
+    half = dim // 2
+    frequencies = [math.exp(-math.log(10000.0) * i / half) for i in range(half)]
+    angles = position.unsqueeze(-1) * paddle.to_tensor(frequencies, dtype=position.dtype)
+    return paddle.concat([paddle.cos(angles), paddle.sin(angles)], axis=-1)
+
+
+class GroupNorm(nn.Layer):
+    """GroupNorm of 32 groups over [B, C, *, *]; in a trace one of the last two sizes may be unknown.
+
+    Paddle's kernel takes the variance as E[x^2] - E[x]^2, which loses three digits where the mean outweighs the
+    spread. GroupNorm does not see a shift of a whole group, so the group's mean is taken off first: exact, and as
+    fast. The ONNX target undoes it, since InstanceNormalization takes two passes by itself.
+    """
+
+    GROUPS = 32
+
+    def __init__(self, channels: int, eps: float):
+        super().__init__()
+        self.eps = eps
+        self.weight = self.create_parameter([channels])
+        self.bias = self.create_parameter([channels], is_bias=True)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        groups = x.reshape([0, self.GROUPS, -1])
+        centred = groups - groups.mean(axis=-1, keepdim=True)
+        return F.group_norm(centred.reshape([0, *x.shape[1:]]), self.GROUPS, self.eps, self.weight, self.bias)
+
+
+class Attention(nn.Layer):
+    """Projections q, k, v (no bias) and out (bias); `context_dim` is the width keys and values come from."""
+
+    def __init__(self, dim: int, heads: int, context_dim: int | None = None):
+        super().__init__()
+        self.heads = heads
+        self.to_q = nn.Linear(dim, dim, bias_attr=False)
+        self.to_k = nn.Linear(context_dim or dim, dim, bias_attr=False)
+        self.to_v = nn.Linear(context_dim or dim, dim, bias_attr=False)
+        self.to_out = nn.LayerList([nn.Linear(dim, dim)])
+
+    def forward(self, x: paddle.Tensor, context: paddle.Tensor | None = None) -> paddle.Tensor:
+        """x [B, N, C]; context [1, M, context_dim], or None for self-attention."""
+        query = self.to_q(x)
+        if context is None:
+            mixed = attend_by_frame(query, self.to_k(x), self.to_v(x), self.heads)
+        else:
+            mixed = attend(query, self.to_k(context), self.to_v(context), self.heads)
+        return self.to_out[0](mixed)
+
+
+class GEGLU(nn.Layer):
+    """Linear to twice the width; one half gates the other through the exact GELU."""
+
+    def __init__(self, dim: int, inner: int):
+        super().__init__()
+        self.proj = nn.Linear(dim, 2 * inner)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        value, gate = paddle.split(self.proj(x), num_or_sections=2, axis=-1)
+        return value * F.gelu(gate)
+
+
+class FeedForward(nn.Layer):
+    """GEGLU of four times the width, then back. `net.1` is a dropout in the checkpoint's model: it has no weights."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.net = nn.LayerList([GEGLU(dim, 4 * dim), nn.Identity(), nn.Linear(4 * dim, dim)])
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.net[2](self.net[0](x))
+
+
+class TimestepEmbedding(nn.Layer):
+    """Linear, SiLU, Linear."""
+
+    def __init__(self, in_dim: int, inner: int, out_dim: int):
+        super().__init__()
+        self.linear_1 = nn.Linear(in_dim, inner)
+        self.linear_2 = nn.Linear(inner, out_dim)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.linear_2(F.silu(self.linear_1(x)))
+
+
+class TimeMixer(nn.Layer):
+    """a * spatial + (1 - a) * temporal with a = sigmoid(mix_factor); `switched` exchanges the two (the VAE's way)."""
+
+    def __init__(self, switched: bool = False):
+        super().__init__()
+        self.switched = switched
+        self.mix_factor = self.create_parameter([1])
+
+    def forward(self, spatial: paddle.Tensor, temporal: paddle.Tensor) -> paddle.Tensor:
+        a = F.sigmoid(self.mix_factor)
+        if self.switched:
+            a = 1.0 - a
+        return a * spatial + (1.0 - a) * temporal
+
+
+class Upsample(nn.Layer):
+    """Nearest x2, then a 3x3 convolution."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2D(channels, channels, 3, padding=1)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.conv(F.interpolate(x, scale_factor=2, mode="nearest"))

@@ -1,0 +1,78 @@
+"""Residual blocks: per frame, over time, and the two mixed (SPEC section 3.4)."""
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from sa.export.networks.layers import GroupNorm, TimeMixer
+
+
+class SpatialResBlock(nn.Layer):
+    """Two 3x3 convolutions per frame. x [T, C, H, W]; time [1, E] or None (VAE) -> [T, C_out, H, W]."""
+
+    def __init__(self, channels: int, out_channels: int, eps: float, time_dim: int | None = None):
+        super().__init__()
+        self.norm1 = GroupNorm(channels, eps)
+        self.conv1 = nn.Conv2D(channels, out_channels, 3, padding=1)
+        if time_dim is not None:
+            self.time_emb_proj = nn.Linear(time_dim, out_channels)
+        self.norm2 = GroupNorm(out_channels, eps)
+        self.conv2 = nn.Conv2D(out_channels, out_channels, 3, padding=1)
+        self.conv_shortcut = nn.Conv2D(channels, out_channels, 1) if channels != out_channels else None
+
+    def forward(self, x: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
+        y = self.conv1(F.silu(self.norm1(x)))
+        if time is not None:
+            y = y + self.time_emb_proj(F.silu(time)).unsqueeze(-1).unsqueeze(-1)
+        y = self.conv2(F.silu(self.norm2(y)))
+        return y + (x if self.conv_shortcut is None else self.conv_shortcut(x))
+
+
+class TemporalResBlock(nn.Layer):
+    """Two (3,1,1) convolutions over time, zero-padded; GroupNorm spans (T, H, W). x [1, C, T, H, W]."""
+
+    def __init__(self, channels: int, eps: float, time_dim: int | None = None):
+        super().__init__()
+        self.norm1 = GroupNorm(channels, eps)
+        self.conv1 = nn.Conv3D(channels, channels, (3, 1, 1), padding=(1, 0, 0))
+        if time_dim is not None:
+            self.time_emb_proj = nn.Linear(time_dim, channels)
+        self.norm2 = GroupNorm(channels, eps)
+        self.conv2 = nn.Conv3D(channels, channels, (3, 1, 1), padding=(1, 0, 0))
+
+    def forward(self, x: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
+        y = self.conv1(F.silu(self._normalise(self.norm1, x)))
+        if time is not None:
+            y = y + self.time_emb_proj(F.silu(time)).unsqueeze(-1).unsqueeze(-1).unsqueeze(-1)
+        y = self.conv2(F.silu(self._normalise(self.norm2, y)))
+        return x + y
+
+    @staticmethod
+    def _normalise(norm: GroupNorm, x: paddle.Tensor) -> paddle.Tensor:
+        # As a 4-D tensor: paddle2onnx converts a 5-D GroupNorm wrongly.
+        channels, height, width = x.shape[1], x.shape[3], x.shape[4]
+        flat = norm(x.reshape([1, channels, -1, height * width]))
+        return flat.reshape([1, channels, -1, height, width])
+
+
+class SpatioTemporalResBlock(nn.Layer):
+    """A spatial block, a temporal block on its result, and their learned mix. x [T, C, H, W] -> [T, C_out, H, W]."""
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        eps: float,
+        temporal_eps: float | None = None,
+        time_dim: int | None = None,
+        switched: bool = False,
+    ):
+        super().__init__()
+        self.spatial_res_block = SpatialResBlock(channels, out_channels, eps, time_dim)
+        self.temporal_res_block = TemporalResBlock(out_channels, temporal_eps or eps, time_dim)
+        self.time_mixer = TimeMixer(switched)
+
+    def forward(self, x: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
+        spatial = self.spatial_res_block(x, time)
+        temporal = self.temporal_res_block(spatial.transpose([1, 0, 2, 3]).unsqueeze(0), time)
+        return self.time_mixer(spatial, temporal.squeeze(0).transpose([1, 0, 2, 3]))

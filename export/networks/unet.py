@@ -1,0 +1,141 @@
+"""The spatio-temporal UNet of Stable Video Diffusion with StableAnimator's ID attention (SPEC section 3.4)."""
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from sa.export.architecture import UNetConfig
+from sa.export.networks.layers import GroupNorm, TimestepEmbedding, Upsample, sinusoid
+from sa.export.networks.resnet import SpatioTemporalResBlock
+from sa.export.networks.transformer import SpatioTemporalTransformer
+
+
+class Downsample(nn.Layer):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2D(channels, channels, 3, stride=2, padding=1)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.conv(x)
+
+
+class Level(nn.Layer):
+    """One resolution of either half: resnets, a transformer after each if the level attends, then a resampler."""
+
+    def __init__(
+        self,
+        widths: list[tuple[int, int]],
+        eps: float,
+        time_dim: int,
+        attention: tuple[int, int] | None,
+        resampler: tuple[str, nn.Layer] | None,
+    ):
+        """widths: (in, out) of each resnet; attention: (heads, context width); resampler: (attribute, layer)."""
+        super().__init__()
+        self.resnets = nn.LayerList([SpatioTemporalResBlock(i, o, eps, time_dim=time_dim) for i, o in widths])
+        self.attends = attention is not None
+        if attention is not None:
+            self.attentions = nn.LayerList([SpatioTemporalTransformer(o, *attention) for _, o in widths])
+        self.resamples = resampler is not None
+        if resampler is not None:
+            setattr(self, resampler[0], nn.LayerList([resampler[1]]))
+
+    def step(self, i: int, x: paddle.Tensor, time: paddle.Tensor, context: paddle.Tensor) -> paddle.Tensor:
+        x = self.resnets[i](x, time)
+        return self.attentions[i](x, context) if self.attends else x
+
+
+class MidBlock(nn.Layer):
+    def __init__(self, width: int, time_dim: int, heads: int, context_dim: int):
+        super().__init__()
+        self.resnets = nn.LayerList([SpatioTemporalResBlock(width, width, 1e-5, time_dim=time_dim) for _ in range(2)])
+        self.attentions = nn.LayerList([SpatioTemporalTransformer(width, heads, context_dim)])
+
+    def forward(self, x: paddle.Tensor, time: paddle.Tensor, context: paddle.Tensor) -> paddle.Tensor:
+        return self.resnets[1](self.attentions[0](self.resnets[0](x, time), context), time)
+
+
+class UNet(nn.Layer):
+    def __init__(self, config: UNetConfig):
+        super().__init__()
+        widths, heads, layers = config.block_out_channels, config.num_attention_heads, config.layers_per_block
+        first, last = widths[0], widths[-1]
+        time_dim, context_dim = 4 * first, config.cross_attention_dim
+        self.first_width = first
+        self.added_time_dim = config.addition_time_embed_dim
+        self.conv_in = nn.Conv2D(config.in_channels, first, 3, padding=1)
+        self.time_embedding = TimestepEmbedding(first, time_dim, time_dim)
+        self.add_embedding = TimestepEmbedding(config.projection_class_embeddings_input_dim, time_dim, time_dim)
+
+        self.down_blocks = nn.LayerList()
+        skips = [first]
+        before = first
+        for i, (width, kind) in enumerate(zip(widths, config.down_block_types, strict=True)):
+            attends = kind.startswith("CrossAttn")
+            is_last = i == len(widths) - 1
+            self.down_blocks.append(
+                Level(
+                    [(before if j == 0 else width, width) for j in range(layers)],
+                    1e-6 if attends else 1e-5,
+                    time_dim,
+                    (heads[i], context_dim) if attends else None,
+                    None if is_last else ("downsamplers", Downsample(width)),
+                )
+            )
+            skips += [width] * (layers if is_last else layers + 1)
+            before = width
+
+        self.mid_block = MidBlock(last, time_dim, heads[-1], context_dim)
+
+        self.up_blocks = nn.LayerList()
+        for i, (width, kind) in enumerate(zip(reversed(widths), config.up_block_types, strict=True)):
+            attends = kind.startswith("CrossAttn")
+            inputs = [(before if j == 0 else width) + skips.pop() for j in range(layers + 1)]
+            self.up_blocks.append(
+                Level(
+                    [(channels, width) for channels in inputs],
+                    1e-6,
+                    time_dim,
+                    (heads[-1 - i], context_dim) if attends else None,
+                    None if i == len(widths) - 1 else ("upsamplers", Upsample(width)),
+                )
+            )
+            before = width
+
+        self.conv_norm_out = GroupNorm(first, 1e-5)
+        self.conv_out = nn.Conv2D(first, config.out_channels, 3, padding=1)
+
+    def forward(
+        self,
+        sample: paddle.Tensor,
+        timestep: paddle.Tensor,
+        added_time_ids: paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor,
+        pose_latents: paddle.Tensor,
+    ) -> paddle.Tensor:
+        """The velocity of one tile.
+
+        sample [1, T, 8, h, w]: scaled latents and image latents; timestep [1] = 0.25 ln sigma; added_time_ids [1, 3];
+        encoder_hidden_states [1, 1 + 4, X]; pose_latents [T, C0, h, w] (zeros for the unconditional branch).
+        Returns [1, T, 4, h, w].
+        """
+        time = self.time_embedding(sinusoid(timestep, self.first_width))
+        added = sinusoid(added_time_ids.reshape([3]), self.added_time_dim).reshape([1, 3 * self.added_time_dim])
+        time = time + self.add_embedding(added)
+
+        x = self.conv_in(sample.squeeze(0)) + pose_latents
+        skips = [x]
+        for level in self.down_blocks:
+            for i in range(len(level.resnets)):
+                x = level.step(i, x, time, encoder_hidden_states)
+                skips.append(x)
+            if level.resamples:
+                x = level.downsamplers[0](x)
+                skips.append(x)
+        x = self.mid_block(x, time, encoder_hidden_states)
+        for level in self.up_blocks:
+            for i in range(len(level.resnets)):
+                x = level.step(i, paddle.concat([x, skips.pop()], axis=1), time, encoder_hidden_states)
+            if level.resamples:
+                x = level.upsamplers[0](x)
+        return self.conv_out(F.silu(self.conv_norm_out(x))).unsqueeze(0)

@@ -1,0 +1,169 @@
+"""The temporal VAE: a plain image encoder and a decoder that smooths over time (SPEC sections 2.3 and 3.5)."""
+
+import paddle
+from paddle import nn
+from paddle.nn import functional as F
+
+from sa.export.architecture import VaeConfig
+from sa.export.networks.layers import GroupNorm, Upsample, attend_by_frame
+from sa.export.networks.resnet import SpatialResBlock, SpatioTemporalResBlock
+
+EPS = 1e-6
+TEMPORAL_EPS = 1e-5
+
+
+class MidAttention(nn.Layer):
+    """Single-head self-attention over the pixels of each frame, with its residual. x [T, C, H, W]."""
+
+    def __init__(self, dim: int):
+        super().__init__()
+        self.group_norm = GroupNorm(dim, EPS)
+        self.to_q = nn.Linear(dim, dim)
+        self.to_k = nn.Linear(dim, dim)
+        self.to_v = nn.Linear(dim, dim)
+        self.to_out = nn.LayerList([nn.Linear(dim, dim)])
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        channels, height, width = x.shape[1], x.shape[2], x.shape[3]
+        tokens = self.group_norm(x).transpose([0, 2, 3, 1]).reshape([-1, height * width, channels])
+        tokens = self.to_out[0](attend_by_frame(self.to_q(tokens), self.to_k(tokens), self.to_v(tokens), heads=1))
+        return x + tokens.reshape([-1, height, width, channels]).transpose([0, 3, 1, 2])
+
+
+class Downsample(nn.Layer):
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv = nn.Conv2D(channels, channels, 3, stride=2)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.conv(F.pad(x, [0, 1, 0, 1]))  # right and bottom only
+
+
+class EncoderLevel(nn.Layer):
+    def __init__(self, channels: int, width: int, layers: int, downsample: bool):
+        super().__init__()
+        self.resnets = nn.LayerList([SpatialResBlock(channels if i == 0 else width, width, EPS) for i in range(layers)])
+        self.downsample = downsample
+        if downsample:
+            self.downsamplers = nn.LayerList([Downsample(width)])
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        for resnet in self.resnets:
+            x = resnet(x)
+        return self.downsamplers[0](x) if self.downsample else x
+
+
+class EncoderMid(nn.Layer):
+    def __init__(self, width: int):
+        super().__init__()
+        self.attentions = nn.LayerList([MidAttention(width)])
+        self.resnets = nn.LayerList([SpatialResBlock(width, width, EPS) for _ in range(2)])
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.resnets[1](self.attentions[0](self.resnets[0](x)))
+
+
+class Encoder(nn.Layer):
+    def __init__(self, config: VaeConfig):
+        super().__init__()
+        widths = config.block_out_channels
+        self.conv_in = nn.Conv2D(config.in_channels, widths[0], 3, padding=1)
+        self.down_blocks = nn.LayerList(
+            [
+                EncoderLevel(widths[max(i - 1, 0)], width, config.layers_per_block, i < len(widths) - 1)
+                for i, width in enumerate(widths)
+            ]
+        )
+        self.mid_block = EncoderMid(widths[-1])
+        self.conv_norm_out = GroupNorm(widths[-1], EPS)
+        self.conv_out = nn.Conv2D(widths[-1], 2 * config.latent_channels, 3, padding=1)
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        x = self.conv_in(x)
+        for level in self.down_blocks:
+            x = level(x)
+        return self.conv_out(F.silu(self.conv_norm_out(self.mid_block(x))))
+
+
+class VaeEncoder(nn.Layer):
+    """The encoder and quant_conv; names as in the checkpoint's `vae`."""
+
+    def __init__(self, config: VaeConfig):
+        super().__init__()
+        self.latent_channels = config.latent_channels
+        self.encoder = Encoder(config)
+        self.quant_conv = nn.Conv2D(2 * config.latent_channels, 2 * config.latent_channels, 1)
+
+    def forward(self, image: paddle.Tensor) -> paddle.Tensor:
+        """image [1, 3, H, W] in -1..1 -> the posterior's mode [1, 4, H/8, W/8], not scaled."""
+        return self.quant_conv(self.encoder(image))[:, : self.latent_channels]
+
+
+def _block(channels: int, width: int) -> SpatioTemporalResBlock:
+    return SpatioTemporalResBlock(channels, width, EPS, TEMPORAL_EPS, switched=True)
+
+
+class DecoderMid(nn.Layer):
+    def __init__(self, width: int, layers: int):
+        super().__init__()
+        self.resnets = nn.LayerList([_block(width, width) for _ in range(layers)])
+        self.attentions = nn.LayerList([MidAttention(width)])
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        x = self.resnets[0](x)
+        # Upstream pairs the one attention with the second resnet: a single resnet runs without it (SPEC section 3.5),
+        # and a third one would not run.
+        if len(self.resnets) > 1:
+            x = self.resnets[1](self.attentions[0](x))
+        return x
+
+
+class DecoderLevel(nn.Layer):
+    def __init__(self, channels: int, width: int, layers: int, upsample: bool):
+        super().__init__()
+        self.resnets = nn.LayerList([_block(channels if i == 0 else width, width) for i in range(layers)])
+        self.upsample = upsample
+        if upsample:
+            self.upsamplers = nn.LayerList([Upsample(width)])
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        for resnet in self.resnets:
+            x = resnet(x)
+        return self.upsamplers[0](x) if self.upsample else x
+
+
+class Decoder(nn.Layer):
+    def __init__(self, config: VaeConfig):
+        super().__init__()
+        widths = config.block_out_channels[::-1]
+        self.conv_in = nn.Conv2D(config.latent_channels, widths[0], 3, padding=1)
+        self.mid_block = DecoderMid(widths[0], config.layers_per_block)
+        self.up_blocks = nn.LayerList(
+            [
+                DecoderLevel(widths[max(i - 1, 0)], width, config.layers_per_block + 1, i < len(widths) - 1)
+                for i, width in enumerate(widths)
+            ]
+        )
+        self.conv_norm_out = GroupNorm(widths[-1], EPS)
+        self.conv_out = nn.Conv2D(widths[-1], config.out_channels, 3, padding=1)
+        self.time_conv_out = nn.Conv3D(config.out_channels, config.out_channels, (3, 1, 1), padding=(1, 0, 0))
+
+    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
+        x = self.mid_block(self.conv_in(x))
+        for level in self.up_blocks:
+            x = level(x)
+        x = self.conv_out(F.silu(self.conv_norm_out(x)))
+        return self.time_conv_out(x.transpose([1, 0, 2, 3]).unsqueeze(0)).squeeze(0).transpose([1, 0, 2, 3])
+
+
+class VaeDecoder(nn.Layer):
+    """The temporal decoder; names as in the checkpoint's `vae`."""
+
+    def __init__(self, config: VaeConfig):
+        super().__init__()
+        self.scaling_factor = config.scaling_factor
+        self.decoder = Decoder(config)
+
+    def forward(self, latents: paddle.Tensor) -> paddle.Tensor:
+        """latents [F, 4, h, w] as the sampler holds them -> frames [F, 3, 8h, 8w], nominally -1..1, not clamped."""
+        return self.decoder(latents / self.scaling_factor)

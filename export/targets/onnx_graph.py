@@ -1,0 +1,184 @@
+"""Rewrites that make the graph paddle2onnx writes one that ONNX Runtime runs well. Each is exact."""
+
+from collections import defaultdict
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from sa.runtime.engine_set import TensorSpec
+
+CONTRIB = "com.microsoft"
+HEADS_FIRST = [0, 2, 1, 3]  # [B, N, heads, d] -> [B, heads, N, d], and back
+KEYS_LAST = [0, 1, 3, 2]
+
+
+class Graph:
+    """An ONNX graph with its edges: who makes a tensor, who reads it."""
+
+    def __init__(self, graph: onnx.GraphProto):
+        self.graph = graph
+        self.maker = {output: node for node in graph.node for output in node.output}
+        self.readers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in graph.node:
+            for name in node.input:
+                self.readers[name].append(node)
+
+    def constant(self, name: str) -> np.ndarray | None:
+        node = self.maker.get(name)
+        return numpy_helper.to_array(node.attribute[0].t) if node is not None and node.op_type == "Constant" else None
+
+    def made_by(self, name: str, op_type: str) -> onnx.NodeProto | None:
+        node = self.maker.get(name)
+        return node if node is not None and node.op_type == op_type else None
+
+    def only_reader(self, name: str, op_type: str) -> onnx.NodeProto | None:
+        readers = self.readers[name]
+        return readers[0] if len(readers) == 1 and readers[0].op_type == op_type else None
+
+    def redirect(self, old: str, new: str) -> None:
+        """Everything that reads `old` reads `new` instead."""
+        for node in self.readers.pop(old, []):
+            for i, name in enumerate(node.input):
+                if name == old:
+                    node.input[i] = new
+            self.readers[new].append(node)
+        for output in self.graph.output:
+            if output.name == old:  # an output keeps its name: rename its new maker's result
+                self.rename(new, old)
+
+    def rename(self, old: str, new: str) -> None:
+        """The tensor `old` gets the name `new`."""
+        node = self.maker.pop(old)
+        node.output[list(node.output).index(old)] = new
+        self.maker[new] = node
+        for reader in self.readers.pop(old, []):
+            for i, name in enumerate(reader.input):
+                if name == old:
+                    reader.input[i] = new
+            self.readers[new].append(reader)
+
+    def prune(self) -> None:
+        """Remove nodes nobody reads."""
+        needed = {output.name for output in self.graph.output}
+        kept = []
+        for node in reversed(self.graph.node):
+            if needed.intersection(node.output):
+                needed.update(node.input)
+                kept.append(node)
+        del self.graph.node[:]
+        self.graph.node.extend(reversed(kept))
+
+
+def tidy(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], output: TensorSpec) -> None:
+    """All rewrites, in their order; the model's input and outputs get the names and shapes of the engine."""
+    remove_identities(model.graph)
+    remove_centring(model.graph)
+    fuse_attention(model)
+    name_inputs_and_outputs(model.graph, inputs, output)
+
+
+def remove_identities(graph: onnx.GraphProto) -> None:
+    """Drop Identity, + 0 and the like."""
+    edges = Graph(graph)
+    for node in list(graph.node):
+        zero = node.op_type == "Add" and (constant := edges.constant(node.input[1])) is not None and not constant.any()
+        if node.op_type == "Identity" or (zero and constant.size == 1):
+            edges.redirect(node.output[0], node.input[0])
+            graph.node.remove(node)
+    Graph(graph).prune()
+
+
+def remove_centring(graph: onnx.GraphProto) -> None:
+    """Undo g - mean(g) before an InstanceNormalization of the groups g, which takes the mean off itself."""
+    edges = Graph(graph)
+    for node in graph.node:
+        if node.op_type != "InstanceNormalization":
+            continue
+        regrouped = edges.made_by(node.input[0], "Reshape")
+        ungrouped = edges.made_by(regrouped.input[0], "Reshape") if regrouped is not None else None
+        centred = edges.made_by(ungrouped.input[0], "Sub") if ungrouped is not None else None
+        mean = edges.made_by(centred.input[1], "ReduceMean") if centred is not None else None
+        if mean is None or mean.input[0] != centred.input[0]:
+            continue
+        groups = edges.made_by(centred.input[0], "Reshape")
+        if groups is not None and np.array_equal(edges.constant(groups.input[1]), edges.constant(regrouped.input[1])):
+            # The shape that the result is reshaped back to was taken from the centred tensor.
+            edges.redirect(ungrouped.output[0], groups.input[0])
+            node.input[0] = groups.output[0]
+    Graph(graph).prune()
+
+
+def fuse_attention(model: onnx.ModelProto) -> None:
+    """softmax(s q k^T) v between reshapes becomes com.microsoft.MultiHeadAttention, which never holds all scores.
+
+    Only self-attention: queries and keys of one batch. For the few keys of the other attentions plain products win.
+    """
+    edges = Graph(model.graph)
+    for softmax in list(model.graph.node):
+        if softmax.op_type == "Softmax" and (fused := _attention(edges, softmax)) is not None:
+            node, last = fused
+            position = list(model.graph.node).index(last)
+            model.graph.node.remove(last)
+            model.graph.node.insert(position, node)
+    Graph(model.graph).prune()
+    if any(node.domain == CONTRIB for node in model.graph.node):
+        model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
+
+
+def _attention(edges: Graph, softmax: onnx.NodeProto) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
+    """The fused node and the last node it replaces, if `softmax` is the middle of a self-attention."""
+    scores = edges.made_by(softmax.input[0], "MatMul")
+    mixed = edges.only_reader(softmax.output[0], "MatMul")
+    if scores is None or mixed is None:
+        return None
+    scaled = edges.made_by(scores.input[0], "Mul")
+    scale = edges.constant(scaled.input[1]) if scaled is not None else None
+    keys = _permuted(edges, scores.input[1], KEYS_LAST)
+    back = edges.only_reader(mixed.output[0], "Transpose")
+    last = edges.only_reader(back.output[0], "Reshape") if back is not None else None
+    if scale is None or scale.size != 1 or keys is None or last is None:
+        return None
+    query, key, value = (_split_heads(edges, name) for name in (scaled.input[0], keys, mixed.input[1]))
+    if not query or not key or not value or query[1:] != key[1:]:
+        return None
+    node = helper.make_node(
+        "MultiHeadAttention",
+        [query[0], key[0], value[0]],
+        [last.output[0]],
+        name=f"attention_{softmax.output[0]}",
+        domain=CONTRIB,
+        num_heads=query[2],
+        scale=float(scale.reshape(())),
+    )
+    return node, last
+
+
+def _permuted(edges: Graph, name: str, order: list[int]) -> str | None:
+    node = edges.made_by(name, "Transpose")
+    return node.input[0] if node is not None and list(node.attribute[0].ints) == order else None
+
+
+def _split_heads(edges: Graph, name: str) -> tuple[str, int, int] | None:
+    """Of transpose(reshape(x, [B, N, heads, d])): x, N and heads."""
+    reshaped = _permuted(edges, name, HEADS_FIRST)
+    node = edges.made_by(reshaped, "Reshape") if reshaped is not None else None
+    shape = edges.constant(node.input[1]) if node is not None else None
+    return (node.input[0], int(shape[1]), int(shape[2])) if shape is not None and len(shape) == 4 else None
+
+
+def name_inputs_and_outputs(graph: onnx.GraphProto, inputs: tuple[TensorSpec, ...], output: TensorSpec) -> None:
+    """Give the graph the engine's names and sizes; a size with a range becomes the symbol `frames`."""
+    if [value.name for value in graph.input] != [spec.name for spec in inputs]:
+        by_name = {value.name: value for value in graph.input}
+        ordered = [by_name[spec.name] for spec in inputs]
+        del graph.input[:]
+        graph.input.extend(ordered)
+    Graph(graph).rename(graph.output[0].name, output.name)
+    graph.output[0].name = output.name
+    for value, spec in zip([*graph.input, *graph.output], [*inputs, output], strict=True):
+        for dim, size in zip(value.type.tensor_type.shape.dim, spec.shape, strict=True):
+            if isinstance(size, int):
+                dim.dim_value = size
+            else:
+                dim.dim_param = "frames"

@@ -1,0 +1,39 @@
+"""Paddle Inference: the program as .json, the weights as .pdiparams, streamed from the checkpoint."""
+
+import struct
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from sa.export.checkpoint import Weights
+from sa.export.trace import Traced
+from sa.runtime.backends.paddle import PARAMS_SUFFIX
+
+FLOAT32 = 5  # VarType.FP32 in Paddle's framework.proto
+
+
+def write_engine(traced: Traced, weights: Weights, folder: Path, stem: str, weights_stem: str) -> tuple[str, str]:
+    program, params = f"{stem}.json", f"{weights_stem}{PARAMS_SUFFIX}"
+    traced.save(folder / program)
+    if not (folder / params).exists():
+        # paddle.jit.save builds the whole file in memory, twice; one tensor at a time needs none.
+        with (folder / params).open("wb") as file:
+            for name in sorted(traced.parameters):  # Paddle assigns them by this order
+                _write_tensor(file, weights.read(name))
+    return program, params
+
+
+def _write_tensor(file: BinaryIO, value: np.ndarray) -> None:
+    """One tensor in Paddle's format: version, levels of detail, version, description (protobuf), values."""
+    description = b"\x08" + _varint(FLOAT32) + b"".join(b"\x10" + _varint(size) for size in value.shape)
+    file.write(struct.pack("<IQIi", 0, 0, 0, len(description)) + description)
+    file.write(np.ascontiguousarray(value, dtype="<f4").data)
+
+
+def _varint(number: int) -> bytes:
+    encoded = bytearray()
+    while number >= 0x80:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    return bytes([*encoded, number])

@@ -1,0 +1,224 @@
+"""From an engine set and a case to a video: the whole way on one page."""
+
+import json
+import platform
+import re
+import resource
+import shutil
+import time
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from sa.runtime import video
+from sa.runtime.backends import open_engine
+from sa.runtime.backends.base import Engine
+from sa.runtime.case import Case, read_case
+from sa.runtime.conditioning import make_conditioning
+from sa.runtime.denoiser import TiledDenoiser, guidance_scales
+from sa.runtime.engine_set import EngineSet, Role
+from sa.runtime.errors import InputError
+from sa.runtime.identity import find_identity
+from sa.runtime.images import frames_to_bytes
+from sa.runtime.noise import TorchGenerator
+from sa.runtime.progress import Reporter
+from sa.runtime.sampler import initial_latents, karras_sigmas, sample_euler
+from sa.runtime.staging import replace_entry, staged
+from sa.runtime.tiles import tile_indices
+
+RUN_FILE = "run.json"
+PROJECT = "stableanimator-deploy"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The flags of sa-run that decide what is computed."""
+
+    steps: int = 25
+    guidance: float = 3.0  # the last frame's scale
+    guidance_start: float | None = None  # the first frame's; None: the same
+    tile_overlap: int = 4
+    noise_aug: float = 0.02
+    seed: int = 23123134
+    fps: float = 8.0
+    identity: str | None = None  # a .npy file, "none", or None for the case's identity.npy
+    noise: Path | None = None  # an .npz with the two draws, instead of the seed
+    compat: str | None = None  # "upstream"
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The two draws that decide a run (SPEC section 4)."""
+
+    image: np.ndarray  # [1, 3, H, W]
+    latents: np.ndarray  # [1, tile, 4, h, w]
+
+
+def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings, reporter: Reporter) -> dict:
+    """Animate a case into the folder `out` and return what run.json says.
+
+    InputError for a case or an output folder that cannot be used, before any engine is loaded.
+    """
+    manifest = engines.manifest
+    shapes = manifest.shapes
+    check_output(out)
+    case = read_case(case_folder, shapes, manifest.command)
+    warnings = list(case.warnings)
+    identity_size = manifest.engine("face_encoder").inputs[0].largest[-1]
+    identity = find_identity(settings.identity, case.folder, identity_size, warnings)
+    noise = make_noise(settings, shapes.height, shapes.width, shapes.tile_size)
+    tiles = tile_indices(case.frames, shapes.tile_size, settings.tile_overlap)
+    for warning in warnings:
+        reporter.warn(warning)
+
+    def opened(role: Role) -> AbstractContextManager[Engine]:
+        return open_engine(manifest.backend, engines.folder, manifest.engine(role), settings.threads)
+
+    def loaded(role: Role) -> AbstractContextManager[Engine]:
+        with reporter.stage(f"loading {role}"):
+            return opened(role)
+
+    with staged(out) as staging:
+        with reporter.stage("conditioning", case.frames) as advance:
+            conditioning = make_conditioning(
+                opened,
+                manifest,
+                case.reference,
+                case.poses,
+                identity,
+                noise.image,
+                settings.noise_aug,
+                advance,
+            )
+        sigmas = karras_sigmas(settings.steps, manifest.schedule.sigma_min, manifest.schedule.sigma_max)
+        latents = initial_latents(noise.latents, case.frames, manifest.schedule.sigma_max)
+        start = settings.guidance if settings.guidance_start is None else settings.guidance_start
+        guidance = guidance_scales(start, settings.guidance, case.frames)
+        with loaded("unet") as unet, reporter.stage("denoising", settings.steps * len(tiles)) as advance:
+            done = iter(range(1, settings.steps * len(tiles) + 1))
+
+            def on_tile() -> None:
+                step, tile = divmod(next(done) - 1, len(tiles))
+                advance(f"step {step + 1}/{settings.steps}, tile {tile + 1}/{len(tiles)}")
+
+            denoise = TiledDenoiser(unet, conditioning, shapes.tile_size, settings.tile_overlap, guidance, on_tile)
+            latents = sample_euler(denoise, latents, sigmas)
+        with loaded("vae_decoder") as decoder, reporter.stage("decoding", case.frames) as advance:
+            _decode(decoder, latents, shapes.decode_chunk, staging / "frames", advance)
+        with reporter.stage("writing video"):
+            video.write_mp4(staging / "animation.mp4", staging / "frames", case.frames, settings.fps)
+            video.write_gif(
+                staging / "animation.gif",
+                staging / "frames",
+                case.frames,
+                settings.fps,
+                upstream=settings.compat == "upstream",
+            )
+        report = _report(engines, case, settings, warnings, reporter.seconds)
+        (staging / RUN_FILE).write_text(json.dumps(report, indent=1) + "\n")
+        _deliver(staging, out)
+    return report
+
+
+def check_output(out: Path) -> None:
+    """InputError if results in `out` would mix with files that are no earlier run's."""
+    if out.is_dir():
+        if any(out.iterdir()) and not _is_earlier_run(out):
+            raise InputError(
+                f"{out} is not empty and holds no earlier run's {RUN_FILE}: give --out a new or empty folder."
+            )
+    elif out.exists():
+        raise InputError(f"{out} is a file: give --out a folder.")
+
+
+def _is_earlier_run(out: Path) -> bool:
+    try:
+        run = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(run, dict) and run.get("project") == PROJECT
+
+
+def make_noise(settings: Settings, height: int, width: int, tile_size: int) -> Noise:
+    """The draws from --noise, else from --seed as PyTorch's CPU generator makes them."""
+    image_shape, latent_shape = (1, 3, height, width), (1, tile_size, 4, height // 8, width // 8)
+    if settings.noise is None:
+        generator = TorchGenerator(settings.seed)
+        return Noise(generator.normal(image_shape), generator.normal(latent_shape))
+    return Noise(
+        _read_draw(settings.noise, "noise_image", image_shape),
+        _read_draw(settings.noise, "noise_latents", latent_shape),
+    )
+
+
+def _read_draw(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            value = archive[name]
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing: --noise takes an .npz with noise_image and noise_latents.") from None
+    except KeyError:
+        raise InputError(f"{path} has no array {name}: --noise takes noise_image and noise_latents.") from None
+    except Exception as error:  # zip, zlib, struct and value errors, by what is damaged
+        raise InputError(f"{path} is not an .npz of plain arrays ({type(error).__name__}: {error}).") from None
+    if value.shape != shape or value.dtype.kind != "f":
+        raise InputError(
+            f"{path}: {name} must be floats of shape {list(shape)} for this engine set, "
+            f"found {value.dtype} {list(value.shape)}."
+        )
+    if not np.isfinite(value).all():
+        raise InputError(f"{path}: {name} holds NaN or infinite numbers.")
+    return value.astype(np.float32)
+
+
+def _decode(decoder: Engine, latents: np.ndarray, chunk: int, folder: Path, advance) -> None:
+    """latents [1, T, 4, h, w] -> PNG files, `chunk` frames at a time; the last chunk may be short."""
+    folder.mkdir()
+    frames = latents.shape[1]
+    for start in range(0, frames, chunk):
+        decoded = decoder.infer({"latents": latents[0, start : start + chunk]})["frames"]
+        for offset, frame in enumerate(frames_to_bytes(decoded)):
+            video.write_frame(folder, start + offset, frame)
+            advance()
+
+
+def _report(engines: EngineSet, case: Case, settings: Settings, warnings: list[str], seconds: dict[str, float]) -> dict:
+    manifest = engines.manifest
+    return {
+        "project": PROJECT,
+        "version": metadata.version(PROJECT),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "arguments": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
+        "case": str(case.folder),
+        "frames": case.frames,
+        "engines": str(engines.folder),
+        "engines_digest": engines.digest,
+        "backend": manifest.backend,
+        "precision": manifest.precision,
+        "shapes": manifest.shapes.model_dump(),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            manifest.backend: manifest.backend_version,
+        },
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "warnings": warnings,
+        "refine": [],
+    }
+
+
+def _deliver(staging: Path, out: Path) -> None:
+    """Move the finished results into place; frames of an earlier, longer run go, anything else in `out` stays."""
+    out.mkdir(exist_ok=True)
+    earlier = out / "frames"
+    if earlier.is_dir():
+        for path in earlier.iterdir():
+            if not re.fullmatch(r"frame_\d+\.png", path.name):
+                shutil.move(path, staging / "frames" / path.name)
+    for name in ("frames", "animation.mp4", "animation.gif", RUN_FILE):
+        replace_entry(staging / name, out / name)

@@ -1,0 +1,21 @@
+"""Engine libraries. Each is imported only when an engine of its kind is opened."""
+
+import os
+from pathlib import Path
+
+from sa.runtime.backends.base import Engine
+from sa.runtime.engine_set import EngineContract
+
+
+def open_engine(backend: str, folder: Path, contract: EngineContract, threads: int | None = None) -> Engine:
+    """Load one engine of the engine set in `folder`; `threads` None means every core this process may use."""
+    threads = threads or len(os.sched_getaffinity(0))
+    if backend == "onnxruntime":
+        from sa.runtime.backends.onnxruntime import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(folder, contract, threads)
+    if backend == "paddle":
+        from sa.runtime.backends.paddle import PaddleEngine
+
+        return PaddleEngine(folder, contract, threads)
+    raise ValueError(f"unknown backend {backend!r}")

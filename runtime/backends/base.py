@@ -1,0 +1,68 @@
+"""The one protocol between the runtime and an engine library."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Mapping
+from types import TracebackType
+
+import numpy as np
+
+from sa.runtime.engine_set import EngineContract, TensorSpec
+
+
+class Handle:
+    """A tensor that stays with its backend. A CPU backend needs none: there an array is its own handle."""
+
+
+Tensor = np.ndarray | Handle
+
+
+class Engine(ABC):
+    """One loaded engine. Use it as a context manager, or close it: weights are large.
+
+    A backend implements `_infer` and `close`; this class holds its inputs and outputs to the manifest.
+    """
+
+    def __init__(self, contract: EngineContract):
+        self.contract = contract
+        self._inputs = {spec.name: spec for spec in contract.inputs}
+        self._outputs = {spec.name: spec for spec in contract.outputs}
+
+    def infer(self, inputs: Mapping[str, Tensor], keep: Collection[str] = ()) -> dict[str, Tensor]:
+        """Run once. `inputs`: a tensor per input name; outputs come back as float32 arrays, those in `keep` as handles.
+
+        ValueError for a name, shape or dtype that is not the engine's: a mistake of the caller, not of the user.
+        """
+        if inputs.keys() != self._inputs.keys():
+            raise ValueError(f"{self.contract.role} takes {sorted(self._inputs)}, was given {sorted(inputs)}")
+        if unknown := set(keep) - self._outputs.keys():
+            raise ValueError(f"{self.contract.role} has no output {sorted(unknown)} to keep")
+        for name, value in inputs.items():
+            if isinstance(value, np.ndarray):
+                self._check(self._inputs[name], value)
+        outputs = self._infer(inputs, keep)
+        for name, value in outputs.items():
+            if isinstance(value, np.ndarray):
+                self._check(self._outputs[name], value)
+        return outputs
+
+    def _check(self, spec: TensorSpec, value: np.ndarray) -> None:
+        if str(value.dtype) != spec.dtype or not spec.admits(value.shape):
+            raise ValueError(
+                f"{self.contract.role}.{spec.name} is {spec.dtype} {list(spec.shape)}, "
+                f"was given {value.dtype} {list(value.shape)}"
+            )
+
+    @abstractmethod
+    def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]: ...
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release the engine's memory; it cannot be used afterwards."""
+
+    def __enter__(self) -> "Engine":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()

@@ -1,0 +1,37 @@
+"""Engines on ONNX Runtime's CPU provider."""
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import onnxruntime
+
+from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.engine_set import EngineContract
+from sa.runtime.errors import EngineSetError
+
+
+class OnnxRuntimeEngine(Engine):
+    def __init__(self, folder: Path, contract: EngineContract, threads: int):
+        super().__init__(contract)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3  # errors only
+        path = folder / contract.program
+        try:
+            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises a dozen types of its own, without a common base
+            raise EngineSetError(
+                f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {_first_line(error)}; "
+                "rebuild the engine set with sa-export."
+            ) from error
+
+    def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
+        names = [spec.name for spec in self.contract.outputs]
+        return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+
+    def close(self) -> None:
+        del self._session
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -1,0 +1,137 @@
+"""sa-run: animate a case on an engine set."""
+
+import argparse
+import math
+from pathlib import Path
+
+from sa.runtime.animator import Settings, animate
+from sa.runtime.commands import run_command
+from sa.runtime.engine_set import EngineSet
+from sa.runtime.errors import InputError
+from sa.runtime.progress import Reporter
+
+DESCRIPTION = """\
+Animate a person: a reference image follows a sequence of poses, on engines made by sa-export.
+
+A case folder holds
+  reference.png         the person (.jpg, .webp, .bmp too)
+  poses/frame_0.png ... one pose image per frame, in the order of their numbers
+  identity.npy          the face recogniser's embedding of the reference, 512 floats, not normalised
+"""
+
+EPILOG = """\
+The output folder gets frames/frame_0.png ..., animation.mp4, animation.gif and run.json.
+An earlier run's folder is replaced when the new run is complete; any other non-empty folder is refused.
+
+examples:
+  sa-run --engines engines/ --case case/ --out result/
+  sa-run --engines engines/ --case case/ --out result/ --steps 15 --guidance-start 1.5 --guidance 3
+
+exit codes: 0 done, 2 a flag or the case cannot be used, 3 the engine set is missing or does not fit, 1 anything else
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    default = Settings()
+    parser = argparse.ArgumentParser(
+        "sa-run", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    files = parser.add_argument_group("files")
+    files.add_argument("--engines", type=Path, required=True, metavar="DIR", help="engine set written by sa-export")
+    files.add_argument("--case", type=Path, required=True, metavar="DIR", help="reference image and poses")
+    files.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    files.add_argument(
+        "--identity", metavar="FILE|none", help="identity embedding (.npy) instead of the case's; none: zeros"
+    )
+    files.add_argument(
+        "--noise", type=Path, metavar="FILE.npz", help="noise_image and noise_latents to use instead of the seed's"
+    )
+    sampling = parser.add_argument_group("sampling")
+    sampling.add_argument("--steps", type=int, default=default.steps, help="denoising steps (default: %(default)s)")
+    sampling.add_argument(
+        "--guidance", type=float, default=default.guidance, help="guidance scale of the last frame (default: 3)"
+    )
+    sampling.add_argument(
+        "--guidance-start", type=float, metavar="SCALE", help="guidance scale of the first frame (default: the same)"
+    )
+    sampling.add_argument(
+        "--tile-overlap",
+        type=int,
+        default=default.tile_overlap,
+        metavar="FRAMES",
+        help="how far tiles of frames overlap, for videos longer than a tile (default: %(default)s)",
+    )
+    sampling.add_argument(
+        "--noise-aug",
+        type=float,
+        default=default.noise_aug,
+        metavar="STRENGTH",
+        help="noise added to the reference; the model was trained with %(default)s (default)",
+    )
+    sampling.add_argument("--seed", type=int, default=default.seed, help="0 to 4294967295 (default: %(default)s)")
+    sampling.add_argument(
+        "--compat",
+        choices=["upstream"],
+        help="reproduce the published code's oddities (without refinement: the GIF's fixed 125 ms per frame)",
+    )
+    output = parser.add_argument_group("output and machine")
+    output.add_argument(
+        "--fps", type=float, default=default.fps, help="frames per second of the written videos (default: 8)"
+    )
+    output.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")
+    output.add_argument("--verify", action="store_true", help="hash every engine file again, changed or not")
+    output.add_argument("--engines-digest", metavar="SHA256", help="run only the engine set with this manifest hash")
+    output.add_argument("--quiet", action="store_true", help="no progress, no summary: errors only")
+    return parser
+
+
+def settings_from(arguments: argparse.Namespace) -> Settings:
+    """The settings of a run; InputError names the first flag out of its range."""
+
+    def require(good: bool, flag: str, expected: str, found: object) -> None:
+        if not good:
+            raise InputError(f"{flag} must be {expected}, not {found}.")
+
+    a = arguments
+    require(1 <= a.steps <= 1000, "--steps", "1 to 1000", a.steps)
+    for flag, scale in (("--guidance", a.guidance), ("--guidance-start", a.guidance_start)):
+        require(scale is None or 0 <= scale <= 100, flag, "0 to 100", scale)
+    require(a.tile_overlap >= 1, "--tile-overlap", "at least 1", a.tile_overlap)
+    require(0 <= a.noise_aug <= 10, "--noise-aug", "0 to 10", a.noise_aug)
+    require(0 <= a.seed < 1 << 32, "--seed", "0 to 4294967295", a.seed)
+    require(math.isfinite(a.fps) and 0.1 <= a.fps <= 240, "--fps", "0.1 to 240", a.fps)
+    require(a.threads is None or 1 <= a.threads <= 1024, "--threads", "1 to 1024", a.threads)
+    return Settings(
+        steps=a.steps,
+        guidance=a.guidance,
+        guidance_start=a.guidance_start,
+        tile_overlap=a.tile_overlap,
+        noise_aug=a.noise_aug,
+        seed=a.seed,
+        fps=a.fps,
+        identity=a.identity,
+        noise=a.noise,
+        compat=a.compat,
+        threads=a.threads,
+    )
+
+
+def run(arguments: argparse.Namespace) -> None:
+    settings = settings_from(arguments)
+    reporter = Reporter(arguments.quiet)
+    with reporter.stage("checking engine set"):
+        engines = EngineSet.open(arguments.engines, verify=arguments.verify, digest=arguments.engines_digest)
+    report = animate(engines, arguments.case, arguments.out, settings, reporter)
+    rows = [[stage, f"{seconds:.1f}"] for stage, seconds in report["seconds"].items()]
+    rows.append(["peak memory", f"{report['peak_memory_bytes'] / 2**30:.2f} GiB"])
+    reporter.table(f"{report['frames']} frames in {arguments.out}", ["stage", "seconds"], rows)
+    for name in ("animation.mp4", "animation.gif"):
+        reporter.say(str(arguments.out / name))
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command("sa-run", parser(), run, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

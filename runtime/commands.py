@@ -1,0 +1,44 @@
+"""How every command of the project ends: done, or one sentence on stderr and an exit code."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable
+
+from sa.runtime.errors import UserError
+
+DEBUG = "SA_DEBUG"
+
+
+def run_command(
+    name: str, parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], argv: list[str] | None
+) -> int:
+    """Parse, run, and turn any failure into one sentence; returns the exit code.
+
+    0 done; 2 and 3 by the error's kind (see errors.py); 130 interrupted; 1 anything else.
+    With SA_DEBUG=1 an unexpected error keeps its traceback.
+    """
+    try:
+        run(parser.parse_args(argv))
+    except UserError as error:
+        return _fail(name, str(error), error.exit_code)
+    except KeyboardInterrupt:
+        return _fail(name, "interrupted; nothing was written.", 130)
+    except MemoryError:
+        return _fail(name, "out of memory; export a smaller --height, --width or --tile-size.", 1)
+    except OSError as error:
+        if os.environ.get(DEBUG):
+            raise
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(name, f"{where}{error.strerror or error}; nothing was written.", 1)
+    except Exception as error:
+        if os.environ.get(DEBUG):
+            raise
+        what = " ".join(str(error).split())[:300]
+        return _fail(name, f"unexpected {type(error).__name__}: {what}; run again with {DEBUG}=1 and report it.", 1)
+    return 0
+
+
+def _fail(name: str, sentence: str, code: int) -> int:
+    print(f"{name}: {sentence}", file=sys.stderr)
+    return code

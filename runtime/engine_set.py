@@ -1,0 +1,279 @@
+"""The engine set: a folder of engines and the manifest that says what they are. export/ writes what this defines.
+
+An engine set is opened only if its manifest is sound, every role a run needs is there, every listed file has the
+size and SHA-256 the manifest gives, and the installed engine library fits. Nothing the manifest does not list is
+opened. Hashes prove damage, not origin: trust an engine set as you would a program, or pin it by its digest.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable
+from importlib import metadata
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from sa.runtime import hashing
+from sa.runtime.errors import EngineSetError
+
+FORMAT_VERSION = 1
+MANIFEST = "manifest.json"
+MANIFEST_LIMIT = 16 << 20  # bytes; a real one has some kilobytes
+
+Role = Literal["image_encoder", "face_encoder", "pose_net", "vae_encoder", "unet", "vae_decoder"]
+ROLES: tuple[Role, ...] = ("image_encoder", "face_encoder", "pose_net", "vae_encoder", "unet", "vae_decoder")
+
+BareName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Size = Annotated[int, Field(ge=1, le=1 << 20)]
+Span = tuple[Size, Size]
+
+
+class Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class TensorSpec(Record):
+    """One input or output: a dimension is a size, or (least, most) where the engine takes a range."""
+
+    name: BareName
+    shape: tuple[Size | Span, ...]
+    dtype: Literal["float32"] = "float32"
+
+    def admits(self, shape: tuple[int, ...]) -> bool:
+        if len(shape) != len(self.shape):
+            return False
+        spans = ((dim, dim) if isinstance(dim, int) else dim for dim in self.shape)
+        return all(least <= size <= most for size, (least, most) in zip(shape, spans, strict=True))
+
+    @property
+    def largest(self) -> tuple[int, ...]:
+        return tuple(dim if isinstance(dim, int) else dim[1] for dim in self.shape)
+
+
+class FileRecord(Record):
+    name: BareName
+    bytes: Annotated[int, Field(ge=1)]
+    sha256: Sha256
+
+
+class Certificate(Record):
+    """How closely the engine matches the float32 network on fixed inputs; the worst of its outputs."""
+
+    shapes: Literal["full", "reduced"]  # the engine itself, or a smaller twin exported by the same code and weights
+    input_shapes: dict[str, tuple[int, ...]]
+    max_abs: float
+    relative: float  # max |engine - network| / max |network|
+    cosine: float
+    tolerance: float  # on `relative`
+
+
+class EngineContract(Record):
+    """What a backend must know to load and run one engine."""
+
+    role: Role
+    program: BareName  # the file the backend opens; it names the others
+    files: Annotated[tuple[FileRecord, ...], Field(min_length=1)]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    onednn: bool = False  # Paddle Inference only: run on oneDNN kernels, certified so
+
+    @model_validator(mode="after")
+    def _program_is_listed(self) -> "EngineContract":
+        if self.program not in {file.name for file in self.files}:
+            raise ValueError(f"program {self.program} is not among the engine's files")
+        return self
+
+
+class EngineRecord(EngineContract):
+    """One engine of a set, with its cost and its certificate."""
+
+    parameters: int
+    flops: int  # 2 per multiply-add of convolutions and matrix products, at the largest shape
+    bytes: int  # weights, inputs and outputs once each: what a call moves at the very least
+    certificate: Certificate
+
+
+class Schedule(Record):
+    """Karras sigmas (SPEC section 5)."""
+
+    sigma_min: Annotated[float, Field(gt=0)]
+    sigma_max: Annotated[float, Field(gt=0)]
+
+
+class Shapes(Record):
+    """What an engine set is made for: pixels, frames per UNet call, frames per decoder call."""
+
+    height: Annotated[int, Field(ge=64, le=4096, multiple_of=64)]
+    width: Annotated[int, Field(ge=64, le=4096, multiple_of=64)]
+    tile_size: Annotated[int, Field(ge=2, le=256)]
+    decode_chunk: Annotated[int, Field(ge=1, le=256)]
+
+    @property
+    def latent_height(self) -> int:
+        return self.height // 8
+
+    @property
+    def latent_width(self) -> int:
+        return self.width // 8
+
+
+class SourceFile(Record):
+    """A checkpoint file the engines were made from, relative to the checkpoint folder."""
+
+    path: str
+    bytes: int
+    sha256: Sha256
+
+
+class Manifest(Record):
+    format_version: Literal[1]
+    project_version: str
+    preset: str | None
+    shapes: Shapes
+    precision: Literal["fp32"]
+    backend: Literal["onnxruntime", "paddle"]
+    backend_version: str
+    device: str
+    compute_capability: str | None  # of the GPU the engines were built for; None on a CPU
+    libraries: dict[str, str]
+    command: str  # rebuilds the set, with CHECKPOINT and ENGINES for the folders
+    schedule: Schedule
+    image_mean: tuple[float, float, float]
+    image_std: tuple[float, float, float]
+    sources: tuple[SourceFile, ...]
+    export_seconds: float
+    export_peak_bytes: int
+    engines: tuple[EngineRecord, ...]
+
+    @model_validator(mode="after")
+    def _roles_are_unique(self) -> "Manifest":
+        roles = [engine.role for engine in self.engines]
+        if len(set(roles)) != len(roles):
+            raise ValueError("an engine role is listed twice")
+        return self
+
+    def engine(self, role: Role) -> EngineRecord:
+        return next(engine for engine in self.engines if engine.role == role)
+
+
+class EngineSet:
+    """A verified engine set."""
+
+    def __init__(self, folder: Path, manifest: Manifest, digest: str):
+        self.folder = folder
+        self.manifest = manifest
+        self.digest = digest  # SHA-256 of manifest.json, which holds the hash of everything else
+
+    @classmethod
+    def open(
+        cls, folder: Path, roles: Iterable[Role] = ROLES, verify: bool = False, digest: str | None = None
+    ) -> "EngineSet":
+        """Check and open the engine set in `folder`; EngineSetError says what is wrong and how to rebuild.
+
+        `verify` hashes every file even if it was hashed before and has not changed since; `digest` is the
+        manifest's expected SHA-256.
+        """
+        manifest, found = _read_manifest(folder)
+        if digest is not None and digest.lower() != found:
+            raise EngineSetError(
+                f"{folder / MANIFEST} has SHA-256 {found}, but --engines-digest asks for {digest.lower()}: "
+                "this is not the engine set you pinned."
+            )
+        missing = [role for role in roles if role not in {engine.role for engine in manifest.engines}]
+        if missing:
+            raise EngineSetError(f"{folder} has no {missing[0]} engine; rebuild it: {manifest.command}")
+        for engine in manifest.engines:
+            for file in engine.files:
+                _check_file(folder, file, manifest, verify)
+        _check_library(folder, manifest)
+        return cls(folder, manifest, found)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all engine files, each counted once."""
+        return sum({file.name: file.bytes for engine in self.manifest.engines for file in engine.files}.values())
+
+
+def _read_manifest(folder: Path) -> tuple[Manifest, str]:
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise EngineSetError(f"{folder} is not a folder: give --engines the folder that sa-export wrote.")
+    if not path.is_file():
+        raise EngineSetError(
+            f"{folder} holds no {MANIFEST}, so it is no engine set (or its export did not finish); "
+            f"make one: sa-export --checkpoint CHECKPOINT --out {folder}"
+        )
+    try:
+        if path.stat().st_size > MANIFEST_LIMIT:
+            raise EngineSetError(f"{path} is larger than any manifest; rebuild the engine set with sa-export.")
+        text = path.read_bytes()
+        raw = json.loads(text)
+        version = raw.get("format_version") if isinstance(raw, dict) else None
+        if version != FORMAT_VERSION:
+            raise EngineSetError(
+                f"{path} has format version {version!r}, this sa-run reads version {FORMAT_VERSION}; "
+                "rebuild the engine set with the sa-export of this version."
+            )
+        return Manifest.model_validate(raw), hashlib.sha256(text).hexdigest()
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        raise EngineSetError(
+            f"{path} is not a sound manifest, {where}: {first['msg']}; rebuild the engine set with sa-export."
+        ) from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise EngineSetError(f"{path} cannot be read ({error}); rebuild the engine set with sa-export.") from None
+
+
+def _check_file(folder: Path, file: FileRecord, manifest: Manifest, verify: bool) -> None:
+    path = folder / file.name
+    rebuild = f"rebuild it: {manifest.command}"
+    if not path.is_file():
+        raise EngineSetError(f"{path} is listed in the manifest but missing; {rebuild}")
+    if path.resolve().parent != folder.resolve():
+        raise EngineSetError(f"{path} leads out of the engine set; {rebuild}")
+    if path.stat().st_size != file.bytes:
+        raise EngineSetError(
+            f"{path} has {path.stat().st_size} bytes, the manifest says {file.bytes}: it is truncated or changed; "
+            f"{rebuild}"
+        )
+    if hashing.sha256(path, use_memory=not verify) != file.sha256:
+        raise EngineSetError(f"{path} does not have the SHA-256 of the manifest: it was changed or damaged; {rebuild}")
+
+
+EXTRAS = {"onnxruntime": ("onnxruntime", "cpu"), "paddle": ("paddlepaddle", "paddle")}
+
+
+def backend_version(backend: str) -> str | None:
+    """The installed version of a backend's library, or None."""
+    try:
+        return metadata.version(EXTRAS[backend][0])
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _check_library(folder: Path, manifest: Manifest) -> None:
+    library, extra = EXTRAS[manifest.backend]
+    installed = backend_version(manifest.backend)
+    if installed is None:
+        raise EngineSetError(
+            f"{folder} runs on {library}, which is not installed: pip install 'stableanimator-deploy[{extra}]'"
+        )
+    have, built = _release(installed), _release(manifest.backend_version)
+    # ONNX files run on later releases of the same major version; Paddle's program format is tied to the release.
+    fits = have[0] == built[0] and have >= built if manifest.backend == "onnxruntime" else have[:2] == built[:2]
+    if not fits:
+        raise EngineSetError(
+            f"{folder} was built for {library} {manifest.backend_version}, but {installed} is installed; "
+            f"install that version or rebuild the engine set: {manifest.command}"
+        )
+
+
+def _release(version: str) -> tuple[int, ...]:
+    numbers = []
+    for part in version.split(".")[:3]:
+        digits = "".join(character for character in part if character.isdigit())
+        numbers.append(int(digits or 0))
+    return tuple(numbers)

@@ -1,0 +1,104 @@
+"""Pixels the way the published pipeline prepares them, in NumPy and Pillow (SPEC section 2)."""
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from sa.runtime.errors import InputError
+
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+
+
+def read_image(path: Path, mode: str = "RGB") -> Image.Image:
+    """The image in `path`, upright (EXIF applied once), in `mode`; InputError if it cannot be decoded whole."""
+    try:
+        with Image.open(path) as image:
+            image.load()
+            return ImageOps.exif_transpose(image).convert(mode)
+    except FileNotFoundError:
+        raise InputError(f"{path} is missing.") from None
+    except UnidentifiedImageError:
+        raise InputError(f"{path} is not an image that can be read; expected {', '.join(SUFFIXES)}.") from None
+    except Image.DecompressionBombError:
+        raise InputError(f"{path} has more pixels than an image to animate can need; give a smaller one.") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise InputError(f"{path} is damaged ({error}); expected a whole image, replace it.") from None
+
+
+def to_unit_range(image: Image.Image) -> np.ndarray:
+    """RGB image -> [1, 3, H, W] float32 in 0..1."""
+    pixels = np.asarray(image, dtype=np.float32) / np.float32(255.0)
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+
+
+def reference_pixels(reference: Image.Image, height: int, width: int) -> np.ndarray:
+    """The reference stretched to the output size (Lanczos) -> [1, 3, H, W] float32 in -1..1 (SPEC 2.3)."""
+    return to_unit_range(reference.resize((width, height), Image.Resampling.LANCZOS)) * 2 - 1
+
+
+def pose_pixels(pose: Image.Image, height: int, width: int) -> np.ndarray:
+    """A pose stretched to the output size (antialiased bicubic) -> [1, 3, H, W] float32 in -1..1 (SPEC 2.4)."""
+    resized = pose.resize((width, height), Image.Resampling.BICUBIC)
+    pixels = np.asarray(resized, dtype=np.float32) / np.float32(127.5) - 1
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
+
+
+def clip_pixels(
+    reference: Image.Image, size: int, mean: tuple[float, float, float], std: tuple[float, float, float]
+) -> np.ndarray:
+    """The reference as the image encoder sees it -> [1, 3, size, size] float32, normalised (SPEC 2.2).
+
+    The published resize is a Gaussian blur (only when shrinking does it do much) followed by bicubic interpolation on
+    aligned corners. Both are linear and separable, so each axis is one matrix. Values may leave 0..1; nothing clips.
+    """
+    pixels = (to_unit_range(reference) * 2 - 1).astype(np.float64)
+    height, width = pixels.shape[2:]
+    pixels = _resize_matrix(height, size) @ pixels @ _resize_matrix(width, size).T
+    pixels = (pixels + 1) / 2
+    mean_, std_ = (np.asarray(values).reshape(1, 3, 1, 1) for values in (mean, std))
+    return ((pixels - mean_) / std_).astype(np.float32)
+
+
+def _resize_matrix(size: int, out: int) -> np.ndarray:
+    """[out, size]: blur, then interpolate, along one axis."""
+    return _bicubic_matrix(size, out) @ _blur_matrix(size, out)
+
+
+def _blur_matrix(size: int, out: int) -> np.ndarray:
+    """[size, size]: Gaussian whose width follows the shrink factor, borders reflected (the edge pixel not repeated)."""
+    factor = size / out
+    sigma = max((factor - 1) / 2, 0.001)
+    taps = int(max(4 * sigma, 3))
+    half = (taps + (taps + 1) % 2) // 2
+    offsets = np.arange(-half, half + 1)
+    kernel = np.exp(-(offsets**2) / (2 * sigma**2))
+    kernel /= kernel.sum()
+    matrix = np.zeros((size, size))
+    rows = np.arange(size)
+    for offset, weight in zip(offsets, kernel, strict=True):
+        source = np.abs(rows + offset)  # reflect at the first pixel ...
+        source = size - 1 - np.abs(size - 1 - source)  # ... and at the last
+        np.add.at(matrix, (rows, source), weight)
+    return matrix
+
+
+def _bicubic_matrix(size: int, out: int) -> np.ndarray:
+    """[out, size]: cubic convolution with a = -0.75, corners aligned, borders repeated, no antialiasing."""
+    a = -0.75
+    position = np.arange(out) * ((size - 1) / (out - 1))
+    base = np.floor(position).astype(int)
+    matrix = np.zeros((out, size))
+    for tap in range(-1, 3):
+        distance = np.abs(position - (base + tap))
+        near = ((a + 2) * distance - (a + 3)) * distance**2 + 1
+        far = a * (((distance - 5) * distance + 8) * distance - 4)
+        weight = np.where(distance <= 1, near, np.where(distance < 2, far, 0.0))
+        np.add.at(matrix, (np.arange(out), np.clip(base + tap, 0, size - 1)), weight)
+    return matrix
+
+
+def frames_to_bytes(frames: np.ndarray) -> np.ndarray:
+    """Decoded frames [n, 3, H, W] float32, nominally -1..1 -> [n, H, W, 3] uint8, rounded half to even (SPEC 9)."""
+    levels = np.clip(frames / 2 + 0.5, 0, 1) * 255
+    return np.ascontiguousarray(np.rint(levels).astype(np.uint8).transpose(0, 2, 3, 1))

@@ -1,0 +1,26 @@
+"""How a video of any length is cut into overlapping tiles of frames (SPEC section 6)."""
+
+import numpy as np
+
+from sa.runtime.errors import InputError
+
+
+def tile_indices(frames: int, tile_size: int, overlap: int) -> list[np.ndarray]:
+    """Frame numbers of each tile. Frame 0 leads every tile; the tiles' own frames overlap by `overlap` - 1.
+
+    InputError unless 1 <= overlap < tile_size <= frames.
+    """
+    if frames < tile_size:
+        raise InputError(f"a tile has {tile_size} frames, but the case has only {frames} poses.")
+    if not 1 <= overlap < tile_size:
+        raise InputError(f"--tile-overlap must be at least 1 and less than the tile size {tile_size}, not {overlap}.")
+    starts = list(range(0, frames - tile_size + 1, max(tile_size - overlap, 1)))
+    if starts[-1] + tile_size < frames:
+        starts.append(frames - tile_size)
+    return [np.array([0, *range(start + 1, start + tile_size)]) for start in starts]
+
+
+def tile_weights(tile_size: int) -> np.ndarray:
+    """[tile_size] float32: a triangle, highest in the middle of the tile."""
+    m = (np.arange(tile_size, dtype=np.float32) + np.float32(0.5)) * np.float32(2.0 / tile_size)
+    return np.minimum(m, 2 - m)
