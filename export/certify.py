@@ -7,7 +7,6 @@ import paddle
 from paddle import nn
 
 from sa.export.checkpoint import Weights
-from sa.export.roles import slots
 from sa.runtime.backends.base import Engine
 from sa.runtime.engine_set import Certificate, Shapes, TensorSpec
 from sa.runtime.errors import UserError
@@ -45,8 +44,8 @@ def fixed_inputs(inputs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
 
 def load_weights(network: nn.Layer, weights: Weights) -> None:
     """Give the network memory and values, one parameter at a time."""
-    for name in slots(network):
-        dict(network.named_parameters())[name].set_value(np.ascontiguousarray(weights.read(name)))
+    for name, parameter in network.named_parameters():
+        parameter.set_value(np.ascontiguousarray(weights.read(name)))
     weights.forget()
 
 

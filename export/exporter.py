@@ -44,6 +44,7 @@ from sa.runtime.errors import InputError
 from sa.runtime.progress import Reporter
 from sa.runtime.staging import replace_entry, staged
 
+
 @dataclass(frozen=True)
 class ExportSettings:
     shapes: Shapes

@@ -10,7 +10,7 @@ import math
 import mmap
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -51,20 +51,20 @@ class StoredTensor:
         return _widened(self._load(), self.dtype).reshape(self.shape)
 
 
-def open_tensor_file(path: Path) -> dict[str, StoredTensor]:
+class TensorFile(dict[str, StoredTensor]):
     """The tensors of a weight file by name, in the file's order."""
-    kind = _kind_of(path)
-    with _explained(path, kind):
-        return kind.open(_mapped(path), path)
+
+    def __init__(self, tensors: Mapping[str, StoredTensor], forget: Callable[[], None]) -> None:
+        super().__init__(tensors)
+        self.forget = forget  # lets go of the memory pages read so far; they are read again when asked for
 
 
-def stored_metadata(path: Path) -> dict[str, str]:
-    """The notes in a .safetensors file, such as `format`: "pt" or "pd"; the other kinds carry none."""
+def open_tensor_file(path: Path) -> TensorFile:
+    """The tensors of a weight file, not read yet."""
     kind = _kind_of(path)
-    if kind is not _SAFETENSORS:
-        return {}
     with _explained(path, kind):
-        return _safetensors_header(_mapped(path))[0]
+        data = _mapped(path)
+        return TensorFile(kind.open(data, path), lambda: data.obj.madvise(mmap.MADV_DONTNEED))
 
 
 # -- any file ----------------------------------------------------------------------------------------------

@@ -34,7 +34,8 @@ class TiledDenoiser:
         self.weights = tile_weights(tile_size).reshape(1, -1, 1, 1, 1)
         self.guidance = guidance
         self.on_tile = on_tile
-        # The unconditional branch has neither tokens nor pose; upstream gives it zeros (SPEC section 3.3).
+        # The unconditional branch sees neither image, tokens nor pose; upstream gives it zeros (SPEC 2.3 and 3.3).
+        self._no_image = np.zeros_like(conditioning.image_latents)
         self._no_tokens = np.zeros_like(conditioning.encoder_hidden_states)
         self._no_pose = np.zeros_like(conditioning.pose_latents[:tile_size])
 
@@ -57,18 +58,21 @@ class TiledDenoiser:
 
     def _tile_velocity(self, scaled: np.ndarray, time: np.float32, tile: np.ndarray) -> np.ndarray:
         given = self.conditioning
-        image = np.broadcast_to(given.image_latents[:, None], (1, len(tile), *given.image_latents.shape[1:]))
-        sample = np.concatenate([scaled, image], axis=2)
-        with_person = self._call(sample, time, given.encoder_hidden_states, given.pose_latents[tile])
+        with_person = self._call(
+            scaled, given.image_latents, time, given.encoder_hidden_states, given.pose_latents[tile]
+        )
         if self.guidance is None:
             return with_person
-        without = self._call(sample, time, self._no_tokens, self._no_pose)
+        without = self._call(scaled, self._no_image, time, self._no_tokens, self._no_pose)
         scale = self.guidance[tile].reshape(1, -1, 1, 1, 1)
         return without + scale * (with_person - without)
 
-    def _call(self, sample: np.ndarray, time: np.float32, tokens: np.ndarray, pose: np.ndarray) -> np.ndarray:
+    def _call(
+        self, scaled: np.ndarray, image: np.ndarray, time: np.float32, tokens: np.ndarray, pose: np.ndarray
+    ) -> np.ndarray:
+        repeated = np.broadcast_to(image[:, None], (1, scaled.shape[1], *image.shape[1:]))
         inputs = {
-            "sample": sample,
+            "sample": np.concatenate([scaled, repeated], axis=2),
             "timestep": np.array([time], np.float32),
             "added_time_ids": self.conditioning.added_time_ids,
             "encoder_hidden_states": tokens,

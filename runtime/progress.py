@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+LOG_WIDTH = 120
 LINE_EVERY = 15.0  # seconds between a bar's lines where there is no terminal
 
 
@@ -17,6 +18,8 @@ class Reporter:
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
         self.console = Console(stderr=True, quiet=quiet, highlight=False)
+        if not self.console.is_terminal:
+            self.console = Console(stderr=True, quiet=quiet, highlight=False, width=LOG_WIDTH)
         self.seconds: dict[str, float] = {}
 
     @contextlib.contextmanager

@@ -112,7 +112,8 @@ def remove_centring(graph: onnx.GraphProto) -> None:
 def fuse_attention(model: onnx.ModelProto) -> None:
     """softmax(s q k^T) v between reshapes becomes com.microsoft.MultiHeadAttention, which never holds all scores.
 
-    Only self-attention: queries and keys of one batch. For the few keys of the other attentions plain products win.
+    Only self-attention, whose queries, keys and values are projections of one tensor: the other attentions have a few
+    keys, shared by all frames, and plain products do better there.
     """
     edges = Graph(model.graph)
     for softmax in list(model.graph.node):
@@ -140,7 +141,9 @@ def _attention(edges: Graph, softmax: onnx.NodeProto) -> tuple[onnx.NodeProto, o
     if scale is None or scale.size != 1 or keys is None or last is None:
         return None
     query, key, value = (_split_heads(edges, name) for name in (scaled.input[0], keys, mixed.input[1]))
-    if not query or not key or not value or query[1:] != key[1:]:
+    if not query or not key or not value:
+        return None
+    if len({_projected(edges, name) for name, _ in (query, key, value)}) != 1:
         return None
     node = helper.make_node(
         "MultiHeadAttention",
@@ -148,7 +151,7 @@ def _attention(edges: Graph, softmax: onnx.NodeProto) -> tuple[onnx.NodeProto, o
         [last.output[0]],
         name=f"attention_{softmax.output[0]}",
         domain=CONTRIB,
-        num_heads=query[2],
+        num_heads=query[1],
         scale=float(scale.reshape(())),
     )
     return node, last
@@ -159,12 +162,19 @@ def _permuted(edges: Graph, name: str, order: list[int]) -> str | None:
     return node.input[0] if node is not None and list(node.attribute[0].ints) == order else None
 
 
-def _split_heads(edges: Graph, name: str) -> tuple[str, int, int] | None:
-    """Of transpose(reshape(x, [B, N, heads, d])): x, N and heads."""
+def _projected(edges: Graph, name: str) -> str:
+    """The tensor that `name` is a linear projection of."""
+    biased = edges.made_by(name, "Add")
+    product = edges.made_by(biased.input[0] if biased is not None else name, "MatMul")
+    return product.input[0] if product is not None else name
+
+
+def _split_heads(edges: Graph, name: str) -> tuple[str, int] | None:
+    """Of transpose(reshape(x, [B, N, heads, d])): x and heads."""
     reshaped = _permuted(edges, name, HEADS_FIRST)
     node = edges.made_by(reshaped, "Reshape") if reshaped is not None else None
     shape = edges.constant(node.input[1]) if node is not None else None
-    return (node.input[0], int(shape[1]), int(shape[2])) if shape is not None and len(shape) == 4 else None
+    return (node.input[0], int(shape[2])) if shape is not None and len(shape) == 4 else None
 
 
 def name_inputs_and_outputs(graph: onnx.GraphProto, inputs: tuple[TensorSpec, ...], output: TensorSpec) -> None:

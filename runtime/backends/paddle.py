@@ -1,6 +1,9 @@
 """Engines on Paddle Inference's CPU predictor."""
 
-from collections.abc import Collection, Mapping
+import contextlib
+import os
+import sys
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -42,10 +45,25 @@ class PaddleEngine(Engine):
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         for name, value in inputs.items():
             self._predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(value))
-        self._predictor.run()
+        with _stdout_silenced() if self.contract.onednn else contextlib.nullcontext():
+            self._predictor.run()
         # Outputs have Paddle's own names; their order is the manifest's.
         handles = [self._predictor.get_output_handle(name) for name in self._predictor.get_output_names()]
         return {spec.name: handle.copy_to_cpu() for spec, handle in zip(self.contract.outputs, handles, strict=True)}
 
     def close(self) -> None:
         del self._predictor
+
+
+@contextlib.contextmanager
+def _stdout_silenced() -> Iterator[None]:
+    """Paddle's oneDNN kernels print a line per mean they take; keep it from the user's output."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 1)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
