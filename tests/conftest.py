@@ -1,0 +1,125 @@
+"""Checkpoints, cases and engine sets the tests share. Each is made once a session, from tests/golden alone."""
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from sa.export.architecture import ArcFaceConfig
+
+GOLDEN = Path(__file__).parent / "golden"
+CASES = ("recipe_basic", "recipe_hjb")
+BACKENDS = ("onnxruntime", "paddle")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def cache_of_its_own(tmp_path_factory):
+    """The user's cache folder is neither read nor written."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="session")
+def golden():
+    """golden(case): its parameters, expected arrays (float64 runs stored as float32) and input folder."""
+
+    def load(case: str) -> SimpleNamespace:
+        folder = GOLDEN / case
+        with np.load(folder / "expected.npz") as archive:
+            expected = {name: archive[name] for name in archive.files}
+        return SimpleNamespace(
+            name=case,
+            parameters=SimpleNamespace(**json.loads((folder / "case.json").read_text())),
+            expected=expected,
+            inputs=folder / "inputs",
+        )
+
+    return load
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory):
+    """checkpoint(case): a folder in the published layout, its weights by recipe. Read only."""
+    from sa.benchmarks.checkpoints import SMALL_ARCFACE, write_weights
+
+    made: dict[str, Path] = {}
+
+    def make(case: str) -> Path:
+        if case not in made:
+            folder = tmp_path_factory.mktemp("checkpoint") / case
+            shutil.copytree(GOLDEN / case / "SVD", folder / "SVD")
+            arcface = json.loads((GOLDEN / case / "case.json").read_text()).get("arc")
+            write_weights(
+                folder,
+                ArcFaceConfig(blocks=arcface["layers"], width=arcface["width"], features=512)
+                if arcface
+                else SMALL_ARCFACE,
+            )
+            made[case] = folder
+        return made[case]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def case_folder(tmp_path_factory):
+    """case_folder(case): a golden case as sa-run takes it. Read only."""
+    made: dict[str, Path] = {}
+
+    def make(case: str) -> Path:
+        if case not in made:
+            folder = tmp_path_factory.mktemp("case") / case
+            shutil.copytree(GOLDEN / case / "inputs", folder)
+            (folder / "id_embedding.npy").rename(folder / "identity.npy")
+            made[case] = folder
+        return made[case]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def engines(tmp_path_factory, checkpoint):
+    """engines(case, backend): the folder of an engine set at the case's shapes. Read only."""
+    from sa.export.cli import main
+
+    made: dict[tuple[str, str], Path] = {}
+
+    def make(case: str, backend: str) -> Path:
+        if (case, backend) not in made:
+            parameters = json.loads((GOLDEN / case / "case.json").read_text())
+            folder = tmp_path_factory.mktemp("engines") / f"{case}-{backend}"
+            flags = {
+                "--checkpoint": checkpoint(case),
+                "--out": folder,
+                "--backend": backend,
+                "--height": parameters["height"],
+                "--width": parameters["width"],
+                "--tile-size": parameters["tile_size"],
+                "--decode-chunk": parameters["chunk"],
+            }
+            arguments = [str(word) for flag in flags.items() for word in flag]
+            assert main([*arguments, "--quiet"]) == 0
+            made[case, backend] = folder
+        return made[case, backend]
+
+    return make
+
+
+@pytest.fixture(params=CASES)
+def case(request) -> str:
+    return request.param
+
+
+@pytest.fixture(params=BACKENDS)
+def backend(request) -> str:
+    return request.param
+
+
+def relative(value: np.ndarray, reference: np.ndarray) -> float:
+    """max |value - reference| / max |reference|."""
+    assert value.shape == reference.shape
+    return float(np.abs(value.astype(np.float64) - reference).max() / np.abs(reference).max())
