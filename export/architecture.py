@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from sa.runtime.errors import InputError
+from sa.runtime.errors import InputError, first_fault
 
 Width = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]  # 32 groups in every GroupNorm
 Depth = Annotated[int, Field(ge=1, le=8)]
@@ -16,30 +16,26 @@ Tokens = Annotated[int, Field(ge=8, le=4096)]
 class Config(BaseModel):
     """Fields StableAnimator's arithmetic depends on; the others in a config file are ignored."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     @classmethod
     def read(cls, path: Path) -> "Config":
         """The config in the JSON file `path`; InputError names the file and the field that does not fit."""
         try:
-            text = path.read_text(encoding="utf-8")
+            return cls.model_validate(json.loads(path.read_bytes()))
         except FileNotFoundError:
             raise InputError(
                 f"{path} is missing: a checkpoint needs this config; copy it from the published SVD folder."
             ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{path} cannot be read ({error}): expected a JSON config file.") from None
-        try:
-            return cls.model_validate(json.loads(text))
-        except (json.JSONDecodeError, RecursionError) as error:
-            raise InputError(f"{path} is not valid JSON ({error}): restore it from the published SVD folder.") from None
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(str(part) for part in first["loc"]) or "the file"
+        except OSError as error:
+            raise InputError(f"{path} cannot be read ({error.strerror}): expected a JSON config file.") from None
+        except ValidationError as error:  # a ValueError too
             raise InputError(
-                f"{path}: {where} does not describe a StableAnimator network: {first['msg']}; "
+                f"{path} describes no StableAnimator network: {first_fault(error)}; "
                 "use the configs that belong to the weights."
             ) from None
+        except (ValueError, RecursionError):
+            raise InputError(f"{path} is not valid JSON: restore it from the published SVD folder.") from None
 
 
 DownBlock = Literal["CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"]

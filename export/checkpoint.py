@@ -15,16 +15,25 @@ from sa.export.architecture import (
     VaeConfig,
 )
 from sa.export.tensor_files import StoredTensor, TensorFile, open_tensor_file
+from sa.export.tensor_files.pickle_reader import shown
 from sa.runtime import hashing
 from sa.runtime.engine_set import SourceFile
 from sa.runtime.errors import InputError
 
 Part = Literal["unet", "pose_net", "face_encoder", "vae", "image_encoder", "arcface"]
 
-SVD_FOLDERS = ("SVD", "stable-video-diffusion-img2vid-xt")
-# Where a part's weights may lie, the preferred place first: as published, as diffusers saves them, as ppdiffusers does.
-_DIFFUSERS = ("diffusion_pytorch_model.safetensors", "diffusion_pytorch_model.bin", "model_state.pdparams")
-_TRANSFORMERS = ("model.safetensors", "pytorch_model.bin", "model_state.pdparams")
+# Where Stable Video Diffusion's files may lie: as published, or as their download leaves them.
+SVD_FOLDERS = ("SVD", "stable-video-diffusion-img2vid-xt", "SVD/stable-video-diffusion-img2vid-xt")
+# Where a part's weights may lie, the preferred place first: as published, as diffusers and as ppdiffusers saves them.
+_PADDLE_SAFETENSORS = "diffusion_paddle_model.safetensors"
+_DIFFUSERS = (
+    "diffusion_pytorch_model.safetensors",
+    "diffusion_pytorch_model.bin",
+    _PADDLE_SAFETENSORS,
+    "model_state.pdparams",
+    "diffusion_pytorch_model.fp16.safetensors",
+)
+_TRANSFORMERS = ("model.safetensors", "pytorch_model.bin", "model_state.pdparams", "model.fp16.safetensors")
 _ANIMATION = ("{}.safetensors", "{}.pth", "{}.pdparams", "{}/model_state.pdparams")
 IGNORED_SUFFIXES = ("num_batches_tracked", "position_ids")  # counters and indices, no weights
 PADDLE_NAMES = {"_mean": "running_mean", "_variance": "running_var"}
@@ -58,6 +67,8 @@ class Weights:
                 f"{self._file}: tensor {name} holds NaN or infinite values, so the file is damaged; "
                 "take a fresh copy of it."
             )
+        if not value.shape:
+            return value.reshape(1)
         return value.T if self._slots[name].linear and not self._transposed else value
 
     def forget(self) -> None:
@@ -83,18 +94,20 @@ class Checkpoint:
         if self.image_encoder.projection_dim != self.unet.cross_attention_dim:
             raise InputError(
                 f"{self.svd / 'image_encoder' / 'config.json'} has projection_dim {self.image_encoder.projection_dim}, "
-                f"but the UNet's cross_attention_dim is {self.unet.cross_attention_dim}: they must be equal."
+                f"but the UNet's cross_attention_dim is {self.unet.cross_attention_dim}: they must be equal; "
+                "use configs of one checkpoint."
             )
         self._files: dict[Part, tuple[Path, TensorFile]] = {}
 
     def _svd_folder(self) -> Path:
-        for name in SVD_FOLDERS:
-            if (self.folder / name).is_dir():
-                return self.folder / name
-        raise InputError(
-            f"{self.folder} holds no folder {' or '.join(SVD_FOLDERS)}: a checkpoint needs Stable Video Diffusion's "
-            "feature_extractor, image_encoder, scheduler, unet and vae there."
-        )
+        folders = [self.folder / name for name in SVD_FOLDERS if (self.folder / name).is_dir()]
+        if not folders:
+            raise InputError(
+                f"{self.folder} holds no folder {' or '.join(SVD_FOLDERS)}: a checkpoint needs Stable Video "
+                "Diffusion's feature_extractor, image_encoder, scheduler, unet and vae there."
+            )
+        # Where none holds the config, the first is named as lacking it.
+        return next((folder for folder in folders if (folder / "unet" / "config.json").is_file()), folders[0])
 
     def _locate(self, part: Part) -> Path:
         if part == "vae":
@@ -129,26 +142,33 @@ class Checkpoint:
         missing = [name for name in slots if name not in tensors]
         if missing:
             raise InputError(
-                f"{path} lacks the tensor {missing[0]}{_and_more(missing)}: these weights and the configs in "
-                f"{self.svd} do not belong together."
+                f"{path} lacks the tensor {missing[0]}{_and_more(missing)}: {self._mismatch}"
             )
         surplus = [name for name in tensors if name not in slots and not name.endswith(IGNORED_SUFFIXES)]
         if surplus:
             raise InputError(
-                f"{path} holds the tensor {surplus[0]}{_and_more(surplus)} that the network does not have: "
-                f"these weights and the configs in {self.svd} do not belong together."
+                f"{path} holds the tensor {shown(surplus[0])}{_and_more(surplus)} that the network does not have: "
+                f"{self._mismatch}"
             )
-        transposed = _is_transposed(tensors, slots)
+        transposed = _is_transposed(path, tensors, slots)
         for name, slot in slots.items():
             expected = slot.shape[::-1] if slot.linear and transposed else slot.shape
-            if tensors[name].shape != expected:
+            found = tensors[name].shape or (1,)  # ppdiffusers saves a single number with shape []
+            if found != expected:
                 raise InputError(
                     f"{path}: tensor {name} has shape {list(tensors[name].shape)}, expected {list(expected)}: "
-                    f"these weights and the configs in {self.svd} do not belong together."
+                    f"{self._mismatch}"
                 )
             if not tensors[name].dtype.startswith(("float", "bfloat")):
-                raise InputError(f"{path}: tensor {name} holds {tensors[name].dtype} values, expected floats.")
+                raise InputError(
+                    f"{path}: tensor {name} holds {tensors[name].dtype} values, expected floats; "
+                    "take a fresh copy of the file."
+                )
         return Weights(path, tensors, slots, transposed)
+
+    @property
+    def _mismatch(self) -> str:
+        return f"these weights and the configs in {self.svd} do not belong together; use those of one checkpoint."
 
     def sources(self) -> Iterator[SourceFile]:
         """Every file read so far, configs included, with its hash."""
@@ -173,11 +193,16 @@ def _pytorch_names(tensors: TensorFile) -> TensorFile:
     return TensorFile(renamed, tensors.forget)
 
 
-def _is_transposed(tensors: Mapping[str, StoredTensor], slots: Mapping[str, Slot]) -> bool:
-    """Whether Linear weights are stored [in, out], Paddle's way. Square ones cannot tell, so the others decide."""
+def _is_transposed(path: Path, tensors: Mapping[str, StoredTensor], slots: Mapping[str, Slot]) -> bool:
+    """Whether Linear weights are stored [in, out], Paddle's way.
+
+    Square ones cannot tell, so the others decide; a VAE has square ones only, so there the file's name does.
+    """
     uneven = [name for name, slot in slots.items() if slot.linear and slot.shape[0] != slot.shape[1]]
     as_paddle = sum(tensors[name].shape == slots[name].shape[::-1] for name in uneven)
     as_torch = sum(tensors[name].shape == slots[name].shape for name in uneven)
+    if as_paddle == as_torch:
+        return path.suffix == ".pdparams" or path.name == _PADDLE_SAFETENSORS
     return as_paddle > as_torch
 
 

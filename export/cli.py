@@ -1,9 +1,11 @@
 """sa-export: turn a checkpoint into an engine set."""
 
 import argparse
+import os
+import warnings
 from pathlib import Path
 
-from sa.export.presets import DEFAULT, load_preset, names, shapes_from
+from sa.export.presets import DEFAULT, load_preset, presets, shapes_from
 from sa.runtime.commands import run_command
 from sa.runtime.engine_set import Manifest
 from sa.runtime.errors import InputError
@@ -49,7 +51,7 @@ def parser() -> argparse.ArgumentParser:
     )
     shapes = parser.add_argument_group("shapes", "a preset, and flags that replace parts of it")
     shapes.add_argument(
-        "--preset", metavar="NAME", default=DEFAULT, help=f"{', '.join(names())} (default: %(default)s)"
+        "--preset", metavar="NAME", default=DEFAULT, help=f"{', '.join(presets())} (default: %(default)s)"
     )
     shapes.add_argument("--height", type=int, help="of the video in pixels, a multiple of 64")
     shapes.add_argument("--width", type=int, help="of the video in pixels, a multiple of 64")
@@ -74,11 +76,14 @@ def run(arguments: argparse.Namespace) -> None:
         tile_size=a.tile_size,
         decode_chunk=a.decode_chunk,
     )
+    # Paddle tells of its own affairs, which say nothing about the export and which no user can change.
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    warnings.filterwarnings("ignore", module=r"paddle\.")
     try:
         from sa.export.exporter import ExportSettings, export
     except ImportError as error:
         raise InputError(
-            f"sa-export needs {error.name}, which is not installed: pip install 'stableanimator-deploy[export]'"
+            f"sa-export needs {error.name}, which is not installed: `pip install 'stableanimator-deploy[export]'`."
         ) from None
     settings = ExportSettings(shapes, a.preset, a.backend, a.precision, a.onednn, a.threads)
     reporter = Reporter(a.quiet)

@@ -42,7 +42,7 @@ from sa.runtime.engine_set import (
 )
 from sa.runtime.errors import InputError
 from sa.runtime.progress import Reporter
-from sa.runtime.staging import replace_entry, staged
+from sa.runtime.staging import replace_entry, staged, uninterrupted
 
 
 @dataclass(frozen=True)
@@ -110,8 +110,8 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
             engines=tuple(engines),
         )
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
-        folder.chmod(0o755)  # temporary folders are private
-        replace_entry(folder, out)
+        with uninterrupted():
+            _deliver(folder, out)
     return manifest
 
 
@@ -124,15 +124,26 @@ def _check_output(out: Path) -> None:
     try:
         listed = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         ours = {MANIFEST, *(file["name"] for engine in listed["engines"] for file in engine["files"])}
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
             f"{out} is not empty and is no engine set: give --out a new or empty folder, or an engine set to replace."
         ) from None
-    if others := sorted({path.name for path in out.iterdir()} - ours):
+    if others := sorted(path.name for path in out.iterdir() if path.name not in ours or path.is_dir()):
         raise InputError(
             f"{out} is an engine set, but also holds {others[0]}, which replacing it would delete: "
             "move that away or give another --out."
         )
+
+
+def _deliver(folder: Path, out: Path) -> None:
+    """Move the finished engine set into place; of an earlier one there nothing stays."""
+    out.mkdir(exist_ok=True)
+    for path in out.iterdir():
+        if path.name != folder.name:
+            path.unlink()
+    files = [path.name for path in folder.iterdir() if path.name != MANIFEST]
+    for name in (*files, MANIFEST):  # last, so that what has a manifest is whole
+        replace_entry(folder / name, out / name)
 
 
 def _check_weights(checkpoint: Checkpoint) -> dict[Part, Weights]:

@@ -1,4 +1,4 @@
-"""Named shapes, from configs/presets/."""
+"""Named shapes, from configs/presets.yaml."""
 
 from importlib import resources
 
@@ -6,7 +6,7 @@ import yaml
 from pydantic import ValidationError
 
 from sa.runtime.engine_set import Record, Shapes
-from sa.runtime.errors import InputError
+from sa.runtime.errors import InputError, first_fault
 
 DEFAULT = "square-512"
 
@@ -16,19 +16,18 @@ class Preset(Record):
     shapes: Shapes
 
 
-def names() -> list[str]:
-    """The presets there are, in alphabetical order."""
-    folder = resources.files("sa.configs") / "presets"
-    return sorted(entry.name.removesuffix(".yaml") for entry in folder.iterdir() if entry.name.endswith(".yaml"))
+def presets() -> dict[str, Preset]:
+    """All presets by name."""
+    listed = yaml.safe_load((resources.files("sa.configs") / "presets.yaml").read_text(encoding="utf-8"))
+    return {name: Preset.model_validate(preset) for name, preset in listed.items()}
 
 
 def load_preset(name: str) -> Preset:
     """The preset called `name`; InputError lists those there are."""
-    if name not in names():
-        raise InputError(f"--preset {name} does not exist: choose {', '.join(names())}.")
-    return Preset.model_validate(
-        yaml.safe_load((resources.files("sa.configs") / "presets" / f"{name}.yaml").read_text(encoding="utf-8"))
-    )
+    found = presets()
+    if name not in found:
+        raise InputError(f"--preset {name} does not exist: choose {', '.join(found)}.")
+    return found[name]
 
 
 def shapes_from(preset: Preset, **overrides: int | None) -> Shapes:
@@ -37,7 +36,4 @@ def shapes_from(preset: Preset, **overrides: int | None) -> Shapes:
     try:
         return Shapes.model_validate({**preset.shapes.model_dump(), **given})
     except ValidationError as error:
-        first = error.errors()[0]
-        flag = "--" + str(first["loc"][0]).replace("_", "-")
-        reason = first["msg"].removeprefix("Input should be ")
-        raise InputError(f"{flag} must be {reason}, not {first['input']}.") from None
+        raise InputError(f"--{first_fault(error).replace('_', '-')}.") from None

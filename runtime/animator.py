@@ -26,7 +26,7 @@ from sa.runtime.images import frames_to_bytes
 from sa.runtime.noise import TorchGenerator
 from sa.runtime.progress import Reporter
 from sa.runtime.sampler import initial_latents, karras_sigmas, sample_euler
-from sa.runtime.staging import replace_entry, staged
+from sa.runtime.staging import replace_entry, staged, uninterrupted
 from sa.runtime.tiles import tile_indices
 
 RUN_FILE = "run.json"
@@ -120,7 +120,8 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
             )
         report = _report(engines, case, settings, warnings, reporter.seconds)
         (staging / RUN_FILE).write_text(json.dumps(report, indent=1) + "\n")
-        _deliver(staging, out)
+        with uninterrupted():
+            _deliver(staging, out)
     return report
 
 
@@ -138,7 +139,7 @@ def check_output(out: Path) -> None:
 def _is_earlier_run(out: Path) -> bool:
     try:
         run = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return False
     return isinstance(run, dict) and run.get("project") == PROJECT
 
@@ -159,20 +160,26 @@ def _read_draw(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as archive:
             value = archive[name]
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: --noise takes an .npz with noise_image and noise_latents.") from None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}): --noise takes an .npz with noise_image and noise_latents."
+        ) from None
     except KeyError:
         raise InputError(f"{path} has no array {name}: --noise takes noise_image and noise_latents.") from None
-    except Exception as error:  # zip, zlib, struct and value errors, by what is damaged
-        raise InputError(f"{path} is not an .npz of plain arrays ({type(error).__name__}: {error}).") from None
+    except Exception:  # zip, zlib, struct and value errors, by what is damaged
+        raise InputError(
+            f"{path} is not a whole .npz of plain arrays: --noise takes one with noise_image and noise_latents."
+        ) from None
     if value.shape != shape or value.dtype.kind != "f":
         raise InputError(
             f"{path}: {name} must be floats of shape {list(shape)} for this engine set, "
             f"found {value.dtype} {list(value.shape)}."
         )
-    if not np.isfinite(value).all():
-        raise InputError(f"{path}: {name} holds NaN or infinite numbers.")
-    return value.astype(np.float32)
+    with np.errstate(over="ignore"):
+        draw = value.astype(np.float32)
+    if not np.isfinite(draw).all():
+        raise InputError(f"{path}: {name} holds NaN or infinite numbers: make the file again.")
+    return draw
 
 
 def _decode(decoder: Engine, latents: np.ndarray, chunk: int, folder: Path, advance) -> None:

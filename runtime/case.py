@@ -39,15 +39,15 @@ def read_case(folder: Path, shapes: Shapes, command: str) -> Case:
     if min(reference.size) < MINIMUM_SIDE:
         raise InputError(
             f"{reference_path} is {reference.width}x{reference.height} pixels; "
-            f"a reference needs at least {MINIMUM_SIDE} on each side."
+            f"a reference needs at least {MINIMUM_SIDE} on each side; give a larger one."
         )
     poses = _numbered_images(folder / "poses", "pose images frame_0.png, frame_1.png, ...")
     if len(poses) < shapes.tile_size:
         fewer = re.sub(r"--tile-size \d+", f"--tile-size {len(poses)}", command)
-        remedy = f"export an engine set that fits: {fewer}" if len(poses) > 1 else "add poses"
+        remedy = f"add poses or export an engine set that fits with `{fewer}`" if len(poses) > 1 else "add poses"
         raise InputError(
-            f"{folder / 'poses'} has {len(poses)} poses, but the engine set needs at least its tile of "
-            f"{shapes.tile_size} frames; add poses or {remedy}."
+            f"{folder / 'poses'} has {len(poses)} pose{'s' * (len(poses) > 1)}, but the engine set needs at least "
+            f"its tile of {shapes.tile_size} frames; {remedy}."
         )
     sizes = {path: read_image(path).size for path in poses}
     _warn_about_aspect(reference_path, reference.size, shapes, warnings)
@@ -63,7 +63,8 @@ def _find_reference(folder: Path) -> Path:
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise InputError(
-            f"{folder} must hold exactly one reference image (reference.png, .jpg, .webp or .bmp), found {names}."
+            f"{folder} must hold exactly one reference image (reference.png, .jpg, .webp or .bmp), found {names}: "
+            f"{'remove the others' if found else 'add one'}."
         )
     return found[0]
 
@@ -71,10 +72,10 @@ def _find_reference(folder: Path) -> Path:
 def _numbered_images(folder: Path, what: str) -> list[Path]:
     """The images of a folder by the number in their names; every image needs one of its own."""
     if not folder.is_dir():
-        raise InputError(f"{folder} is missing: a case needs a folder of {what}.")
+        raise InputError(f"{folder} is missing: a case needs a folder of {what}; add it.")
     images = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     if not images:
-        raise InputError(f"{folder} is empty: a case needs {what}.")
+        raise InputError(f"{folder} holds no image: a case needs {what}; add them.")
     numbered: dict[int, Path] = {}
     for path in sorted(images):
         digits = re.findall(r"\d+", path.stem)

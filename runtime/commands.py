@@ -40,5 +40,7 @@ def run_command(
 
 
 def _fail(name: str, sentence: str, code: int) -> int:
-    print(f"{name}: {sentence}", file=sys.stderr)
+    # Names from files and folders may hold line ends or a terminal's control characters.
+    shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in sentence)
+    print(f"{name}: {shown}{'' if shown.endswith('.') else '.'}", file=sys.stderr)
     return code

@@ -7,6 +7,7 @@ opened. Hashes prove damage, not origin: trust an engine set as you would a prog
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from sa.runtime import hashing
-from sa.runtime.errors import EngineSetError
+from sa.runtime.errors import EngineSetError, first_fault
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -98,8 +99,8 @@ class EngineRecord(EngineContract):
 class Schedule(Record):
     """Karras sigmas (SPEC section 5)."""
 
-    sigma_min: Annotated[float, Field(gt=0)]
-    sigma_max: Annotated[float, Field(gt=0)]
+    sigma_min: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    sigma_max: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Shapes(Record):
@@ -179,11 +180,11 @@ class EngineSet:
         if digest is not None and digest.lower() != found:
             raise EngineSetError(
                 f"{folder / MANIFEST} has SHA-256 {found}, but --engines-digest asks for {digest.lower()}: "
-                "this is not the engine set you pinned."
+                "give the engine set you pinned, or the digest of this one if you trust it."
             )
         missing = [role for role in roles if role not in {engine.role for engine in manifest.engines}]
         if missing:
-            raise EngineSetError(f"{folder} has no {missing[0]} engine; rebuild it: {manifest.command}")
+            raise EngineSetError(f"{folder} has no {missing[0]} engine; {_rebuild(manifest)}")
         for engine in manifest.engines:
             for file in engine.files:
                 _check_file(folder, file, manifest, verify)
@@ -203,7 +204,7 @@ def _read_manifest(folder: Path) -> tuple[Manifest, str]:
     if not path.is_file():
         raise EngineSetError(
             f"{folder} holds no {MANIFEST}, so it is no engine set (or its export did not finish); "
-            f"make one: sa-export --checkpoint CHECKPOINT --out {folder}"
+            f"make one with `sa-export --checkpoint CHECKPOINT --out {folder}`."
         )
     try:
         if path.stat().st_size > MANIFEST_LIMIT:
@@ -213,23 +214,23 @@ def _read_manifest(folder: Path) -> tuple[Manifest, str]:
         version = raw.get("format_version") if isinstance(raw, dict) else None
         if version != FORMAT_VERSION:
             raise EngineSetError(
-                f"{path} has format version {version!r}, this sa-run reads version {FORMAT_VERSION}; "
+                f"{path} has format version {reprlib.repr(version)}, this sa-run reads version {FORMAT_VERSION}; "
                 "rebuild the engine set with the sa-export of this version."
             )
         return Manifest.model_validate(raw), hashlib.sha256(text).hexdigest()
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
         raise EngineSetError(
-            f"{path} is not a sound manifest, {where}: {first['msg']}; rebuild the engine set with sa-export."
+            f"{path} is not a sound manifest: {first_fault(error)}; rebuild the engine set with sa-export."
         ) from None
-    except (OSError, ValueError, RecursionError) as error:
-        raise EngineSetError(f"{path} cannot be read ({error}); rebuild the engine set with sa-export.") from None
+    except OSError as error:
+        raise EngineSetError(f"{path} cannot be read ({error.strerror}); make it readable.") from None
+    except (ValueError, RecursionError):
+        raise EngineSetError(f"{path} is not valid JSON; rebuild the engine set with sa-export.") from None
 
 
 def _check_file(folder: Path, file: FileRecord, manifest: Manifest, verify: bool) -> None:
     path = folder / file.name
-    rebuild = f"rebuild it: {manifest.command}"
+    rebuild = _rebuild(manifest)
     if not path.is_file():
         raise EngineSetError(f"{path} is listed in the manifest but missing; {rebuild}")
     if path.resolve().parent != folder.resolve():
@@ -241,6 +242,10 @@ def _check_file(folder: Path, file: FileRecord, manifest: Manifest, verify: bool
         )
     if hashing.sha256(path, use_memory=not verify) != file.sha256:
         raise EngineSetError(f"{path} does not have the SHA-256 of the manifest: it was changed or damaged; {rebuild}")
+
+
+def _rebuild(manifest: Manifest) -> str:
+    return f"rebuild the engine set with `{manifest.command}`."
 
 
 EXTRAS = {"onnxruntime": ("onnxruntime", "cpu"), "paddle": ("paddlepaddle", "paddle")}
@@ -259,7 +264,7 @@ def _check_library(folder: Path, manifest: Manifest) -> None:
     installed = backend_version(manifest.backend)
     if installed is None:
         raise EngineSetError(
-            f"{folder} runs on {library}, which is not installed: pip install 'stableanimator-deploy[{extra}]'"
+            f"{folder} runs on {library}, which is not installed: `pip install 'stableanimator-deploy[{extra}]'`."
         )
     have, built = _release(installed), _release(manifest.backend_version)
     # ONNX files run on later releases of the same major version; Paddle's program format is tied to the release.
@@ -267,7 +272,7 @@ def _check_library(folder: Path, manifest: Manifest) -> None:
     if not fits:
         raise EngineSetError(
             f"{folder} was built for {library} {manifest.backend_version}, but {installed} is installed; "
-            f"install that version or rebuild the engine set: {manifest.command}"
+            f"install that version or {_rebuild(manifest)}"
         )
 
 

@@ -38,7 +38,7 @@ def _state(path: Path) -> list[int]:
 def _recall() -> dict[str, list]:
     try:
         memory = json.loads((cache_folder() / "hashes.json").read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return memory if isinstance(memory, dict) else {}
 

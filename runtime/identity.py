@@ -31,18 +31,21 @@ def read_identity(path: Path, size: int) -> np.ndarray:
     """The embedding in a .npy file as [1, size] float32; float32 or float64 of any shape with `size` elements."""
     try:
         value = np.load(path, allow_pickle=False, mmap_mode="r")
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing: expected a .npy file with {size} floats.") from None
-    except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is not a .npy file of plain numbers ({_brief(error)}).") from None
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}): --identity takes a .npy file with {size} floats, or none."
+        ) from None
+    except Exception:  # zip, value and other errors, by what is damaged
+        raise InputError(
+            f"{path} is not a .npy file of plain numbers: expected {size} floats; make the identity embedding again."
+        ) from None
     if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64) or value.size != size:
         found = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else "an archive"
-        raise InputError(f"{path} must hold {size} float32 or float64 numbers, found {found}.")
-    embedding = np.array(value, np.float32).reshape(1, size)
+        raise InputError(
+            f"{path} must hold {size} float32 or float64 numbers, found {found}: make the identity embedding again."
+        )
+    with np.errstate(over="ignore"):
+        embedding = np.array(value, np.float32).reshape(1, size)
     if not np.isfinite(embedding).all():
         raise InputError(f"{path} holds NaN or infinite numbers: make the identity embedding again.")
     return embedding
-
-
-def _brief(error: Exception) -> str:
-    return (str(error).splitlines() or ["unreadable"])[0]

@@ -1,5 +1,6 @@
 """Pixels the way the published pipeline prepares them, in NumPy and Pillow (SPEC section 2)."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -8,22 +9,30 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sa.runtime.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the name says: Pillow hands some others to outside programs
 
 
 def read_image(path: Path, mode: str = "RGB") -> Image.Image:
     """The image in `path`, upright (EXIF applied once), in `mode`; InputError if it cannot be decoded whole."""
     try:
-        with Image.open(path) as image:
-            image.load()
-            return ImageOps.exif_transpose(image).convert(mode)
-    except FileNotFoundError:
-        raise InputError(f"{path} is missing.") from None
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            with Image.open(path, formats=FORMATS) as image:
+                image.load()
+                upright = ImageOps.exif_transpose(image)
+        if upright.mode in ("I;16", "I"):  # 16-bit grey, which Pillow would not scale but cut off at 255
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        return upright.convert(mode)
+    except MemoryError:
+        raise
     except UnidentifiedImageError:
-        raise InputError(f"{path} is not an image that can be read; expected {', '.join(SUFFIXES)}.") from None
-    except Image.DecompressionBombError:
-        raise InputError(f"{path} has more pixels than an image to animate can need; give a smaller one.") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
-        raise InputError(f"{path} is damaged ({error}); expected a whole image, replace it.") from None
+        raise InputError(f"{path} is not an image that can be read; expected PNG, JPEG, WebP or BMP.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise InputError(f"{path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; give a smaller image.") from None
+    except Exception as error:  # a damaged file gives nearly any type
+        if isinstance(error, OSError) and error.errno:
+            raise InputError(f"{path} cannot be read ({error.strerror}); expected an image file.") from None
+        raise InputError(f"{path} is damaged or cut short; expected a whole image, replace it.") from None
 
 
 def to_unit_range(image: Image.Image) -> np.ndarray:

@@ -1,6 +1,7 @@
-"""Results appear whole or not at all: they are made in a temporary sibling of their place and moved when complete."""
+"""Results appear whole or not at all: they are made in a temporary folder and moved into place when complete."""
 
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -8,44 +9,44 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sa.runtime.errors import UserError
+from sa.runtime.errors import InputError, UserError
 
 
 @contextlib.contextmanager
 def staged(place: Path) -> Iterator[Path]:
-    """A temporary folder beside `place`, removed with all it still holds when the block ends, however it ends."""
-    made = [parent for parent in place.absolute().parents if not parent.exists()]
-    try:
-        place.absolute().parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=place.absolute().parent))
-    except OSError as error:
-        raise UserError(f"{place} cannot be written: {error.strerror or error}; choose another --out.") from None
-    try:
-        with _terminated_like_interrupted():
+    """A temporary folder for what will be in `place`, removed with all it still holds when the block ends, however.
+
+    It lies in `place` if that is a folder already, which may be a mount that nothing can be moved into from outside;
+    else beside it.
+    """
+    home = place if place.is_dir() else place.absolute().parent
+    made = [parent for parent in (home, *home.absolute().parents) if not parent.exists()]
+    with _handled(_interrupt, signal.SIGTERM):  # SIGTERM unwinds the stack as Ctrl-C does
+        try:
+            if place.is_symlink() and not place.exists():
+                raise FileExistsError(errno.EEXIST, "it is a link to nothing")
+            home.mkdir(parents=True, exist_ok=True)
+            folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=home))
+        except OSError as error:
+            raise InputError(f"{place} cannot be written ({error.strerror}); choose another --out.") from None
+        try:
             yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        for parent in made:  # innermost first; those that now hold the result stay
-            with contextlib.suppress(OSError):
-                parent.rmdir()
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            raise UserError(
+                f"{place} cannot be written ({error.strerror}); make room or choose another --out."
+            ) from error
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+            for parent in made:  # innermost first; those that now hold the result stay
+                with contextlib.suppress(OSError):
+                    parent.rmdir()
 
 
-@contextlib.contextmanager
-def _terminated_like_interrupted() -> Iterator[None]:
-    """SIGTERM unwinds the stack as Ctrl-C does, so that nothing is left behind."""
-
-    def interrupt(number: int, frame: object) -> None:
-        raise KeyboardInterrupt
-
-    try:
-        before = signal.signal(signal.SIGTERM, interrupt)
-    except ValueError:  # not the main thread: the program around us minds its signals
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+def uninterrupted() -> contextlib.AbstractContextManager[None]:
+    """For moving what is complete into its place: that takes no time, and half of it would be of no use."""
+    return _handled(signal.SIG_IGN, signal.SIGTERM, signal.SIGINT)
 
 
 def replace_entry(source: Path, target: Path) -> None:
@@ -53,3 +54,21 @@ def replace_entry(source: Path, target: Path) -> None:
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     os.replace(source, target)
+
+
+def _interrupt(number: int, frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def _handled(handler: signal.Handlers | object, *signals: signal.Signals) -> Iterator[None]:
+    """Another handler for these signals."""
+    try:
+        before = {number: signal.signal(number, handler) for number in signals}
+    except ValueError:  # not the main thread: the program around us minds its signals
+        before = {}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)

@@ -81,9 +81,7 @@ def test_decoder_matches_in_chunks_with_a_short_last_one(golden, case, opened):
     chunk = data.parameters.chunk
     assert len(latents) % chunk
     with opened("vae_decoder") as engine:
-        frames = [
-            engine.infer({"latents": latents[i : i + chunk]})["frames"] for i in range(0, len(latents), chunk)
-        ]
+        frames = [engine.infer({"latents": latents[i : i + chunk]})["frames"] for i in range(0, len(latents), chunk)]
     assert relative(np.concatenate(frames), data.expected["frames_float"]) < NETWORK
 
 

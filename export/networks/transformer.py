@@ -42,10 +42,14 @@ class IDAttention(Attention):
 
 def _mean_and_std(x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
     """Mean and unbiased standard deviation of each frame: x [T, N, C] -> two [T, 1, 1]."""
-    mean = x.mean(axis=[1, 2], keepdim=True)
+    mean = _sum(x) / float(x.shape[1] * x.shape[2])
     centred = x - mean
-    variance = (centred * centred).sum(axis=[1, 2], keepdim=True) / float(x.shape[1] * x.shape[2] - 1)
-    return mean, paddle.sqrt(variance)
+    return mean, paddle.sqrt(_sum(centred * centred) / float(x.shape[1] * x.shape[2] - 1))
+
+
+def _sum(x: paddle.Tensor) -> paddle.Tensor:
+    """[T, N, C] -> [T, 1, 1], one axis at a time: float32 loses four digits over 10^6 numbers in a row."""
+    return x.sum(axis=2, keepdim=True).sum(axis=1, keepdim=True)
 
 
 class SpatialBlock(nn.Layer):

@@ -1,0 +1,143 @@
+"""StableAnimator at its true size on this machine: a 1.55 B parameter UNet through export, load and one guidance pair.
+
+    python -m sa.benchmarks.true_size --work .cache/true-size
+
+makes a checkpoint of the published architecture by recipe (once, about 10 GB), exports it to each backend at 256x256
+with tiles of 2 frames, and measures one pair of UNet calls (conditional and unconditional). Each export and each
+measurement is a process of its own, so that its peak memory, as the operating system counts it, is its own too.
+"""
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from sa.runtime.backends import open_engine
+from sa.runtime.engine_set import EngineSet, backend_version
+
+SHAPES = ("--height", "256", "--width", "256", "--tile-size", "2", "--decode-chunk", "4")
+REPETITIONS = 3  # after one warm-up
+VARIANTS = {"onnxruntime": (), "paddle": (), "paddle+onednn": ("--onednn",)}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("true_size", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path(".cache/true-size"), help="checkpoint, engines and results")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["onnxruntime", "paddle"])
+    parser.add_argument("--reuse", action="store_true", help="measure engine sets that are there, export the others")
+    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)  # the child process of one measurement
+    arguments = parser.parse_args()
+    if arguments.measure is not None:
+        print(json.dumps(measure_pair(arguments.measure)))
+        return
+    checkpoint = arguments.work / "checkpoint"
+    _make_checkpoint(checkpoint)
+    rows = [_run(variant, checkpoint, arguments.work, arguments.reuse) for variant in arguments.variants]
+    (arguments.work / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+    print(table(rows))
+
+
+def _make_checkpoint(folder: Path) -> None:
+    # In a process of its own: it imports Paddle, which would add to every later child's start.
+    code = (
+        "import sys; from pathlib import Path; from sa.benchmarks.checkpoints import *; "
+        "write_checkpoint(Path(sys.argv[1]), FULL_SIZE, FULL_SIZE_ARCFACE)"
+    )
+    subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
+
+
+def _run(variant: str, checkpoint: Path, work: Path, reuse: bool) -> dict:
+    engines = work / f"engines-{variant}"
+    backend = variant.partition("+")[0]
+    exported = None
+    if not (reuse and engines.exists()):
+        command = ["-m", "sa.export.cli", "--checkpoint", str(checkpoint), "--out", str(engines)]
+        exported = _child([*command, "--backend", backend, *SHAPES, *VARIANTS[variant]])
+    measured = _child(["-m", "sa.benchmarks.true_size", "--measure", str(engines)])
+    return {
+        "variant": variant,
+        "version": backend_version(backend),
+        "machine": f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "export_seconds": exported and exported["seconds"],
+        "export_peak_bytes": exported and exported["peak_bytes"],
+        "process_peak_bytes": measured["peak_bytes"],
+        **json.loads(measured["output"].splitlines()[-1]),
+    }
+
+
+def _child(arguments: list[str]) -> dict:
+    """Run Python with these arguments: its output, seconds and peak resident memory."""
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
+    output = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        raise SystemExit(f"{' '.join(arguments)} failed with exit code {process.returncode}")
+    return {"output": output, "seconds": time.perf_counter() - started, "peak_bytes": usage.ru_maxrss * 1024}
+
+
+def measure_pair(folder: Path) -> dict:
+    """Load the UNet of an engine set and time pairs of calls."""
+    engines = EngineSet.open(folder)
+    contract = engines.manifest.engine("unet")
+    generator = np.random.default_rng(0)
+    started = time.perf_counter()
+    with open_engine(engines.manifest.backend, folder, contract) as unet:
+        loaded = time.perf_counter() - started
+        seconds = []
+        for _ in range(REPETITIONS + 1):
+            inputs = {spec.name: generator.standard_normal(spec.largest, np.float32) for spec in contract.inputs}
+            nothing = {
+                name: np.zeros_like(value) if name in ("encoder_hidden_states", "pose_latents") else value
+                for name, value in inputs.items()
+            }
+            start = time.perf_counter()
+            unet.infer(inputs)
+            unet.infer(nothing)
+            seconds.append(time.perf_counter() - start)
+    return {
+        "engine_set_bytes": engines.size,
+        "load_seconds": loaded,
+        "first_pair_seconds": seconds[0],
+        "pair_seconds": statistics.median(seconds[1:]),
+        "pair_tflop": 2 * contract.flops / 1e12,
+        "certificates": {engine.role: engine.certificate.relative for engine in engines.manifest.engines},
+    }
+
+
+def table(rows: list[dict]) -> str:
+    """The results as a Markdown table."""
+
+    def gib(size: int | None) -> str:
+        return "" if size is None else f"{size / 2**30:.1f} GiB"
+
+    def seconds(value: float | None) -> str:
+        return "" if value is None else f"{value:.1f} s"
+
+    lines = {
+        "export": [seconds(row["export_seconds"]) for row in rows],
+        "export, peak memory": [gib(row["export_peak_bytes"]) for row in rows],
+        "engine set": [gib(row["engine_set_bytes"]) for row in rows],
+        "load the UNet": [seconds(row["load_seconds"]) for row in rows],
+        f"UNet pair ({rows[0]['pair_tflop']:.2f} TFLOP), median of {REPETITIONS}": [
+            seconds(row["pair_seconds"]) for row in rows
+        ],
+        "rate": [f"{row['pair_tflop'] / row['pair_seconds'] * 1000:.0f} GFLOP/s" for row in rows],
+        "UNet process, peak memory": [gib(row["process_peak_bytes"]) for row in rows],
+        "largest relative error of an engine": [f"{max(row['certificates'].values()):.1e}" for row in rows],
+    }
+    head = ["", *(f"{row['variant']} {row['version']}" for row in rows)]
+    body = [head, ["---"] * len(head), *([name, *cells] for name, cells in lines.items())]
+    return "\n".join("| " + " | ".join(cells) + " |" for cells in body)
+
+
+if __name__ == "__main__":
+    main()

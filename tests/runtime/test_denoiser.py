@@ -1,0 +1,100 @@
+"""Tiling and guidance around a UNet that is a formula."""
+
+import numpy as np
+import pytest
+
+from sa.runtime.conditioning import Conditioning
+from sa.runtime.denoiser import TiledDenoiser, guidance_scales
+from sa.runtime.sampler import timestep
+from sa.runtime.tiles import tile_weights
+
+FRAMES, TILE, OVERLAP = 7, 4, 2
+
+
+class FormulaUNet:
+    """velocity = latents + 10 * image + mean of the tokens + pose + time + position in the tile."""
+
+    def __init__(self):
+        self.calls = []
+
+    def infer(self, inputs):
+        self.calls.append(inputs)
+        latents, image = inputs["sample"][:, :, :4], inputs["sample"][:, :, 4:]
+        position = np.arange(latents.shape[1], dtype=np.float32).reshape(1, -1, 1, 1, 1)
+        pose = inputs["pose_latents"][None, :, :4]
+        tokens = inputs["encoder_hidden_states"].mean()
+        return {"velocity": latents + 10 * image + tokens + pose + inputs["timestep"] + position}
+
+
+@pytest.fixture
+def conditioning():
+    generator = np.random.default_rng(3)
+    return Conditioning(
+        image_latents=generator.standard_normal((1, 4, 2, 2), np.float32),
+        pose_latents=generator.standard_normal((FRAMES, 8, 2, 2), np.float32),
+        encoder_hidden_states=generator.standard_normal((1, 5, 6), np.float32),
+        added_time_ids=np.array([[6, 127, 0.02]], np.float32),
+    )
+
+
+def expected_velocity(scaled, conditioning, time, guidance):
+    tiles = [[0, 1, 2, 3], [0, 3, 4, 5], [0, 4, 5, 6]]
+    total, weight = np.zeros_like(scaled, np.float64), np.zeros(FRAMES)
+    for tile in tiles:
+        for k, frame in enumerate(tile):
+            bare = scaled[0, frame] + time + k
+            given = (
+                bare
+                + 10 * conditioning.image_latents[0]
+                + conditioning.encoder_hidden_states.mean()
+                + conditioning.pose_latents[frame, :4]
+            )
+            w = tile_weights(TILE)[k]
+            total[0, frame] += w * (bare + guidance[frame] * (given - bare))
+            weight[frame] += w
+    return total / weight.reshape(1, -1, 1, 1, 1)
+
+
+def test_guided_tiles_are_averaged_by_weight(conditioning):
+    x = np.random.default_rng(4).standard_normal((1, FRAMES, 4, 2, 2), np.float32)
+    guidance = guidance_scales(1.5, 4.0, FRAMES)
+    assert guidance[0] == 1.5 and guidance[-1] == 4.0
+    tiles = []
+    denoise = TiledDenoiser(FormulaUNet(), conditioning, TILE, OVERLAP, guidance, lambda: tiles.append(1))
+    velocity = denoise.velocity(x, timestep(5.0))
+    np.testing.assert_allclose(
+        velocity, expected_velocity(x, conditioning, timestep(5.0), guidance), rtol=1e-5, atol=1e-5
+    )
+    assert len(tiles) == 3
+
+
+def test_the_unconditional_branch_sees_nothing(conditioning):
+    unet = FormulaUNet()
+    denoise = TiledDenoiser(unet, conditioning, TILE, OVERLAP, guidance_scales(3, 3, FRAMES))
+    denoise.velocity(np.ones((1, FRAMES, 4, 2, 2), np.float32), timestep(5.0))
+    assert len(unet.calls) == 6
+    for given, nothing in zip(unet.calls[::2], unet.calls[1::2], strict=True):
+        assert given["encoder_hidden_states"].any() and given["pose_latents"].any() and given["sample"][:, :, 4:].any()
+        assert not nothing["encoder_hidden_states"].any() and not nothing["pose_latents"].any()
+        assert not nothing["sample"][:, :, 4:].any() and nothing["sample"][:, :, :4].all()
+
+
+def test_guidance_of_one_or_less_runs_the_conditional_branch_alone(conditioning):
+    assert guidance_scales(1.0, 1.0, FRAMES) is None and guidance_scales(0.5, 1.0, FRAMES) is None
+    assert guidance_scales(1.0, 1.5, FRAMES) is not None
+    unet = FormulaUNet()
+    denoise = TiledDenoiser(unet, conditioning, TILE, OVERLAP, None)
+    x = np.ones((1, FRAMES, 4, 2, 2), np.float32)
+    velocity = denoise.velocity(x, timestep(5.0))
+    assert len(unet.calls) == 3
+    np.testing.assert_allclose(
+        velocity, expected_velocity(x, conditioning, timestep(5.0), np.ones(FRAMES)), rtol=1e-5, atol=1e-5
+    )
+
+
+def test_denoised_is_the_v_prediction(conditioning):
+    sigma = 3.0
+    x = np.random.default_rng(5).standard_normal((1, FRAMES, 4, 2, 2), np.float32)
+    denoise = TiledDenoiser(FormulaUNet(), conditioning, TILE, OVERLAP, None)
+    velocity = expected_velocity(x / np.sqrt(10), conditioning, timestep(sigma), np.ones(FRAMES))
+    np.testing.assert_allclose(denoise(x, sigma), x / 10 - 3 / np.sqrt(10) * velocity, rtol=1e-5, atol=1e-5)

@@ -1,0 +1,61 @@
+"""Written videos are read back."""
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from sa.runtime.video import gif_durations, write_frame, write_gif, write_mp4
+
+COUNT = 9
+
+
+@pytest.fixture
+def frames(tmp_path):
+    """Frames of one colour each, [H, W, 3] = 64 x 128."""
+    for i in range(COUNT):
+        write_frame(tmp_path, i, np.full((64, 128, 3), (25 * i, 128, 255 - 25 * i), np.uint8))
+    return tmp_path
+
+
+def test_mp4_has_every_frame_at_its_rate_and_colour(frames):
+    write_mp4(frames / "video.mp4", frames, COUNT, 12.5)
+    with av.open(str(frames / "video.mp4")) as container:
+        stream = container.streams.video[0]
+        assert stream.average_rate == 12.5 and (stream.width, stream.height) == (128, 64)
+        decoded = [frame.to_ndarray(format="rgb24") for frame in container.decode(stream)]
+    assert len(decoded) == COUNT
+    for i, frame in enumerate(decoded):
+        np.testing.assert_allclose(frame.mean((0, 1)), (25 * i, 128, 255 - 25 * i), atol=6)
+
+
+def gif_times(path):
+    with Image.open(path) as image:
+        times = []
+        for i in range(image.n_frames):
+            image.seek(i)
+            times.append(image.info["duration"])
+        return times, image.info.get("loop")
+
+
+def test_gif_keeps_the_length_of_the_video(frames):
+    write_gif(frames / "video.gif", frames, COUNT, 8)
+    times, loop = gif_times(frames / "video.gif")
+    assert len(times) == COUNT and loop == 0
+    assert abs(sum(times) - COUNT * 125) <= 5 and set(times) <= {120, 130}
+
+
+def test_upstream_gif_has_the_published_duration(frames):
+    write_gif(frames / "video.gif", frames, COUNT, 30, upstream=True)
+    assert gif_times(frames / "video.gif")[0] == [120] * COUNT  # 125 ms, as Pillow stores it
+
+
+@pytest.mark.parametrize("fps", [0.5, 7, 8, 24, 29.97])
+def test_gif_durations_add_up(fps):
+    durations = gif_durations(200, fps)
+    assert len(durations) == 200 and all(d % 10 == 0 for d in durations)
+    assert abs(sum(durations) - 200 * 1000 / fps) <= 10
+
+
+def test_gif_frames_are_never_shorter_than_players_honour():
+    assert set(gif_durations(50, 240)) == {20}
