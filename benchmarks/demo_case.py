@@ -288,9 +288,7 @@ def identity_vector() -> np.ndarray:
     return (vector * (IDENTITY_NORM / np.linalg.norm(vector))).astype(np.float32)
 
 
-def draw_case(
-    folder: Path, frames: int = 12, height: int = 128, width: int = 128, reference_size: int = 256
-) -> None:
+def draw_case(folder: Path, frames: int = 12, height: int = 128, width: int = 128, reference_size: int = 256) -> None:
     """Writes a whole case into `folder`: reference, `frames` poses of height x width, masks and identity.
 
     The movement is one loop: the first frame follows the last. Where height and width differ, the poses are

@@ -141,9 +141,7 @@ class Checkpoint:
         path, tensors = self.path(part), self.tensors(part)
         missing = [name for name in slots if name not in tensors]
         if missing:
-            raise InputError(
-                f"{path} lacks the tensor {missing[0]}{_and_more(missing)}: {self._mismatch}"
-            )
+            raise InputError(f"{path} lacks the tensor {missing[0]}{_and_more(missing)}: {self._mismatch}")
         surplus = [name for name in tensors if name not in slots and not name.endswith(IGNORED_SUFFIXES)]
         if surplus:
             raise InputError(

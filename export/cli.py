@@ -6,6 +6,7 @@ import warnings
 from pathlib import Path
 
 from sa.export.presets import DEFAULT, load_preset, presets, shapes_from
+from sa.runtime.backends import quiet_paddle
 from sa.runtime.commands import run_command
 from sa.runtime.engine_set import Manifest
 from sa.runtime.errors import InputError
@@ -79,6 +80,7 @@ def run(arguments: argparse.Namespace) -> None:
     # Paddle tells of its own affairs, which say nothing about the export and which no user can change.
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", module=r"paddle\.")
+    quiet_paddle()
     try:
         from sa.export.exporter import ExportSettings, export
     except ImportError as error:

@@ -173,7 +173,7 @@ def _read_draw(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
     if value.shape != shape or value.dtype.kind != "f":
         raise InputError(
             f"{path}: {name} must be floats of shape {list(shape)} for this engine set, "
-            f"found {value.dtype} {list(value.shape)}."
+            f"found {value.dtype} {list(value.shape)}: make the file again at that shape."
         )
     with np.errstate(over="ignore"):
         draw = value.astype(np.float32)

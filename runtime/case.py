@@ -64,7 +64,7 @@ def _find_reference(folder: Path) -> Path:
         names = ", ".join(path.name for path in found) or "none"
         raise InputError(
             f"{folder} must hold exactly one reference image (reference.png, .jpg, .webp or .bmp), found {names}: "
-            f"{'remove the others' if found else 'add one'}."
+            f"{'keep one of them' if found else 'add one'}."
         )
     return found[0]
 

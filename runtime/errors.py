@@ -4,6 +4,14 @@ import reprlib
 
 from pydantic import ValidationError
 
+# pydantic's words for what it expected, and plainer ones
+PLAINER = {
+    "greater than or equal to": "at least",
+    "less than or equal to": "at most",
+    "greater than": "more than",
+    " after validation": "",
+}
+
 
 class UserError(Exception):
     """A problem the user can mend: one sentence with what was expected, what was found and what to do."""
@@ -35,9 +43,11 @@ def first_fault(error: ValidationError) -> str:
         return f"{where} cannot be {found}"
     if kind == "value_error":  # raised by one of our own checks
         return f"{where}: {fault['ctx']['error']}" if where else str(fault["ctx"]["error"])
-    expected = fault["msg"].partition(" should ")[2]
-    if kind in ("too_short", "too_long"):
-        return f"{where} must {expected.replace(' after validation', '')}"
-    if kind.startswith(("int_", "float_")):
+    expected = "be a table of names" if kind == "model_type" else fault["msg"].partition(" should ")[2]
+    for words, plainer in PLAINER.items():
+        expected = expected.replace(words, plainer)
+    if kind in ("too_short", "too_long"):  # says itself what was found
+        return f"{where} must {expected}"
+    if kind.startswith(("int_", "float_")):  # how the value failed to be a number
         expected = expected.partition(",")[0]
-    return f"{where or 'the file'} must {expected}, not {found}"
+    return f"{where or 'it'} must {expected}, not {found}"

@@ -26,12 +26,14 @@ def read_image(path: Path, mode: str = "RGB") -> Image.Image:
     except MemoryError:
         raise
     except UnidentifiedImageError:
-        raise InputError(f"{path} is not an image that can be read; expected PNG, JPEG, WebP or BMP.") from None
+        raise InputError(
+            f"{path} is not an image that can be read; expected PNG, JPEG, WebP or BMP, replace it."
+        ) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(f"{path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; give a smaller image.") from None
     except Exception as error:  # a damaged file gives nearly any type
         if isinstance(error, OSError) and error.errno:
-            raise InputError(f"{path} cannot be read ({error.strerror}); expected an image file.") from None
+            raise InputError(f"{path} cannot be read ({error.strerror}); expected an image file, replace it.") from None
         raise InputError(f"{path} is damaged or cut short; expected a whole image, replace it.") from None
 
 

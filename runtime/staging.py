@@ -24,9 +24,11 @@ def staged(place: Path) -> Iterator[Path]:
     with _handled(_interrupt, signal.SIGTERM):  # SIGTERM unwinds the stack as Ctrl-C does
         try:
             if place.is_symlink() and not place.exists():
-                raise FileExistsError(errno.EEXIST, "it is a link to nothing")
+                raise FileExistsError
             home.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=home))
+        except FileExistsError:
+            raise InputError(f"{place} cannot be made, as a file or a broken link is in the way; choose another --out.")
         except OSError as error:
             raise InputError(f"{place} cannot be written ({error.strerror}); choose another --out.") from None
         try:

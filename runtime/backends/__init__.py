@@ -1,6 +1,7 @@
 """Engine libraries. Each is imported only when an engine of its kind is opened."""
 
 import os
+import warnings
 from pathlib import Path
 
 from sa.runtime.backends.base import Engine
@@ -15,7 +16,14 @@ def open_engine(backend: str, folder: Path, contract: EngineContract, threads: i
 
         return OnnxRuntimeEngine(folder, contract, threads)
     if backend == "paddle":
+        quiet_paddle()
         from sa.runtime.backends.paddle import PaddleEngine
 
         return PaddleEngine(folder, contract, threads)
     raise ValueError(f"unknown backend {backend!r}")
+
+
+def quiet_paddle() -> None:
+    """Before Paddle is imported: keep its remarks on compilers and API variants from the user; errors still show."""
+    os.environ.setdefault("GLOG_minloglevel", "2")
+    warnings.filterwarnings("ignore", module=r"paddle(\.|$)")

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+
 from sa.benchmarks import demo_case
 
 FRAMES, HEIGHT, WIDTH, REFERENCE = 5, 64, 96, 80
@@ -141,9 +142,7 @@ def test_the_skeleton_lies_on_the_person() -> None:
 
 def test_frame_zero_shows_the_posture_of_the_reference(case: Path) -> None:
     first = demo_case.posture_at(0.0)
-    assert np.array_equal(
-        picture(case / "reference.png"), np.asarray(demo_case.draw_person(first, REFERENCE))
-    )
+    assert np.array_equal(picture(case / "reference.png"), np.asarray(demo_case.draw_person(first, REFERENCE)))
     pose = np.asarray(demo_case.draw_pose(first, HEIGHT, WIDTH))
     assert np.array_equal(picture(case / "poses" / "frame_0.png"), pose)
 
