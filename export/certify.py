@@ -44,9 +44,9 @@ def fixed_inputs(inputs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
 
 def load_weights(network: nn.Layer, weights: Weights) -> None:
     """Give the network memory and values, one parameter at a time."""
-    for name, parameter in network.named_parameters():
-        parameter.set_value(np.ascontiguousarray(weights.read(name)))
-    weights.forget()
+    parameters = dict(network.named_parameters())
+    for name, value in weights.each(parameters):
+        parameters[name].set_value(np.ascontiguousarray(value))
 
 
 def reference_output(network: nn.Layer, inputs: tuple[TensorSpec, ...]) -> np.ndarray:

@@ -1,6 +1,6 @@
 """A published checkpoint folder: its configs, its files, and its tensors once they are known to fit a network."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -71,9 +71,11 @@ class Weights:
             return value.reshape(1)
         return value.T if self._slots[name].linear and not self._transposed else value
 
-    def forget(self) -> None:
-        """Let go of the file's pages read so far; they are read again when asked for."""
-        self._tensors.forget()
+    def each(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
+        """Name and value of parameters, one after the other; the file's pages are let go of between them."""
+        for name in names:
+            yield name, self.read(name)
+            self._tensors.forget()
 
 
 class Checkpoint:

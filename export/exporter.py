@@ -172,7 +172,6 @@ def _engine(
         if reduced:
             twin = _trace(definition, checkpoint, twin_shapes(shapes))
             tested = _write(role, twin, weights, folder, settings.backend, f"{role}-twin")
-        weights.forget()
     with reporter.stage(f"{role}: reference"):
         network = definition.network(checkpoint)
         load_weights(network, weights)

@@ -26,9 +26,7 @@ def read_image(path: Path, mode: str = "RGB") -> Image.Image:
     except MemoryError:
         raise
     except UnidentifiedImageError:
-        raise InputError(
-            f"{path} is not an image that can be read; expected PNG, JPEG, WebP or BMP, replace it."
-        ) from None
+        raise InputError(f"{path} is not an image that can be read; expected a PNG, JPEG, WebP or BMP.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(f"{path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; give a smaller image.") from None
     except Exception as error:  # a damaged file gives nearly any type

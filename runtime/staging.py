@@ -21,29 +21,30 @@ def staged(place: Path) -> Iterator[Path]:
     """
     home = place if place.is_dir() else place.absolute().parent
     made = [parent for parent in (home, *home.absolute().parents) if not parent.exists()]
-    with _handled(_interrupt, signal.SIGTERM):  # SIGTERM unwinds the stack as Ctrl-C does
+    # SIGTERM unwinds the stack as Ctrl-C does, so that nothing is left behind.
+    with _handled(_interrupt, signal.SIGTERM), contextlib.ExitStack() as undo:
+        for parent in reversed(made):  # undone in the opposite order; those that then hold the result stay
+            undo.callback(_remove_if_empty, parent)
         try:
             if place.is_symlink() and not place.exists():
                 raise FileExistsError
             home.mkdir(parents=True, exist_ok=True)
             folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=home))
         except FileExistsError:
-            raise InputError(f"{place} cannot be made, as a file or a broken link is in the way; choose another --out.")
+            raise InputError(
+                f"{place} cannot be made: a file or a broken link is in the way, choose another --out."
+            ) from None
         except OSError as error:
-            raise InputError(f"{place} cannot be written ({error.strerror}); choose another --out.") from None
+            raise InputError(f"{place} cannot be written ({error.strerror}): choose another --out.") from None
+        undo.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
             yield folder
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise UserError(
-                f"{place} cannot be written ({error.strerror}); make room or choose another --out."
+                f"{place} cannot be written ({error.strerror}): make room or choose another --out."
             ) from error
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
-            for parent in made:  # innermost first; those that now hold the result stay
-                with contextlib.suppress(OSError):
-                    parent.rmdir()
 
 
 def uninterrupted() -> contextlib.AbstractContextManager[None]:
@@ -56,6 +57,11 @@ def replace_entry(source: Path, target: Path) -> None:
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     os.replace(source, target)
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _interrupt(number: int, frame: object) -> None:

@@ -8,27 +8,20 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from shutil import rmtree
 
 import numpy as np
+import onnxruntime
 import pytest
 import safetensors.numpy
+from command_lines import CASE, EXPORT, copied, export_arguments, fails, run_arguments
 from conftest import GOLDEN
 from PIL import Image
 from weight_files import parts_of, write_archive
 
-from sa.export import cli as export_cli
-from sa.runtime import cli as run_cli
 from sa.runtime.engine_set import ROLES, EngineSet
-
-CASE = "recipe_hjb"  # the smaller of the two: 64x64 pixels, tiles of 5 frames, 5 poses
-SHAPES = ("--height", "64", "--width", "64", "--tile-size", "5", "--decode-chunk", "4")
-REBUILD = (
-    "sa-export --checkpoint CHECKPOINT --out ENGINES --backend onnxruntime --precision fp32 "
-    "--height 64 --width 64 --tile-size 5 --decode-chunk 4"
-)
-POSES = "pose images frame_0.png, frame_1.png, ..."
 
 # Where things lie in a row's own folder, which the messages call {place}.
 MANIFEST = "engines/manifest.json"
@@ -37,6 +30,46 @@ ANIMATION = "checkpoint/Animation"
 CLIP_WEIGHTS = f"{SVD}/image_encoder/model.safetensors"
 POSE_NET = f"{ANIMATION}/pose_net"
 NOISE = "noise.npz"
+
+NO_ENGINE = b"no engine"
+
+PLACES = {
+    "place": "{place}",
+    "checkpoint": "{place}/checkpoint",
+    "svd": "{place}/checkpoint/SVD",
+    "animation": "{place}/checkpoint/Animation",
+    "pose_net": "{place}/checkpoint/Animation/pose_net",
+    "engines": "{place}/engines",
+    "manifest": "{place}/engines/manifest.json",
+    "case": "{place}/case",
+    "out": "{place}/out",
+}
+# What several messages say, so that a row shows what is its own.
+PHRASES = {
+    "no_checkpoint": "is not a folder: give --checkpoint the folder with SVD/ and Animation/.",
+    "copy": "a checkpoint needs this config; copy it from the published SVD folder.",
+    "not_json": "is not valid JSON: restore it from the published SVD folder.",
+    "no_network": "describes no StableAnimator network:",
+    "configs": "use the configs that belong to the weights.",
+    "mismatch": "these weights and the configs in {place}/checkpoint/SVD do not belong together; "
+    "use those of one checkpoint.",
+    "in_the_way": "cannot be made: a file or a broken link is in the way, choose another --out.",
+    "no_engine_set": "is not empty and is no engine set: "
+    "give --out a new or empty folder, or an engine set to replace.",
+    "no_engines": "is not a folder: give --engines the folder that sa-export wrote.",
+    "unsound": "is not a sound manifest:",
+    "other_format": "this sa-run reads version 1; rebuild the engine set with the sa-export of this version.",
+    "export_again": "rebuild the engine set with sa-export.",
+    "rebuild": f"rebuild the engine set with `{EXPORT}`.",
+    "no_case": "is not a folder: give --case a folder with reference.png and poses/.",
+    "no_image": "is not an image that can be read; expected a PNG, JPEG, WebP or BMP.",
+    "damaged": "is damaged or cut short; expected a whole image, replace it.",
+    "no_npy": "is not a .npy file of plain numbers: expected 512 floats; make the identity embedding again.",
+    "embed_again": "make the identity embedding again.",
+    "no_npz": "is not a whole .npz of plain arrays: --noise takes one with noise_image and noise_latents.",
+    "draw_again": "make the file again at that shape.",
+    "no_earlier_run": "is not empty and holds no earlier run's run.json: give --out a new or empty folder.",
+}
 
 Spoil = Callable[[Path], None]
 
@@ -54,9 +87,8 @@ class Row:
         return [word.format(place=place) for word in self.flags]
 
 
-def parametrize(rows: list[Row]) -> pytest.MarkDecorator:
-    assert len({row.name for row in rows}) == len(rows)
-    return pytest.mark.parametrize("row", rows, ids=[row.name for row in rows])
+def rows(table: list[Row]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("row", table, ids=[row.name for row in table])
 
 
 # -- ways to spoil something -----------------------------------------------------------------------------------
@@ -211,219 +243,566 @@ def link_out(place: Path) -> None:
 def not_an_engine(place: Path) -> None:
     """A program no engine library can load, truly listed."""
     path = place / "engines" / "image_encoder.onnx"
-    path.write_bytes(b"no engine")
-    record = {"name": path.name, "bytes": path.stat().st_size, "sha256": hashlib.sha256(b"no engine").hexdigest()}
+    path.write_bytes(NO_ENGINE)
+    record = {"name": path.name, "bytes": len(NO_ENGINE), "sha256": hashlib.sha256(NO_ENGINE).hexdigest()}
     edit_engine("image_encoder", lambda engine: engine["files"].__setitem__(0, record))(place)
 
 
 # -- checkpoints -----------------------------------------------------------------------------------------------
 
-MISMATCH = f"these weights and the configs in {{place}}/{SVD} do not belong together; use those of one checkpoint."
-RESTORE = "restore it from the published SVD folder."
-CONFIGS = "use the configs that belong to the weights."
-
 CHECKPOINT_ROWS = [
-    Row("no folder", "?", remove("checkpoint")),
-    Row("a file for a folder", "?", both(remove("checkpoint"), write("checkpoint"))),
-    Row("no SVD folder", "?", remove(SVD)),
-    Row("no unet config", "?", remove(f"{SVD}/unet/config.json")),
-    Row("no scheduler config", "?", remove(f"{SVD}/scheduler/scheduler_config.json")),
-    Row("a config that is a folder", "?", both(remove(f"{SVD}/vae/config.json"), write(f"{SVD}/vae/config.json/x"))),
-    Row("a config not JSON", "?", write(f"{SVD}/vae/config.json", "latent_channels: 4")),
-    Row("a config not text", "?", write(f"{SVD}/vae/config.json", b"\x80\x81\x82\x83")),
-    Row("a config nested deep", "?", write(f"{SVD}/vae/config.json", "[" * 100_000)),
-    Row("a config with an endless number", "?", write(f"{SVD}/vae/config.json", "1" * 5000)),
-    Row("a config that is a list", "?", write(f"{SVD}/vae/config.json", "[1, 2]")),
-    Row("another activation", "?", edit(f"{SVD}/image_encoder/config.json", hidden_act="quick_gelu")),
-    Row("a huge width", "?", edit(f"{SVD}/unet/config.json", block_out_channels=[32, 32, 32, 10**9])),
-    Row("a width of words", "?", edit(f"{SVD}/unet/config.json", layers_per_block="two")),
-    Row("a width of 33", "?", edit(f"{SVD}/unet/config.json", block_out_channels=[32, 32, 33, 64])),
-    Row("heads that do not divide", "?", edit(f"{SVD}/unet/config.json", num_attention_heads=[2, 2, 2, 5])),
-    Row("three levels of four", "?", edit(f"{SVD}/unet/config.json", block_out_channels=[32, 32, 32])),
-    Row("a VAE of five levels", "?", edit(f"{SVD}/vae/config.json", block_out_channels=[32] * 5)),
-    Row("a field missing", "?", edit(f"{SVD}/image_encoder/config.json", hidden_size=...)),
-    Row("NaN in a config", "?", edit(f"{SVD}/vae/config.json", scaling_factor=float("nan"))),
+    Row("no folder", "{checkpoint} {no_checkpoint}", remove("checkpoint")),
+    Row("a file for a folder", "{checkpoint} {no_checkpoint}", both(remove("checkpoint"), write("checkpoint"))),
     Row(
-        "infinity in a config", "?", edit(f"{SVD}/feature_extractor/preprocessor_config.json", image_mean=[0, 0, 1e999])
+        "no SVD folder",
+        "{checkpoint} holds no folder SVD or stable-video-diffusion-img2vid-xt or "
+        "SVD/stable-video-diffusion-img2vid-xt: a checkpoint needs Stable Video Diffusion's "
+        "feature_extractor, image_encoder, scheduler, unet and vae there.",
+        remove(SVD),
     ),
-    Row("other timesteps", "?", edit(f"{SVD}/scheduler/scheduler_config.json", timestep_spacing="trailing")),
-    Row("configs of two models", "?", edit(f"{SVD}/image_encoder/config.json", projection_dim=128)),
-    Row("no unet weights", "?", remove(f"{ANIMATION}/unet.safetensors")),
-    Row("no VAE weights", "?", remove(f"{SVD}/vae/diffusion_pytorch_model.safetensors")),
-    Row("a tensor missing", "?", tensors(lambda arrays: arrays.pop("scale"))),
-    Row("tensors missing", "?", tensors(lambda arrays: [arrays.pop("scale"), arrays.pop("final_proj.bias")])),
-    Row("a tensor too many", "?", tensors(lambda arrays: arrays.update({"extra\n\x1b[31m": np.ones(1, np.float32)}))),
-    Row("a tensor of another shape", "?", tensors(lambda arrays: arrays.update(scale=np.ones(2, np.float32)))),
-    Row("a tensor of integers", "?", tensors(lambda arrays: arrays.update(scale=np.ones(1, np.int32)))),
-    Row("NaN weights", "?", tensors(lambda arrays: arrays["visual_projection.weight"].fill(np.nan), CLIP_WEIGHTS)),
-    Row("truncated safetensors", "?", cut(f"{POSE_NET}.safetensors", 10)),
-    Row("empty safetensors", "?", write(f"{POSE_NET}.safetensors")),
-    Row("a pickle with a command", "?", malicious_pth),
-    Row("a .pth of the old kind", "?", old_pth),
-    Row("--out is a file", "?", write("out")),
-    Row("--out below a file", "?", write("file"), ("--out", "{place}/file/out")),
-    Row("--out is a link to nothing", "?", lambda place: (place / "out").symlink_to("nowhere")),
-    Row("--out is no engine set", "?", write("out/notes.txt", "mine")),
-    Row("--out has another manifest", "?", both(write("out/notes.txt", "mine"), write("out/manifest.json", "[]"))),
-    Row("--out has a manifest nested deep", "?", write("out/manifest.json", "[" * 100_000)),
+    Row("no unet config", "{svd}/unet/config.json is missing: {copy}", remove(f"{SVD}/unet/config.json")),
+    Row(
+        "no scheduler config",
+        "{svd}/scheduler/scheduler_config.json is missing: {copy}",
+        remove(f"{SVD}/scheduler/scheduler_config.json"),
+    ),
+    Row(
+        "a config that is a folder",
+        "{svd}/vae/config.json cannot be read (Is a directory): expected a JSON config file.",
+        both(remove(f"{SVD}/vae/config.json"), write(f"{SVD}/vae/config.json/x")),
+    ),
+    Row("a config not JSON", "{svd}/vae/config.json {not_json}", write(f"{SVD}/vae/config.json", "latent_channels: 4")),
+    Row("a config not text", "{svd}/vae/config.json {not_json}", write(f"{SVD}/vae/config.json", b"\x80\x81\x82\x83")),
+    Row("a config nested deep", "{svd}/vae/config.json {not_json}", write(f"{SVD}/vae/config.json", "[" * 100_000)),
+    Row(
+        "a config with an endless number",
+        "{svd}/vae/config.json {not_json}",
+        write(f"{SVD}/vae/config.json", "1" * 5000),
+    ),
+    Row(
+        "a config that is a list",
+        "{svd}/vae/config.json {no_network} it must be a table of names, not [1, 2]; {configs}",
+        write(f"{SVD}/vae/config.json", "[1, 2]"),
+    ),
+    Row(
+        "another activation",
+        "{svd}/image_encoder/config.json {no_network} hidden_act must be 'gelu', not 'quick_gelu'; {configs}",
+        edit(f"{SVD}/image_encoder/config.json", hidden_act="quick_gelu"),
+    ),
+    Row(
+        "a huge width",
+        "{svd}/unet/config.json {no_network} block_out_channels.3 must be at most 4096, not 1000000000; {configs}",
+        edit(f"{SVD}/unet/config.json", block_out_channels=[32, 32, 32, 10**9]),
+    ),
+    Row(
+        "a width of words",
+        "{svd}/unet/config.json {no_network} layers_per_block must be a valid integer, not 'two'; {configs}",
+        edit(f"{SVD}/unet/config.json", layers_per_block="two"),
+    ),
+    Row(
+        "a width of 33",
+        "{svd}/unet/config.json {no_network} block_out_channels.2 must be a multiple of 32, not 33; {configs}",
+        edit(f"{SVD}/unet/config.json", block_out_channels=[32, 32, 33, 64]),
+    ),
+    Row(
+        "heads that do not divide",
+        "{svd}/unet/config.json {no_network} width 64 is not a multiple of its 5 attention heads; {configs}",
+        edit(f"{SVD}/unet/config.json", num_attention_heads=[2, 2, 2, 5]),
+    ),
+    Row(
+        "three levels of four",
+        "{svd}/unet/config.json {no_network} block_out_channels, num_attention_heads, down_block_types "
+        "and up_block_types must be equally long; {configs}",
+        edit(f"{SVD}/unet/config.json", block_out_channels=[32, 32, 32]),
+    ),
+    Row(
+        "a VAE of five levels",
+        "{svd}/vae/config.json {no_network} block_out_channels must have at most 4 items, not 5; {configs}",
+        edit(f"{SVD}/vae/config.json", block_out_channels=[32] * 5),
+    ),
+    Row(
+        "a field missing",
+        "{svd}/image_encoder/config.json {no_network} hidden_size is missing; {configs}",
+        edit(f"{SVD}/image_encoder/config.json", hidden_size=...),
+    ),
+    Row(
+        "NaN in a config",
+        "{svd}/vae/config.json {no_network} scaling_factor must be a finite number, not nan; {configs}",
+        edit(f"{SVD}/vae/config.json", scaling_factor=float("nan")),
+    ),
+    Row(
+        "infinity in a config",
+        "{svd}/feature_extractor/preprocessor_config.json {no_network} image_mean.2 must be a finite "
+        "number, not inf; {configs}",
+        edit(f"{SVD}/feature_extractor/preprocessor_config.json", image_mean=[0, 0, 1e999]),
+    ),
+    Row(
+        "other timesteps",
+        "{svd}/scheduler/scheduler_config.json {no_network} timestep_spacing must be 'leading', not "
+        "'trailing'; {configs}",
+        edit(f"{SVD}/scheduler/scheduler_config.json", timestep_spacing="trailing"),
+    ),
+    Row(
+        "configs of two models",
+        "{svd}/image_encoder/config.json has projection_dim 128, but the UNet's cross_attention_dim is "
+        "64: they must be equal; use configs of one checkpoint.",
+        edit(f"{SVD}/image_encoder/config.json", projection_dim=128),
+    ),
+    Row(
+        "no unet weights",
+        "{animation}/unet.safetensors is missing: the checkpoint needs the unet weights there (or as "
+        "unet.pth, unet.pdparams, unet/model_state.pdparams).",
+        remove(f"{ANIMATION}/unet.safetensors"),
+    ),
+    Row(
+        "no VAE weights",
+        "{svd}/vae/diffusion_pytorch_model.safetensors is missing: the checkpoint needs the vae weights "
+        "there (or as diffusion_pytorch_model.bin, diffusion_paddle_model.safetensors, "
+        "model_state.pdparams, diffusion_pytorch_model.fp16.safetensors).",
+        remove(f"{SVD}/vae/diffusion_pytorch_model.safetensors"),
+    ),
+    Row(
+        "a tensor missing",
+        "{pose_net}.safetensors lacks the tensor scale: {mismatch}",
+        tensors(lambda arrays: arrays.pop("scale")),
+    ),
+    Row(
+        "tensors missing",
+        "{pose_net}.safetensors lacks the tensor scale (and 1 more): {mismatch}",
+        tensors(lambda arrays: [arrays.pop("scale"), arrays.pop("final_proj.bias")]),
+    ),
+    Row(
+        "a tensor too many",
+        "{pose_net}.safetensors holds the tensor extra\\n\\x1b[31m that the network does not have: {mismatch}",
+        tensors(lambda arrays: arrays.update({"extra\n\x1b[31m": np.ones(1, np.float32)})),
+    ),
+    Row(
+        "a tensor of another shape",
+        "{pose_net}.safetensors: tensor scale has shape [2], expected [1]: {mismatch}",
+        tensors(lambda arrays: arrays.update(scale=np.ones(2, np.float32))),
+    ),
+    Row(
+        "a tensor of integers",
+        "{pose_net}.safetensors: tensor scale holds int32 values, expected floats; take a fresh copy of the file.",
+        tensors(lambda arrays: arrays.update(scale=np.ones(1, np.int32))),
+    ),
+    Row(
+        "NaN weights",
+        "{svd}/image_encoder/model.safetensors: tensor visual_projection.weight holds NaN or infinite "
+        "values, so the file is damaged; take a fresh copy of it.",
+        tensors(lambda arrays: arrays["visual_projection.weight"].fill(np.nan), CLIP_WEIGHTS),
+    ),
+    Row(
+        "truncated safetensors",
+        "{pose_net}.safetensors cannot be read as a .safetensors file: it is cut short, as the tensor "
+        "'final_proj.bias' ends 10 bytes behind its end; take a fresh copy of it.",
+        cut(f"{POSE_NET}.safetensors", 10),
+    ),
+    Row(
+        "empty safetensors",
+        "{pose_net}.safetensors cannot be read as a .safetensors file: it is empty; take a fresh copy of it.",
+        write(f"{POSE_NET}.safetensors"),
+    ),
+    Row(
+        "a pickle with a command",
+        "{pose_net}.pth cannot be read as a PyTorch state dict: it asks for the Python object "
+        "posix.system, which a state dict does not need; take a fresh copy of it, or torch.save the "
+        "network's plain state dict again.",
+        malicious_pth,
+    ),
+    Row(
+        "a .pth of the old kind",
+        "{pose_net}.pth cannot be read as a PyTorch state dict: it has the format that PyTorch wrote "
+        "before version 1.6; load it once with torch.load(..., weights_only=True) and torch.save it "
+        "again, or save it as .safetensors.",
+        old_pth,
+    ),
+    Row("--out is a file", "{out} is a file: give --out a folder.", write("out")),
+    Row("--out below a file", "{place}/file/out {in_the_way}", write("file"), ("--out", "{place}/file/out")),
+    Row("--out is a link to nothing", "{out} {in_the_way}", lambda place: (place / "out").symlink_to("nowhere")),
+    Row("--out is no engine set", "{out} {no_engine_set}", write("out/notes.txt", "mine")),
+    Row(
+        "--out has another manifest",
+        "{out} {no_engine_set}",
+        both(write("out/notes.txt", "mine"), write("out/manifest.json", "[]")),
+    ),
+    Row("--out has a manifest nested deep", "{out} {no_engine_set}", write("out/manifest.json", "[" * 100_000)),
     Row(
         "--out is an engine set with a file of the user's",
-        "?",
+        "{out} is an engine set, but also holds notes.txt, which replacing it would delete: move that "
+        "away or give another --out.",
         both(write("out/notes.txt", "mine"), write("out/manifest.json", '{"engines": []}')),
     ),
-    Row("height 100", "?", flags=("--height", "100")),
-    Row("width 0", "?", flags=("--width", "0")),
-    Row("a height beyond all", "?", flags=("--height", "1000000000000")),
-    Row("tile of one frame", "?", flags=("--tile-size", "1")),
-    Row("chunk of no frame", "?", flags=("--decode-chunk", "0")),
-    Row("an unknown preset", "?", flags=("--preset", "../presets")),
-    Row("--onednn without Paddle", "?", flags=("--onednn",)),
-    Row("no threads", "?", flags=("--threads", "0")),
+    Row("height 100", "--height must be a multiple of 64, not 100.", flags=("--height", "100")),
+    Row("width 0", "--width must be at least 64, not 0.", flags=("--width", "0")),
+    Row(
+        "a height beyond all", "--height must be at most 4096, not 1000000000000.", flags=("--height", "1000000000000")
+    ),
+    Row("tile of one frame", "--tile-size must be at least 2, not 1.", flags=("--tile-size", "1")),
+    Row("chunk of no frame", "--decode-chunk must be at least 1, not 0.", flags=("--decode-chunk", "0")),
+    Row(
+        "an unknown preset",
+        "--preset ../presets does not exist: choose square-512, portrait-1024x576, landscape-576x1024, "
+        "preview-256, demo-128.",
+        flags=("--preset", "../presets"),
+    ),
+    Row(
+        "--onednn without Paddle",
+        "--onednn is a choice of Paddle Inference: give it with --backend paddle.",
+        flags=("--onednn",),
+    ),
+    Row("no threads", "--threads must be 1 to 1024, not 0.", flags=("--threads", "0")),
 ]
 
 # -- engine sets -----------------------------------------------------------------------------------------------
 
 ENGINE_ROWS = [
-    Row("no folder", "?", remove("engines")),
-    Row("a file for a folder", "?", both(remove("engines"), write("engines"))),
-    Row("no manifest", "?", remove(MANIFEST)),
-    Row("manifest not JSON", "?", write(MANIFEST, "{")),
-    Row("manifest not text", "?", write(MANIFEST, b"\x80\x81\x82\x83")),
-    Row("manifest a list", "?", write(MANIFEST, "[]")),
-    Row("manifest nested deep", "?", write(MANIFEST, '{"format_version":' + "[" * 100_000)),
-    Row("manifest of 17 MiB", "?", write(MANIFEST, " " * (17 << 20))),
-    Row("a later format", "?", edit(MANIFEST, format_version=2)),
-    Row("a format of many words", "?", edit(MANIFEST, format_version="x" * 10_000)),
-    Row("an unknown field", "?", edit(MANIFEST, plugins=["evil.so"])),
-    Row("a field missing", "?", edit(MANIFEST, schedule=...)),
-    Row("an unknown backend", "?", edit(MANIFEST, backend="pickle")),
-    Row("a file above the set", "?", rename_listed_file("../evil")),
-    Row("a file by its whole path", "?", rename_listed_file("/etc/passwd")),
-    Row("a hidden file", "?", rename_listed_file(".evil")),
-    Row("a program not listed", "?", edit_engine("unet", lambda engine: engine.update(program="evil.onnx"))),
-    Row("an unknown role", "?", edit_engine("unet", lambda engine: engine.update(role="evil"))),
-    Row("a role twice", "?", edit_engine("unet", lambda engine: engine.update(role="pose_net"))),
+    Row("no folder", "{engines} {no_engines}", remove("engines")),
+    Row("a file for a folder", "{engines} {no_engines}", both(remove("engines"), write("engines"))),
+    Row(
+        "no manifest",
+        "{engines} holds no manifest.json, so it is no engine set (or its export did not finish); make "
+        "one with `sa-export --checkpoint CHECKPOINT --out {engines}`.",
+        remove(MANIFEST),
+    ),
+    Row("manifest not JSON", "{manifest} is not valid JSON; {export_again}", write(MANIFEST, "{")),
+    Row("manifest not text", "{manifest} is not valid JSON; {export_again}", write(MANIFEST, b"\x80\x81\x82\x83")),
+    Row("manifest a list", "{manifest} has format version None, {other_format}", write(MANIFEST, "[]")),
+    Row(
+        "manifest nested deep",
+        "{manifest} is not valid JSON; {export_again}",
+        write(MANIFEST, '{"format_version":' + "[" * 100_000),
+    ),
+    Row(
+        "manifest of 17 MiB",
+        "{manifest} is larger than any manifest; {export_again}",
+        write(MANIFEST, " " * (17 << 20)),
+    ),
+    Row("a later format", "{manifest} has format version 2, {other_format}", edit(MANIFEST, format_version=2)),
+    Row(
+        "a format of many words",
+        "{manifest} has format version 'xxxxxxxxxxxx...xxxxxxxxxxxxx', {other_format}",
+        edit(MANIFEST, format_version="x" * 10_000),
+    ),
+    Row(
+        "an unknown field",
+        "{manifest} {unsound} plugins is not known; {export_again}",
+        edit(MANIFEST, plugins=["evil.so"]),
+    ),
+    Row("a field missing", "{manifest} {unsound} schedule is missing; {export_again}", edit(MANIFEST, schedule=...)),
+    Row(
+        "an unknown backend",
+        "{manifest} {unsound} backend must be 'onnxruntime' or 'paddle', not 'pickle'; {export_again}",
+        edit(MANIFEST, backend="pickle"),
+    ),
+    Row(
+        "a file above the set",
+        "{manifest} {unsound} engines.2.files.1.name cannot be '../evil'; {export_again}",
+        rename_listed_file("../evil"),
+    ),
+    Row(
+        "a file by its whole path",
+        "{manifest} {unsound} engines.2.files.1.name cannot be '/etc/passwd'; {export_again}",
+        rename_listed_file("/etc/passwd"),
+    ),
+    Row(
+        "a hidden file",
+        "{manifest} {unsound} engines.2.files.1.name cannot be '.evil'; {export_again}",
+        rename_listed_file(".evil"),
+    ),
+    Row(
+        "a program not listed",
+        "{manifest} {unsound} engines.4: program evil.onnx is not among the engine's files; {export_again}",
+        edit_engine("unet", lambda engine: engine.update(program="evil.onnx")),
+    ),
+    Row(
+        "an unknown role",
+        "{manifest} {unsound} engines.4.role must be 'image_encoder', 'face_encoder', 'pose_net', "
+        "'vae_encoder', 'unet' or 'vae_decoder', not 'evil'; {export_again}",
+        edit_engine("unet", lambda engine: engine.update(role="evil")),
+    ),
+    Row(
+        "a role twice",
+        "{manifest} {unsound} an engine role is listed twice; {export_again}",
+        edit_engine("unet", lambda engine: engine.update(role="pose_net")),
+    ),
     Row(
         "no unet",
-        "?",
+        "{engines} has no unet engine; {rebuild}",
         lambda place: edit(
             MANIFEST,
             engines=[e for e in json.loads((place / MANIFEST).read_text())["engines"] if e["role"] != "unet"],
         )(place),
     ),
-    Row("a file missing", "?", remove("engines/unet.weights")),
-    Row("a file truncated", "?", cut("engines/unet.weights", 1)),
-    Row("a byte changed", "?", change_secretly),
-    Row("a link out of the set", "?", link_out),
-    Row("not an engine", "?", not_an_engine),
-    Row("another version of the library", "?", edit(MANIFEST, backend_version="9.8.7")),
-    Row("another digest", "?", flags=("--engines-digest", "0" * 64)),
+    Row(
+        "a file missing",
+        "{engines}/unet.weights is listed in the manifest but missing; {rebuild}",
+        remove("engines/unet.weights"),
+    ),
+    Row(
+        "a file truncated",
+        "{engines}/unet.weights has {less} bytes, the manifest says {bytes}: it is truncated or changed; {rebuild}",
+        cut("engines/unet.weights", 1),
+    ),
+    Row(
+        "a byte changed",
+        "{engines}/unet.weights does not have the SHA-256 of the manifest: it was changed or damaged; {rebuild}",
+        change_secretly,
+    ),
+    Row("a link out of the set", "{engines}/unet.weights leads out of the engine set; {rebuild}", link_out),
+    Row(
+        "not an engine",
+        "{engines}/image_encoder.onnx cannot be loaded by ONNX Runtime {installed}: {refusal}; {export_again}",
+        not_an_engine,
+    ),
+    Row(
+        "another version of the library",
+        "{engines} was built for onnxruntime 9.8.7, but {installed} is installed; install that version or {rebuild}",
+        edit(MANIFEST, backend_version="9.8.7"),
+    ),
+    Row(
+        "another digest",
+        "{manifest} has SHA-256 {digest}, but --engines-digest asks for "
+        "0000000000000000000000000000000000000000000000000000000000000000: give the engine set you "
+        "pinned, or the digest of this one if you trust it.",
+        flags=("--engines-digest", "0" * 64),
+    ),
 ]
 
 # -- cases and flags -------------------------------------------------------------------------------------------
 
 CASE_ROWS = [
-    Row("no folder", "?", remove("case")),
-    Row("a file for a folder", "?", both(remove("case"), write("case"))),
-    Row("no reference", "?", remove("case/reference.png")),
-    Row("two references", "?", image("case/reference.jpg", 64, 64)),
-    Row("a broken reference", "?", damage("case/reference.png")),
-    Row("a truncated reference", "?", cut("case/reference.png", 20_000)),
-    Row("a text for a reference", "?", write("case/reference.png", "a person, smiling")),
+    Row("no folder", "{case} {no_case}", remove("case")),
+    Row("a file for a folder", "{case} {no_case}", both(remove("case"), write("case"))),
+    Row(
+        "no reference",
+        "{case} must hold exactly one reference image (reference.png, .jpg, .webp or .bmp), found none: add one.",
+        remove("case/reference.png"),
+    ),
+    Row(
+        "two references",
+        "{case} must hold exactly one reference image (reference.png, .jpg, .webp or .bmp), found "
+        "reference.jpg, reference.png: keep one of them.",
+        image("case/reference.jpg", 64, 64),
+    ),
+    Row("a broken reference", "{case}/reference.png {damaged}", damage("case/reference.png")),
+    Row("a truncated reference", "{case}/reference.png {damaged}", cut("case/reference.png", 20_000)),
+    Row("a text for a reference", "{case}/reference.png {no_image}", write("case/reference.png", "a person, smiling")),
     Row(
         "a program for a reference",
-        "?",
+        "{case}/reference.png {no_image}",
         write("case/reference.png", "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
     ),
-    Row("a folder for a reference", "?", both(remove("case/reference.png"), write("case/reference.png/x"))),
-    Row("a tiny reference", "?", image("case/reference.png", 100, 15)),
-    Row("a reference of too many pixels", "?", write("case/reference.png", flat_png(20_000, 5_000))),
-    Row("a reference of far too many pixels", "?", write("case/reference.png", flat_png(60_000, 60_000))),
-    Row("no poses", "?", remove("case/poses")),
-    Row("an empty folder of poses", "?", both(remove("case/poses"), write("case/poses/notes.txt"))),
-    Row("a truncated pose", "?", cut("case/poses/frame_3.png", 30)),
-    Row("a text for a pose", "?", write("case/poses/frame_3.png", "arms up")),
-    Row("a pose without a number", "?", image("case/poses/frame.png", 64, 64)),
-    Row("two poses of one number", "?", image("case/poses/frame_03.png", 64, 64)),
-    Row("a pose less than a tile", "?", remove("case/poses/frame_4.png")),
-    Row("a single pose", "?", both(*(remove(f"case/poses/frame_{i}.png") for i in range(1, 5)))),
-    Row("a mask less than poses", "?", remove("case/faces/frame_2.png")),
-    Row("a truncated mask", "?", cut("case/faces/frame_2.png", 30)),
-    Row("a reference mask of another size", "?", image("case/reference_mask.png", 240, 255, mode="L")),
-    Row("a truncated reference mask", "?", cut("case/reference_mask.png", 30)),
-    Row("no identity", "?", remove("case/identity.npy")),
-    Row("a missing identity", "?", flags=("--identity", "{place}/face.npy")),
-    Row("a folder for an identity", "?", flags=("--identity", "{place}")),
-    Row("an identity too short", "?", array("case/identity.npy", np.zeros(256, np.float32))),
-    Row("an identity of integers", "?", array("case/identity.npy", np.zeros(512, np.int64))),
     Row(
-        "a pickled identity", "?", lambda place: array("case/identity.npy", np.array(Run(place / "ran"), object))(place)
+        "a folder for a reference",
+        "{case}/reference.png cannot be read (Is a directory); expected an image file, replace it.",
+        both(remove("case/reference.png"), write("case/reference.png/x")),
+    ),
+    Row(
+        "a tiny reference",
+        "{case}/reference.png is 100x15 pixels; a reference needs at least 16 on each side; give a larger one.",
+        image("case/reference.png", 100, 15),
+    ),
+    Row(
+        "a reference of too many pixels",
+        "{case}/reference.png has more than 89,478,485 pixels; give a smaller image.",
+        write("case/reference.png", flat_png(20_000, 5_000)),
+    ),
+    Row(
+        "a reference of far too many pixels",
+        "{case}/reference.png has more than 89,478,485 pixels; give a smaller image.",
+        write("case/reference.png", flat_png(60_000, 60_000)),
+    ),
+    Row(
+        "no poses",
+        "{case}/poses is missing: a case needs a folder of pose images frame_0.png, frame_1.png, ...; add it.",
+        remove("case/poses"),
+    ),
+    Row(
+        "an empty folder of poses",
+        "{case}/poses holds no image: a case needs pose images frame_0.png, frame_1.png, ...; add them.",
+        both(remove("case/poses"), write("case/poses/notes.txt")),
+    ),
+    Row("a truncated pose", "{case}/poses/frame_3.png {damaged}", cut("case/poses/frame_3.png", 30)),
+    Row("a text for a pose", "{case}/poses/frame_3.png {no_image}", write("case/poses/frame_3.png", "arms up")),
+    Row(
+        "a pose without a number",
+        "{case}/poses/frame.png has no number in its name: expected pose images frame_0.png, "
+        "frame_1.png, ..., rename or remove it.",
+        image("case/poses/frame.png", 64, 64),
+    ),
+    Row(
+        "two poses of one number",
+        "{case}/poses/frame_3.png and frame_03.png carry the same number 3: keep one of them.",
+        image("case/poses/frame_03.png", 64, 64),
+    ),
+    Row(
+        "a pose less than a tile",
+        "{case}/poses has 4 poses, but the engine set needs at least its tile of 5 frames; add poses or "
+        "export an engine set that fits with `sa-export --checkpoint CHECKPOINT --out ENGINES --backend "
+        "onnxruntime --precision fp32 --height 64 --width 64 --tile-size 4 --decode-chunk 4`.",
+        remove("case/poses/frame_4.png"),
+    ),
+    Row(
+        "a single pose",
+        "{case}/poses has 1 pose, but the engine set needs at least its tile of 5 frames; add poses.",
+        both(*(remove(f"case/poses/frame_{i}.png") for i in range(1, 5))),
+    ),
+    Row(
+        "a mask less than poses",
+        "{case}/faces has 4 face masks for 5 poses: give one mask per pose, or remove the folder.",
+        remove("case/faces/frame_2.png"),
+    ),
+    Row("a truncated mask", "{case}/faces/frame_2.png {damaged}", cut("case/faces/frame_2.png", 30)),
+    Row(
+        "a reference mask of another size",
+        "{case}/reference_mask.png is 240x255, the reference is 240x256: make the mask at the reference's own size.",
+        image("case/reference_mask.png", 240, 255, mode="L"),
+    ),
+    Row("a truncated reference mask", "{case}/reference_mask.png {damaged}", cut("case/reference_mask.png", 30)),
+    Row(
+        "no identity",
+        "{case} has no identity.npy: give the face recogniser's embedding of the reference as --identity "
+        "FILE.npy ([512] floats, not normalised), put it there, or pass --identity none to go without.",
+        remove("case/identity.npy"),
+    ),
+    Row(
+        "a missing identity",
+        "{place}/face.npy cannot be read (No such file or directory): --identity takes a .npy file with "
+        "512 floats, or none.",
+        flags=("--identity", "{place}/face.npy"),
+    ),
+    Row(
+        "a folder for an identity",
+        "{place} cannot be read (Is a directory): --identity takes a .npy file with 512 floats, or none.",
+        flags=("--identity", "{place}"),
+    ),
+    Row(
+        "an identity too short",
+        "{case}/identity.npy must hold 512 float32 or float64 numbers, found float32 [256]: {embed_again}",
+        array("case/identity.npy", np.zeros(256, np.float32)),
+    ),
+    Row(
+        "an identity of integers",
+        "{case}/identity.npy must hold 512 float32 or float64 numbers, found int64 [512]: {embed_again}",
+        array("case/identity.npy", np.zeros(512, np.int64)),
+    ),
+    Row(
+        "a pickled identity",
+        "{case}/identity.npy {no_npy}",
+        lambda place: array("case/identity.npy", np.array(Run(place / "ran"), object))(place),
     ),
     Row(
         "a plain pickle for an identity",
-        "?",
+        "{case}/identity.npy {no_npy}",
         lambda place: write("case/identity.npy", pickle.dumps(Run(place / "ran")))(place),
     ),
-    Row("an empty identity", "?", write("case/identity.npy")),
-    Row("an identity that is half a zip", "?", write("case/identity.npy", b"PK\x03\x04 no zip")),
-    Row("an archive for an identity", "?", both(noise(), rename(NOISE, "case/identity.npy"))),
-    Row("an identity with NaN", "?", array("case/identity.npy", np.full(512, np.nan, np.float32))),
-    Row("an identity beyond float32", "?", array("case/identity.npy", np.full(512, 1e300))),
-    Row("a missing noise", "?", flags=("--noise", "{place}/noise.npz")),
-    Row("a noise lacking an array", "?", noise(noise_image=...), ("--noise", "{place}/noise.npz")),
+    Row("an empty identity", "{case}/identity.npy {no_npy}", write("case/identity.npy")),
+    Row(
+        "an identity that is half a zip",
+        "{case}/identity.npy {no_npy}",
+        write("case/identity.npy", b"PK\x03\x04 no zip"),
+    ),
+    Row(
+        "an archive for an identity",
+        "{case}/identity.npy must hold 512 float32 or float64 numbers, found an archive: {embed_again}",
+        both(noise(), rename(NOISE, "case/identity.npy")),
+    ),
+    Row(
+        "an identity with NaN",
+        "{case}/identity.npy holds NaN or infinite numbers: {embed_again}",
+        array("case/identity.npy", np.full(512, np.nan, np.float32)),
+    ),
+    Row(
+        "an identity beyond float32",
+        "{case}/identity.npy holds NaN or infinite numbers: {embed_again}",
+        array("case/identity.npy", np.full(512, 1e300)),
+    ),
+    Row(
+        "a missing noise",
+        "{place}/noise.npz cannot be read (No such file or directory): --noise takes an .npz with "
+        "noise_image and noise_latents.",
+        flags=("--noise", "{place}/noise.npz"),
+    ),
+    Row(
+        "a noise lacking an array",
+        "{place}/noise.npz has no array noise_image: --noise takes noise_image and noise_latents.",
+        noise(noise_image=...),
+        ("--noise", "{place}/noise.npz"),
+    ),
     Row(
         "a noise of another tile",
-        "?",
+        "{place}/noise.npz: noise_latents must be floats of shape [1, 5, 4, 8, 8] for this engine set, "
+        "found float32 [1, 4, 4, 8, 8]: {draw_again}",
         noise(noise_latents=np.zeros((1, 4, 4, 8, 8), np.float32)),
         ("--noise", "{place}/noise.npz"),
     ),
     Row(
         "a noise of integers",
-        "?",
+        "{place}/noise.npz: noise_image must be floats of shape [1, 3, 64, 64] for this engine set, "
+        "found int32 [1, 3, 64, 64]: {draw_again}",
         noise(noise_image=np.zeros((1, 3, 64, 64), np.int32)),
         ("--noise", "{place}/noise.npz"),
     ),
     Row(
         "a noise with infinity",
-        "?",
+        "{place}/noise.npz: noise_image holds NaN or infinite numbers: make the file again.",
         noise(noise_image=np.full((1, 3, 64, 64), np.inf, np.float32)),
         ("--noise", "{place}/noise.npz"),
     ),
     Row(
         "a noise beyond float32",
-        "?",
+        "{place}/noise.npz: noise_image holds NaN or infinite numbers: make the file again.",
         noise(noise_image=np.full((1, 3, 64, 64), 1e300)),
         ("--noise", "{place}/noise.npz"),
     ),
-    Row("an array for a noise", "?", array("noise.npy", np.zeros(3)), ("--noise", "{place}/noise.npy")),
-    Row("a text for a noise", "?", write(NOISE, "random"), ("--noise", "{place}/noise.npz")),
+    Row(
+        "an array for a noise",
+        "{place}/noise.npy {no_npz}",
+        array("noise.npy", np.zeros(3)),
+        ("--noise", "{place}/noise.npy"),
+    ),
+    Row("a text for a noise", "{place}/noise.npz {no_npz}", write(NOISE, "random"), ("--noise", "{place}/noise.npz")),
     Row(
         "a pickled noise",
-        "?",
+        "{place}/noise.npz {no_npz}",
         lambda place: noise(noise_image=np.array(Run(place / "ran"), object))(place),
         ("--noise", "{place}/noise.npz"),
     ),
-    Row("a truncated noise", "?", both(noise(), cut(NOISE, 100)), ("--noise", "{place}/noise.npz")),
-    Row("overlap of a whole tile", "?", flags=("--tile-overlap", "5")),
-    Row("no overlap", "?", flags=("--tile-overlap", "0")),
-    Row("no steps", "?", flags=("--steps", "0")),
-    Row("a million steps", "?", flags=("--steps", "1000000")),
-    Row("negative guidance", "?", flags=("--guidance", "-1")),
-    Row("guidance not a number", "?", flags=("--guidance", "nan")),
-    Row("infinite guidance at the start", "?", flags=("--guidance-start", "inf")),
-    Row("negative noise", "?", flags=("--noise-aug", "-0.1")),
-    Row("negative seed", "?", flags=("--seed", "-1")),
-    Row("a seed of 33 bits", "?", flags=("--seed", "4294967296")),
-    Row("no frames per second", "?", flags=("--fps", "0")),
-    Row("fps not a number", "?", flags=("--fps", "nan")),
-    Row("no threads", "?", flags=("--threads", "0")),
-    Row("--out is a file", "?", write("out", "mine")),
-    Row("--out below a file", "?", write("file"), ("--out", "{place}/file/out")),
-    Row("--out is a link to nothing", "?", lambda place: (place / "out").symlink_to("nowhere")),
-    Row("--out is no run's", "?", write("out/notes.txt", "mine")),
-    Row("--out has another run.json", "?", write("out/run.json", '{"project": "marathon"}')),
-    Row("--out has a run.json nested deep", "?", write("out/run.json", "[" * 100_000)),
-    Row("--out is the case", "?", flags=("--out", "{place}/case")),
+    Row(
+        "a truncated noise",
+        "{place}/noise.npz {no_npz}",
+        both(noise(), cut(NOISE, 100)),
+        ("--noise", "{place}/noise.npz"),
+    ),
+    Row(
+        "overlap of a whole tile",
+        "--tile-overlap must be at least 1 and less than the tile size 5, not 5.",
+        flags=("--tile-overlap", "5"),
+    ),
+    Row("no overlap", "--tile-overlap must be at least 1, not 0.", flags=("--tile-overlap", "0")),
+    Row("no steps", "--steps must be 1 to 1000, not 0.", flags=("--steps", "0")),
+    Row("a million steps", "--steps must be 1 to 1000, not 1000000.", flags=("--steps", "1000000")),
+    Row("negative guidance", "--guidance must be 0 to 100, not -1.0.", flags=("--guidance", "-1")),
+    Row("guidance not a number", "--guidance must be 0 to 100, not nan.", flags=("--guidance", "nan")),
+    Row(
+        "infinite guidance at the start",
+        "--guidance-start must be 0 to 100, not inf.",
+        flags=("--guidance-start", "inf"),
+    ),
+    Row("negative noise", "--noise-aug must be 0 to 10, not -0.1.", flags=("--noise-aug", "-0.1")),
+    Row("negative seed", "--seed must be 0 to 4294967295, not -1.", flags=("--seed", "-1")),
+    Row("a seed of 33 bits", "--seed must be 0 to 4294967295, not 4294967296.", flags=("--seed", "4294967296")),
+    Row("no frames per second", "--fps must be 0.1 to 240, not 0.0.", flags=("--fps", "0")),
+    Row("fps not a number", "--fps must be 0.1 to 240, not nan.", flags=("--fps", "nan")),
+    Row("no threads", "--threads must be 1 to 1024, not 0.", flags=("--threads", "0")),
+    Row("--out is a file", "{out} is a file: give --out a folder.", write("out", "mine")),
+    Row("--out below a file", "{place}/file/out {in_the_way}", write("file"), ("--out", "{place}/file/out")),
+    Row("--out is a link to nothing", "{out} {in_the_way}", lambda place: (place / "out").symlink_to("nowhere")),
+    Row("--out is no run's", "{out} {no_earlier_run}", write("out/notes.txt", "mine")),
+    Row("--out has another run.json", "{out} {no_earlier_run}", write("out/run.json", '{"project": "marathon"}')),
+    Row("--out has a run.json nested deep", "{out} {no_earlier_run}", write("out/run.json", "[" * 100_000)),
+    Row("--out is the case", "{case} {no_earlier_run}", flags=("--out", "{place}/case")),
 ]
 
 
@@ -434,32 +813,46 @@ def place(tmp_path):
     rmtree(tmp_path)
 
 
-def everything_in(folder: Path) -> dict[str, object]:
-    """All that lies below a folder: of a file its content, of a link its target."""
-    found = {}
-    for path in sorted(folder.rglob("*")):
-        content = os.readlink(path) if path.is_symlink() else path.read_bytes() if path.is_file() else "folder"
-        found[str(path.relative_to(folder))] = (
-            hashlib.sha256(content).digest() if isinstance(content, bytes) else content
-        )
-    return found
+def check(command: str, row: Row, arguments: list[str], place: Path, code: int, capsys, **found: object) -> None:
+    row.spoil(place)
+    message = row.message.format(**PLACES, **PHRASES, **found).format(place=place)
+    fails(command, [*arguments, *row.flags_in(place)], place, code, message, capsys)
 
 
-def check(command: str, arguments: list[str], place: Path, code: int, message: str, capfd) -> None:
-    """Run a command line that fails: it says this and nothing else, and leaves all as it was."""
-    before = everything_in(place)
-    capfd.readouterr()
-    main = {"sa-export": export_cli.main, "sa-run": run_cli.main}[command]
-    assert main([*arguments, "--quiet"]) == code
-    said = capfd.readouterr()
-    assert said.out == ""
-    assert said.err == f"{command}: {message}\n"
-    assert everything_in(place) == before
+@rows(CHECKPOINT_ROWS)
+def test_a_bad_checkpoint_or_flag_of_sa_export(row, checkpoint, place, capsys):
+    copied(place, checkpoint=checkpoint(CASE))
+    check("sa-export", row, export_arguments(place), place, 2, capsys)
 
 
-def export_arguments(place: Path) -> list[str]:
-    return ["--checkpoint", f"{place}/checkpoint", "--out", f"{place}/out", *SHAPES]
+@rows(ENGINE_ROWS)
+def test_a_bad_engine_set(row, engines, case_folder, place, capsys):
+    copied(place, engines=engines(CASE, "onnxruntime"), case=case_folder(CASE))
+    size = (place / "engines" / "unet.weights").stat().st_size
+    found = {
+        "installed": metadata.version("onnxruntime"),
+        "digest": hashlib.sha256((place / MANIFEST).read_bytes()).hexdigest(),
+        "bytes": size,
+        "less": size - 1,
+        "refusal": refusal(place / "engines" / "image_encoder.onnx"),
+    }
+    check("sa-run", row, run_arguments(place), place, 3, capsys, **found)
 
 
-def run_arguments(place: Path) -> list[str]:
-    return ["--engines", f"{place}/engines", "--case", f"{place}/case", "--out", f"{place}/out", "--steps", "1"]
+def refusal(path: Path) -> str:
+    """What ONNX Runtime says of a file that is no engine, if it lies here."""
+    content = path.read_bytes()
+    try:
+        path.write_bytes(NO_ENGINE)
+        with pytest.raises(Exception, match="Protobuf") as caught:
+            onnxruntime.InferenceSession(path)
+        return str(caught.value)
+    finally:
+        path.write_bytes(content)
+
+
+@rows(CASE_ROWS)
+def test_a_bad_case_or_flag_of_sa_run(row, engines, case_folder, place, capsys):
+    (place / "engines").symlink_to(engines(CASE, "onnxruntime"))
+    copied(place, case=case_folder(CASE))
+    check("sa-run", row, run_arguments(place), place, 2, capsys)

@@ -1,5 +1,6 @@
 """ONNX Runtime: Paddle's program through paddle2onnx, tidied, its weights beside it as external data."""
 
+import math
 import os
 import subprocess
 import sys
@@ -33,8 +34,9 @@ def write_engine(traced: Traced, weights: Weights, folder: Path, stem: str, weig
     model = _convert(traced, stem)
     tidy(model, traced.inputs, traced.output)
     program, data = f"{stem}.onnx", f"{weights_stem}.weights"
-    write = not (folder / data).exists()
-    _attach_weights(model.graph, traced, weights, folder / data, write)
+    offsets = _declare_weights(model.graph, traced, data)
+    if not (folder / data).exists():
+        _write_weights(folder / data, weights, offsets)
     onnx.save_model(model, folder / program)
     return program, data
 
@@ -60,23 +62,22 @@ def _convert(traced: Traced, stem: str) -> onnx.ModelProto:
         return onnx.load(result)
 
 
-def _attach_weights(graph: onnx.GraphProto, traced: Traced, weights: Weights, path: Path, write: bool) -> None:
-    """Declare every parameter as an initializer in `path`, and write its values there if `write`."""
-    file = path.open("wb") if write else None
-    try:
-        offset = 0
-        for name, shape in sorted(traced.parameters.items()):
-            offset += -offset % ALIGNMENT
-            length = 4 * int(np.prod(shape))
-            tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape)
-            tensor.data_location = TensorProto.EXTERNAL
-            for key, value in (("location", path.name), ("offset", offset), ("length", length)):
-                tensor.external_data.append(onnx.StringStringEntryProto(key=key, value=str(value)))
-            graph.initializer.append(tensor)
-            if file is not None:
-                file.seek(offset)
-                file.write(np.ascontiguousarray(weights.read(name), dtype="<f4").data)
-            offset += length
-    finally:
-        if file is not None:
-            file.close()
+def _declare_weights(graph: onnx.GraphProto, traced: Traced, location: str) -> dict[str, int]:
+    """Every parameter becomes an initializer in the file `location`; returns their offsets there."""
+    offsets, end = {}, 0
+    for name, shape in sorted(traced.parameters.items()):
+        offsets[name] = end + -end % ALIGNMENT
+        length = 4 * math.prod(shape)
+        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL)
+        for key, value in (("location", location), ("offset", offsets[name]), ("length", length)):
+            tensor.external_data.append(onnx.StringStringEntryProto(key=key, value=str(value)))
+        graph.initializer.append(tensor)
+        end = offsets[name] + length
+    return offsets
+
+
+def _write_weights(path: Path, weights: Weights, offsets: dict[str, int]) -> None:
+    with path.open("wb") as file:
+        for name, value in weights.each(offsets):
+            file.seek(offsets[name])
+            file.write(np.ascontiguousarray(value, dtype="<f4").data)

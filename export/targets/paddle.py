@@ -19,8 +19,8 @@ def write_engine(traced: Traced, weights: Weights, folder: Path, stem: str, weig
     if not (folder / params).exists():
         # paddle.jit.save builds the whole file in memory, twice; one tensor at a time needs none.
         with (folder / params).open("wb") as file:
-            for name in sorted(traced.parameters):  # Paddle assigns them by this order
-                _write_tensor(file, weights.read(name))
+            for _, value in weights.each(sorted(traced.parameters)):  # Paddle assigns them in this order
+                _write_tensor(file, value)
     return program, params
 
 

@@ -1,0 +1,112 @@
+"""Certificates: they find damage, and a twin's stands for its engine."""
+
+import shutil
+
+import numpy as np
+import pytest
+
+from sa.export import certify, exporter
+from sa.export.checkpoint import Checkpoint
+from sa.export.exporter import ExportSettings, export
+from sa.export.roles import DEFINITIONS, slots
+from sa.runtime.backends import open_engine
+from sa.runtime.engine_set import EngineSet, Shapes
+from sa.runtime.errors import UserError
+from sa.runtime.progress import Reporter
+
+
+@pytest.fixture
+def only(monkeypatch):
+    """only(roles): exports make these engines alone."""
+
+    def restrict(*roles):
+        monkeypatch.setattr(exporter, "DEFINITIONS", [d for d in DEFINITIONS if d.role in roles])
+
+    return restrict
+
+
+@pytest.fixture
+def pose_net_reference(checkpoint):
+    source = Checkpoint(checkpoint("recipe_hjb"))
+    definition = next(d for d in DEFINITIONS if d.role == "pose_net")
+    network = definition.network(source)
+    certify.load_weights(network, source.weights("pose_net", slots(network)))
+    shapes = Shapes(height=64, width=64, tile_size=5, decode_chunk=4)
+    return certify.reference_output(network, definition.inputs(source, shapes))
+
+
+def test_a_sound_engine_is_within_and_a_damaged_one_beyond(engines, pose_net_reference, backend, tmp_path):
+    folder = shutil.copytree(engines("recipe_hjb", backend), tmp_path / "engines")
+    manifest = EngineSet.open(folder).manifest
+    contract = manifest.engine("pose_net")
+    with open_engine(backend, folder, contract) as engine:
+        sound = certify.certificate(engine, pose_net_reference, reduced=False, precision="fp32")
+    assert sound.relative < 1e-5 and sound.cosine > 0.999999 and sound.shapes == "full"
+
+    weights = next(file.name for file in contract.files if file.name != contract.program)
+    content = bytearray((folder / weights).read_bytes())
+    middle = len(content) // 2 // 4 * 4
+    content[middle : middle + 4] = np.float32(1.0).tobytes()  # one weight of 0.2 million
+    (folder / weights).write_bytes(content)
+    with open_engine(backend, folder, contract) as engine:
+        damaged = certify.certificate(engine, pose_net_reference, reduced=False, precision="fp32")
+    assert damaged.relative > damaged.tolerance
+    assert "pose_net" in str(certify.beyond_tolerance(damaged, "pose_net"))
+
+
+def test_dear_engines_are_certified_on_a_twin_that_leaves_no_files(checkpoint, only, monkeypatch, backend, tmp_path):
+    only("unet", "pose_net")
+    monkeypatch.setattr(exporter, "AFFORDABLE_FLOPS", 3e8)
+    settings = ExportSettings(Shapes(height=128, width=128, tile_size=5, decode_chunk=4), None, backend)
+    manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
+    unet = manifest.engine("unet")
+    assert unet.certificate.shapes == "reduced" and unet.certificate.relative < 1e-4
+    assert unet.certificate.input_shapes["sample"] == (1, 2, 8, 8, 16)
+    assert unet.inputs[0].shape == (1, 5, 8, 16, 16)
+    assert manifest.engine("pose_net").certificate.shapes == "full"
+    listed = {file.name for engine in manifest.engines for file in engine.files}
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {*listed, "manifest.json"}
+    inputs = certify.fixed_inputs(unet.inputs)
+    with open_engine(backend, tmp_path / "out", unet) as engine:
+        assert engine.infer(inputs)["velocity"].shape == (1, 5, 4, 16, 16)
+
+
+def test_onednn_is_kept_only_where_it_is_certified(checkpoint, only, monkeypatch, tmp_path):
+    only("pose_net", "face_encoder")
+    opened = []
+
+    class Sloppy:
+        """An engine whose face encoder is wrong with oneDNN."""
+
+        def __init__(self, backend, folder, contract, threads):
+            opened.append((contract.role, contract.onednn))
+            self.engine = open_engine(backend, folder, contract, threads)
+            self.wrong = contract.onednn and contract.role == "face_encoder"
+            self.contract = contract
+
+        def infer(self, inputs):
+            return {name: value + 1e-2 * self.wrong for name, value in self.engine.infer(inputs).items()}
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *details):
+            self.engine.close()
+
+    monkeypatch.setattr(exporter, "open_engine", Sloppy)
+    shapes = Shapes(height=64, width=64, tile_size=2, decode_chunk=1)
+    settings = ExportSettings(shapes, None, "paddle", onednn=True)
+    manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
+    assert manifest.engine("pose_net").onednn and not manifest.engine("face_encoder").onednn
+    assert opened == [("face_encoder", True), ("face_encoder", False), ("pose_net", True)]
+    assert "--onednn" in manifest.command
+
+
+def test_an_engine_beyond_its_tolerance_fails_the_export(checkpoint, only, monkeypatch, tmp_path):
+    only("pose_net")
+    monkeypatch.setitem(certify.TOLERANCE, "fp32", 0.0)
+    settings = ExportSettings(Shapes(height=64, width=64, tile_size=2, decode_chunk=1), None)
+    with pytest.raises(UserError, match=r"pose_net engine differs .* more than the tolerance 0e\+00") as failure:
+        export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
+    assert failure.value.exit_code == 1
+    assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,66 @@
+"""The wheel: complete, and usable where nothing else is installed."""
+
+import subprocess
+import sys
+import tomllib
+import venv
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
+
+
+def test_every_subpackage_is_listed():
+    top_level = PROJECT["tool"]["setuptools"]["package-dir"]
+    found = {
+        ".".join([name, *init.parent.relative_to(ROOT / folder).parts])
+        for name, folder in top_level.items()
+        for init in (ROOT / folder).rglob("__init__.py")
+    }
+    assert found == set(PROJECT["tool"]["setuptools"]["packages"])
+    for folder in top_level.values():
+        for source in (ROOT / folder).rglob("*.py"):
+            assert (source.parent / "__init__.py").exists(), f"{source} lies outside every package"
+
+
+@pytest.fixture(scope="module")
+def installed(tmp_path_factory):
+    """Python of an empty environment that has the wheel and its base dependencies, nothing else."""
+    folder = tmp_path_factory.mktemp("wheel")
+    pip = ["-m", "pip", "--quiet", "--disable-pip-version-check"]
+    subprocess.run([sys.executable, *pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], check=True)
+    (wheel,) = folder.glob("*.whl")
+    venv.create(folder / "env", with_pip=True)
+    python = folder / "env" / "bin" / "python"
+    subprocess.run([python, *pip, "install", wheel], check=True, cwd=folder)
+    return python
+
+
+def run(python, *arguments):
+    return subprocess.run([python, *arguments], capture_output=True, text=True, cwd=python.parent)
+
+
+def test_the_wheel_loads_a_preset(installed):
+    code = "from sa.export.presets import load_preset; print(load_preset('square-512').shapes.height)"
+    done = run(installed, "-c", code)
+    assert (done.stdout, done.stderr) == ("512\n", "")
+
+
+def test_the_commands_teach_and_say_which_extra_is_missing(installed, tmp_path):
+    commands = installed.parent
+    for command in ("sa-run", "sa-export"):
+        help_text = run(commands / command, "--help").stdout
+        assert "examples:" in help_text and "exit codes:" in help_text
+    done = run(commands / "sa-export", "--checkpoint", str(tmp_path), "--out", str(tmp_path / "out"))
+    assert done.returncode == 2 and "pip install 'stableanimator-deploy[export]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_sa_run_says_which_extra_an_engine_set_needs(installed, engines, tmp_path):
+    folder = engines("recipe_hjb", "onnxruntime")
+    done = run(
+        installed.parent / "sa-run", "--engines", str(folder), "--case", str(tmp_path), "--out", str(tmp_path), "--quiet"
+    )
+    assert done.returncode == 3 and "pip install 'stableanimator-deploy[cpu]'" in done.stderr
