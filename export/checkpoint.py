@@ -36,7 +36,7 @@ _DIFFUSERS = (
 _TRANSFORMERS = ("model.safetensors", "pytorch_model.bin", "model_state.pdparams", "model.fp16.safetensors")
 _ANIMATION = ("{}.safetensors", "{}.pth", "{}.pdparams", "{}/model_state.pdparams")
 IGNORED_SUFFIXES = ("num_batches_tracked", "position_ids")  # counters and indices, no weights
-PADDLE_NAMES = {"_mean": "running_mean", "_variance": "running_var"}
+PADDLE_NAMES = {"_mean": "running_mean", "_variance": "running_var", "_weight": "weight"}  # BatchNorm, PReLU
 
 
 @dataclass(frozen=True)

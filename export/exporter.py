@@ -25,7 +25,7 @@ from sa.export.checkpoint import Checkpoint, Part, Slot, Weights
 from sa.export.roles import DEFINITIONS, EngineDefinition, slots
 from sa.export.targets import target
 from sa.export.trace import Traced, trace
-from sa.runtime import hashing
+from sa.runtime import hashing, signals
 from sa.runtime.backends import open_engine
 from sa.runtime.engine_set import (
     FORMAT_VERSION,
@@ -42,7 +42,7 @@ from sa.runtime.engine_set import (
 )
 from sa.runtime.errors import InputError
 from sa.runtime.progress import Reporter
-from sa.runtime.staging import replace_entry, staged, uninterrupted
+from sa.runtime.staging import replace_entry, staged
 
 
 @dataclass(frozen=True)
@@ -110,7 +110,7 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
             engines=tuple(engines),
         )
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
-        with uninterrupted():
+        with signals.ignored():
             _deliver(folder, out)
     return manifest
 
@@ -194,7 +194,8 @@ def _engine(
 
 def _trace(definition: EngineDefinition, checkpoint: Checkpoint, shapes: Shapes) -> Traced:
     network = definition.network(checkpoint)
-    return trace(network, definition.inputs(checkpoint, shapes), definition.output(checkpoint, shapes))
+    with signals.deferred():  # while Paddle traces, an exception from outside can end in a segmentation fault
+        return trace(network, definition.inputs(checkpoint, shapes), definition.output(checkpoint, shapes))
 
 
 def _write(role: Role, traced: Traced, weights: Weights, folder: Path, backend: str, stem: str) -> EngineContract:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sa.runtime import video
-from sa.runtime.backends import open_engine
+from sa.runtime import signals, video
 from sa.runtime.backends.base import Engine
 from sa.runtime.case import Case, read_case
 from sa.runtime.conditioning import make_conditioning
@@ -26,7 +25,7 @@ from sa.runtime.images import frames_to_bytes
 from sa.runtime.noise import TorchGenerator
 from sa.runtime.progress import Reporter
 from sa.runtime.sampler import initial_latents, karras_sigmas, sample_euler
-from sa.runtime.staging import replace_entry, staged, uninterrupted
+from sa.runtime.staging import replace_entry, staged
 from sa.runtime.tiles import tile_indices
 
 RUN_FILE = "run.json"
@@ -76,7 +75,7 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
         reporter.warn(warning)
 
     def opened(role: Role) -> AbstractContextManager[Engine]:
-        return open_engine(manifest.backend, engines.folder, manifest.engine(role), settings.threads)
+        return engines.open_engine(role, settings.threads)
 
     def loaded(role: Role) -> AbstractContextManager[Engine]:
         with reporter.stage(f"loading {role}"):
@@ -120,7 +119,7 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
             )
         report = _report(engines, case, settings, warnings, reporter.seconds)
         (staging / RUN_FILE).write_text(json.dumps(report, indent=1) + "\n")
-        with uninterrupted():
+        with signals.ignored():
             _deliver(staging, out)
     return report
 
@@ -160,7 +159,7 @@ def _read_draw(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
     try:
         with np.load(path, allow_pickle=False) as archive:
             value = archive[name]
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}): --noise takes an .npz with noise_image and noise_latents."
         ) from None

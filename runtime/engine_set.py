@@ -11,12 +11,15 @@ import reprlib
 from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from sa.runtime import hashing
 from sa.runtime.errors import EngineSetError, first_fault
+
+if TYPE_CHECKING:
+    from sa.runtime.backends.base import Engine
 
 FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
@@ -190,6 +193,12 @@ class EngineSet:
                 _check_file(folder, file, manifest, verify)
         _check_library(folder, manifest)
         return cls(folder, manifest, found)
+
+    def open_engine(self, role: Role, threads: int | None = None) -> "Engine":
+        """Load one engine; `threads` None means every core this process may use."""
+        from sa.runtime.backends import open_engine  # backends know contracts, so they import this module
+
+        return open_engine(self.manifest.backend, self.folder, self.manifest.engine(role), threads)
 
     @property
     def size(self) -> int:

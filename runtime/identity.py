@@ -31,7 +31,7 @@ def read_identity(path: Path, size: int) -> np.ndarray:
     """The embedding in a .npy file as [1, size] float32; float32 or float64 of any shape with `size` elements."""
     try:
         value = np.load(path, allow_pickle=False, mmap_mode="r")
-    except OSError as error:
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}): --identity takes a .npy file with {size} floats, or none."
         ) from None

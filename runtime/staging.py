@@ -4,11 +4,11 @@ import contextlib
 import errno
 import os
 import shutil
-import signal
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from sa.runtime import signals
 from sa.runtime.errors import InputError, UserError
 
 
@@ -21,8 +21,13 @@ def staged(place: Path) -> Iterator[Path]:
     """
     home = place if place.is_dir() else place.absolute().parent
     made = [parent for parent in (home, *home.absolute().parents) if not parent.exists()]
-    # SIGTERM unwinds the stack as Ctrl-C does, so that nothing is left behind.
-    with _handled(_interrupt, signal.SIGTERM), contextlib.ExitStack() as undo:
+    interrupts = []
+
+    def interrupt(number: int, frame: object) -> None:
+        interrupts.append(number)
+        raise KeyboardInterrupt
+
+    with signals.handled(interrupt), contextlib.ExitStack() as undo:
         for parent in reversed(made):  # undone in the opposite order; those that then hold the result stay
             undo.callback(_remove_if_empty, parent)
         try:
@@ -39,17 +44,14 @@ def staged(place: Path) -> Iterator[Path]:
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
             yield folder
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+        except Exception as error:
+            if interrupts:  # a library in C made an error of its own of the interrupt
+                raise KeyboardInterrupt from error
+            if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise UserError(
                 f"{place} cannot be written ({error.strerror}): make room or choose another --out."
             ) from error
-
-
-def uninterrupted() -> contextlib.AbstractContextManager[None]:
-    """For moving what is complete into its place: that takes no time, and half of it would be of no use."""
-    return _handled(signal.SIG_IGN, signal.SIGTERM, signal.SIGINT)
 
 
 def replace_entry(source: Path, target: Path) -> None:
@@ -62,21 +64,3 @@ def replace_entry(source: Path, target: Path) -> None:
 def _remove_if_empty(folder: Path) -> None:
     with contextlib.suppress(OSError):
         folder.rmdir()
-
-
-def _interrupt(number: int, frame: object) -> None:
-    raise KeyboardInterrupt
-
-
-@contextlib.contextmanager
-def _handled(handler: signal.Handlers | object, *signals: signal.Signals) -> Iterator[None]:
-    """Another handler for these signals."""
-    try:
-        before = {number: signal.signal(number, handler) for number in signals}
-    except ValueError:  # not the main thread: the program around us minds its signals
-        before = {}
-    try:
-        yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)

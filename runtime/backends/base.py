@@ -3,10 +3,11 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from types import TracebackType
+from typing import Protocol
 
 import numpy as np
 
-from sa.runtime.engine_set import EngineContract, TensorSpec
+from sa.runtime.engine_set import Role, TensorSpec
 
 
 class Handle:
@@ -16,13 +17,21 @@ class Handle:
 Tensor = np.ndarray | Handle
 
 
+class Interface(Protocol):
+    """What an engine is called with, whatever it is made of; an EngineContract is one."""
+
+    role: Role
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
 class Engine(ABC):
     """One loaded engine. Use it as a context manager, or close it: weights are large.
 
     A backend implements `_infer` and `close`; this class holds its inputs and outputs to the manifest.
     """
 
-    def __init__(self, contract: EngineContract):
+    def __init__(self, contract: Interface):
         self.contract = contract
         self._inputs = {spec.name: spec for spec in contract.inputs}
         self._outputs = {spec.name: spec for spec in contract.outputs}
