@@ -61,6 +61,13 @@ def test_the_commands_teach_and_say_which_extra_is_missing(installed, tmp_path):
 def test_sa_run_says_which_extra_an_engine_set_needs(installed, engines, tmp_path):
     folder = engines("recipe_hjb", "onnxruntime")
     done = run(
-        installed.parent / "sa-run", "--engines", str(folder), "--case", str(tmp_path), "--out", str(tmp_path), "--quiet"
+        installed.parent / "sa-run",
+        "--engines",
+        str(folder),
+        "--case",
+        str(tmp_path),
+        "--out",
+        str(tmp_path),
+        "--quiet",
     )
     assert done.returncode == 3 and "pip install 'stableanimator-deploy[cpu]'" in done.stderr
