@@ -21,6 +21,7 @@ import numpy as np
 
 from sa.runtime.backends import open_engine
 from sa.runtime.engine_set import EngineSet, backend_version
+from sa.runtime.memory import peak_memory
 
 SHAPES = ("--height", "256", "--width", "256", "--tile-size", "2", "--decode-chunk", "4")
 REPETITIONS = 3  # after one warm-up
@@ -66,22 +67,18 @@ def _run(variant: str, checkpoint: Path, work: Path, reuse: bool) -> dict:
         "version": backend_version(backend),
         "machine": f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores",
         "export_seconds": exported and exported["seconds"],
-        "export_peak_bytes": exported and exported["peak_bytes"],
-        "process_peak_bytes": measured["peak_bytes"],
+        "export_peak_bytes": exported and EngineSet.open(engines).manifest.export_peak_bytes,
         **json.loads(measured["output"].splitlines()[-1]),
     }
 
 
 def _child(arguments: list[str]) -> dict:
-    """Run Python with these arguments: its output, seconds and peak resident memory."""
+    """Run Python with these arguments: its output and seconds."""
     started = time.perf_counter()
-    process = subprocess.Popen([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
-    output = process.stdout.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        raise SystemExit(f"{' '.join(arguments)} failed with exit code {process.returncode}")
-    return {"output": output, "seconds": time.perf_counter() - started, "peak_bytes": usage.ru_maxrss * 1024}
+    done = subprocess.run([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(arguments)} failed with exit code {done.returncode}")
+    return {"output": done.stdout, "seconds": time.perf_counter() - started}
 
 
 def measure_pair(folder: Path) -> dict:
@@ -108,6 +105,7 @@ def measure_pair(folder: Path) -> dict:
         "load_seconds": loaded,
         "first_pair_seconds": seconds[0],
         "pair_seconds": statistics.median(seconds[1:]),
+        "process_peak_bytes": peak_memory(),
         "pair_tflop": 2 * contract.flops / 1e12,
         "certificates": {engine.role: engine.certificate.relative for engine in engines.manifest.engines},
     }

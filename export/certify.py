@@ -10,6 +10,7 @@ from sa.export.checkpoint import Weights
 from sa.runtime.backends.base import Engine
 from sa.runtime.engine_set import Certificate, Shapes, TensorSpec
 from sa.runtime.errors import UserError
+from sa.runtime.fixed_inputs import fixed_inputs
 
 TOLERANCE = {"fp32": 1e-4}  # on max |engine - network| / max |network|
 AFFORDABLE_FLOPS = 2e12  # a dearer network is certified on a twin of reduced shapes
@@ -24,22 +25,6 @@ def twin_shapes(shapes: Shapes) -> Shapes:
         tile_size=min(shapes.tile_size, TWIN_FRAMES),
         decode_chunk=min(shapes.decode_chunk, TWIN_FRAMES),
     )
-
-
-def fixed_inputs(inputs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
-    """Reproducible inputs in the range each engine sees in a run."""
-    generator = np.random.Generator(np.random.Philox(key=20250101))
-    values = {}
-    for spec in inputs:
-        value = generator.standard_normal(spec.largest, dtype=np.float32)
-        if spec.name in ("pose", "image"):
-            value = np.tanh(value)  # pixels in -1..1
-        if spec.name == "added_time_ids":
-            value = np.array([[6.0, 127.0, 0.02]], np.float32)
-        if spec.name == "identity":
-            value *= 20 / math.sqrt(value.size)  # a raw embedding's norm
-        values[spec.name] = value
-    return values
 
 
 def load_weights(network: nn.Layer, weights: Weights) -> None:

@@ -1,8 +1,6 @@
 """sa-export: turn a checkpoint into an engine set."""
 
 import argparse
-import os
-import warnings
 from pathlib import Path
 
 from sa.export.presets import DEFAULT, load_preset, presets, shapes_from
@@ -77,9 +75,6 @@ def run(arguments: argparse.Namespace) -> None:
         tile_size=a.tile_size,
         decode_chunk=a.decode_chunk,
     )
-    # Paddle tells of its own affairs, which say nothing about the export and which no user can change.
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    warnings.filterwarnings("ignore", module=r"paddle\.")
     quiet_paddle()
     try:
         from sa.export.exporter import ExportSettings, export

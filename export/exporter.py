@@ -4,7 +4,6 @@ import gc
 import json
 import os
 import platform
-import resource
 import time
 from dataclasses import dataclass
 from importlib import metadata
@@ -41,6 +40,7 @@ from sa.runtime.engine_set import (
     backend_version,
 )
 from sa.runtime.errors import InputError
+from sa.runtime.memory import peak_memory
 from sa.runtime.progress import Reporter
 from sa.runtime.staging import replace_entry, staged
 
@@ -106,7 +106,7 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
             image_std=checkpoint.feature_extractor.image_std,
             sources=sources,
             export_seconds=round(time.perf_counter() - started, 1),
-            export_peak_bytes=resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            export_peak_bytes=peak_memory(),
             engines=tuple(engines),
         )
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")

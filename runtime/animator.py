@@ -3,7 +3,6 @@
 import json
 import platform
 import re
-import resource
 import shutil
 import time
 from contextlib import AbstractContextManager
@@ -14,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from sa.runtime import signals, video
+from sa.runtime.backends import engine_class
 from sa.runtime.backends.base import Engine
 from sa.runtime.case import Case, read_case
 from sa.runtime.conditioning import make_conditioning
@@ -22,6 +22,7 @@ from sa.runtime.engine_set import EngineSet, Role
 from sa.runtime.errors import InputError
 from sa.runtime.identity import find_identity
 from sa.runtime.images import frames_to_bytes
+from sa.runtime.memory import peak_memory
 from sa.runtime.noise import TorchGenerator
 from sa.runtime.progress import Reporter
 from sa.runtime.sampler import initial_latents, karras_sigmas, sample_euler
@@ -81,6 +82,7 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
         with reporter.stage(f"loading {role}"):
             return opened(role)
 
+    engine_class(manifest.backend)  # now, as nothing could be cleaned up if Paddle met SIGTERM while it is imported
     with staged(out) as staging:
         with reporter.stage("conditioning", case.frames) as advance:
             conditioning = make_conditioning(
@@ -212,7 +214,7 @@ def _report(engines: EngineSet, case: Case, settings: Settings, warnings: list[s
             manifest.backend: manifest.backend_version,
         },
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "peak_memory_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_memory_bytes": peak_memory(),
         "warnings": warnings,
         "refine": [],
     }

@@ -272,7 +272,12 @@ def test_paddle_must_be_installed_to_export(export_place, monkeypatch, capsys):
 def start(command: str, arguments: list[str]) -> subprocess.Popen:
     module = {"sa-run": "sa.runtime.cli", "sa-export": "sa.export.cli"}[command]
     return subprocess.Popen(
-        [sys.executable, "-m", module, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", module, *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # Tests started in the background may have been told to ignore Ctrl-C, and a child would inherit that.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

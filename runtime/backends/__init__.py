@@ -10,16 +10,20 @@ from sa.runtime.engine_set import EngineContract
 
 def open_engine(backend: str, folder: Path, contract: EngineContract, threads: int | None = None) -> Engine:
     """Load one engine of the engine set in `folder`; `threads` None means every core this process may use."""
-    threads = threads or len(os.sched_getaffinity(0))
+    return engine_class(backend)(folder, contract, threads or len(os.sched_getaffinity(0)))
+
+
+def engine_class(backend: str) -> type[Engine]:
+    """The engines of a backend, its library imported now."""
     if backend == "onnxruntime":
         from sa.runtime.backends.onnxruntime import OnnxRuntimeEngine
 
-        return OnnxRuntimeEngine(folder, contract, threads)
+        return OnnxRuntimeEngine
     if backend == "paddle":
         quiet_paddle()
         from sa.runtime.backends.paddle import PaddleEngine
 
-        return PaddleEngine(folder, contract, threads)
+        return PaddleEngine
     raise ValueError(f"unknown backend {backend!r}")
 
 

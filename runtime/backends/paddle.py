@@ -4,29 +4,21 @@ import contextlib
 import os
 import signal
 import sys
-import warnings
 from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
+import paddle
+from paddle import inference
 
 from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.engine_set import EngineContract
 from sa.runtime.errors import EngineSetError
 
-# Paddle catches SIGTERM, to abort with a C++ traceback. The program's own handler, which cleans up, takes it back, and
-# a signal that comes in between waits until it has.
-_mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
-try:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # it misses a compiler's cache, which nothing here needs
-        import paddle
-        from paddle import inference
-    paddle.disable_signal_handler()
-    with contextlib.suppress(ValueError):  # not the main thread: the program around us minds its signals
-        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-finally:
-    signal.pthread_sigmask(signal.SIG_SETMASK, _mask)
+# Paddle catches SIGTERM to abort with a C++ traceback; the program's own handler, which cleans up, takes it back.
+paddle.disable_signal_handler()
+with contextlib.suppress(ValueError):  # not the main thread: the program around us minds its signals
+    signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 PARAMS_SUFFIX = ".pdiparams"
 

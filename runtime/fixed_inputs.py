@@ -1,0 +1,23 @@
+"""The inputs on which engines are compared, the same on every machine."""
+
+import math
+
+import numpy as np
+
+from sa.runtime.engine_set import TensorSpec
+
+
+def fixed_inputs(inputs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
+    """Reproducible inputs in the range each engine sees in a run."""
+    generator = np.random.Generator(np.random.Philox(key=20250101))
+    values = {}
+    for spec in inputs:
+        value = generator.standard_normal(spec.largest, dtype=np.float32)
+        if spec.name in ("pose", "image"):
+            value = np.tanh(value)  # pixels in -1..1
+        if spec.name == "added_time_ids":
+            value = np.array([[6.0, 127.0, 0.02]], np.float32)
+        if spec.name == "identity":
+            value *= 20 / math.sqrt(value.size)  # a raw embedding's norm
+        values[spec.name] = value
+    return values
