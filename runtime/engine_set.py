@@ -179,7 +179,7 @@ class EngineSet:
         `verify` hashes every file even if it was hashed before and has not changed since; `digest` is the
         manifest's expected SHA-256.
         """
-        manifest, found = _read_manifest(folder)
+        manifest, found = read_manifest(folder)
         if digest is not None and digest.lower() != found:
             raise EngineSetError(
                 f"{folder / MANIFEST} has SHA-256 {found}, but --engines-digest asks for {digest.lower()}: "
@@ -206,7 +206,8 @@ class EngineSet:
         return sum({file.name: file.bytes for engine in self.manifest.engines for file in engine.files}.values())
 
 
-def _read_manifest(folder: Path) -> tuple[Manifest, str]:
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """The manifest in a folder and its SHA-256; the engines are not looked at."""
     path = folder / MANIFEST
     if not folder.is_dir():
         raise EngineSetError(f"{folder} is not a folder: give --engines the folder that sa-export wrote.")

@@ -1,0 +1,346 @@
+"""sa-bench run: contenders take turns in processes of their own; what they measured becomes rows."""
+
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from dataclasses import dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from sa.benchmarks.machine import describe
+from sa.benchmarks.measure import percentiles
+from sa.benchmarks.results import SCHEMA_VERSION, Contender, Machine, Row, append
+from sa.runtime.animator import Settings
+from sa.runtime.engine_set import ROLES, EngineSet, Manifest, backend_version
+from sa.runtime.errors import EngineSetError, InputError, UserError
+from sa.runtime.hashing import cache_folder
+from sa.runtime.progress import Reporter
+
+RESULTS = "results.jsonl"
+WHOLE_RUN = "run"
+REFERENCE = "reference"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure, and how often."""
+
+    engines: list[Path]
+    peers: list[str] = field(default_factory=list)  # "eager", "compile", "onnx"
+    checkpoint: Path | None = None
+    subjects: list[str] | None = None
+    rounds: int = 3
+    repetitions: int = 3
+    frames: int | None = None
+    steps: int = 3
+    threads: int | None = None
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A contender and the job that starts it."""
+
+    contender: Contender
+    job: dict
+    manifest: Manifest
+
+
+@dataclass
+class Gathered:
+    """What the rounds of one subject brought together."""
+
+    seconds: list[float] = field(default_factory=list)
+    first: list[float] = field(default_factory=list)
+    load: list[float] = field(default_factory=list)
+    repeated: list[float] = field(default_factory=list)
+    frames: int = 0
+    peak_memory: int = 0
+
+    def add(self, line: dict, peak: int) -> None:
+        self.seconds += line["seconds"]
+        self.frames = line["frames"]
+        self.peak_memory = max(self.peak_memory, peak)
+        for name in ("first", "load", "repeated"):
+            if line.get(name) is not None:
+                getattr(self, name).append(line[name])
+
+
+class WorkerError(Exception):
+    """A worker ended without results; says why."""
+
+
+def bench(plan: Plan, out: Path, reporter: Reporter) -> list[Row]:
+    """Measure and append rows to `out`/results.jsonl; a contender that fails is a row with its reason."""
+    threads = plan.threads or len(os.sched_getaffinity(0))
+    subjects = _subjects(plan)
+    if out.exists() and not out.is_dir():
+        raise InputError(f"{out} is a file: give --out a folder for {RESULTS}.")
+    entries, failures = _entries(plan)
+    if not entries:
+        raise EngineSetError(str(next(iter(failures.values()))))
+    out.mkdir(parents=True, exist_ok=True)
+    with reporter.stage("this machine's ceilings"):
+        machine = describe(threads)
+    rows = [_unopened_row(machine, folder, reason) for folder, reason in failures.items()]
+    append(out / RESULTS, rows)
+    with tempfile.TemporaryDirectory() as scratch:
+        total = len(subjects) * plan.rounds * len(entries)
+        with reporter.stage("measuring", total) as advance:
+            for subject in subjects:
+                new = _measure(subject, plan, entries, machine, threads, Path(scratch), advance)
+                append(out / RESULTS, new)
+                rows += new
+    show(rows, out, reporter)
+    return rows
+
+
+def _subjects(plan: Plan) -> list[str]:
+    known = [*ROLES, WHOLE_RUN]
+    for name in plan.subjects or known:
+        if name not in known:
+            raise InputError(f"--subjects {name} is unknown: choose from {', '.join(known)}.")
+    return plan.subjects or known
+
+
+def _entries(plan: Plan) -> tuple[list[Entry], dict[Path, str]]:
+    entries, failures = [], {}
+    for folder in plan.engines:
+        try:
+            engines = EngineSet.open(folder)
+        except EngineSetError as error:
+            failures[folder] = str(error)
+            continue
+        manifest = engines.manifest
+        contender = Contender(
+            name=folder.name,
+            kind="engines",
+            backend=manifest.backend,
+            backend_version=manifest.backend_version,
+            precision=manifest.precision,
+            digest=engines.digest,
+            preset=manifest.preset,
+            shapes=manifest.shapes,
+            bytes=engines.size,
+        )
+        entries.append(Entry(contender, {"engines": str(folder), "peer": None}, manifest))
+    if entries:
+        entries += [_peer(kind, plan.checkpoint, entries[0]) for kind in plan.peers]
+    return entries, failures
+
+
+def _peer(kind: str, checkpoint: Path, beside: Entry) -> Entry:
+    """A peer at the shapes of the first engine set."""
+    library = "onnxruntime" if kind == "onnx" else "torch"
+    try:
+        version = backend_version(library) if kind == "onnx" else metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        raise InputError("--peer needs PyTorch and diffusers: pip install 'stableanimator-deploy[peers]'") from None
+    contender = Contender(
+        name=f"diffusers:{kind}",
+        kind="peer",
+        backend=library if kind == "onnx" else f"torch {kind}",
+        backend_version=version,
+        precision="fp32",
+        digest="",
+        preset=beside.contender.preset,
+        shapes=beside.contender.shapes,
+        bytes=None,
+    )
+    job = {**beside.job, "peer": kind, "checkpoint": str(checkpoint), "cache": str(cache_folder() / "peers")}
+    return Entry(contender, job, beside.manifest)
+
+
+def _measure(
+    subject: str, plan: Plan, entries: list[Entry], machine: Machine, threads: int, scratch: Path, advance
+) -> list[Row]:
+    """All rounds of one subject, the contenders taking turns; a contender that failed once is not tried again."""
+    gathered: dict[int, dict[str, Gathered]] = defaultdict(lambda: defaultdict(Gathered))
+    failed: dict[int, str] = {}
+    for turn in range(plan.rounds):
+        for i, entry in enumerate(entries):
+            if i not in failed:
+                job = _job(subject, plan, entry, threads, scratch / f"{subject}-{i}.npz" if turn == 0 else None)
+                try:
+                    lines, peak = run_worker(job)
+                except WorkerError as error:
+                    failed[i] = str(error)
+                else:
+                    for line in lines:
+                        gathered[i][line["subject"]].add(line, peak)
+            advance(f"{subject}, round {turn + 1}/{plan.rounds}, {entry.contender.name}")
+    references = _references(subject, plan, entries, threads, scratch)
+    rows = []
+    for i, entry in enumerate(entries):
+        if i in failed:
+            name = "stage whole run" if subject == WHOLE_RUN else f"engine {subject}"
+            rows.append(_row(machine, entry, name, Gathered(), plan, failure=failed[i]))
+            continue
+        for name, results in gathered[i].items():
+            accuracy = _accuracy(subject, entry, scratch / f"{subject}-{i}.npz", references.get(entry.manifest.shapes))
+            rows.append(_row(machine, entry, name, results, plan, **accuracy))
+    return rows
+
+
+def _job(subject: str, plan: Plan, entry: Entry, threads: int, outputs: Path | None) -> dict:
+    shapes = entry.manifest.shapes
+    return {
+        **entry.job,
+        "subject": subject,
+        "threads": threads,
+        "repetitions": plan.repetitions,
+        "frames": plan.frames or max(shapes.tile_size, 2 * shapes.decode_chunk),
+        "steps": plan.steps,
+        "outputs": str(outputs) if outputs is not None else None,
+    }
+
+
+def run_worker(job: dict) -> tuple[list[dict], int]:
+    """Start a worker: its result lines and its peak resident memory in bytes; WorkerError if it fails."""
+    with tempfile.TemporaryFile() as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "sa.benchmarks.worker", json.dumps(job)], stdout=subprocess.PIPE, stderr=errors
+        )
+        try:
+            output = process.communicate()[0].decode()
+        except BaseException:
+            process.kill()
+            raise
+        if process.returncode:
+            errors.seek(0)
+            said = [line for line in errors.read()[-20_000:].decode(errors="replace").splitlines() if line.strip()]
+            raise WorkerError(f"exit code {process.returncode}: {said[-1][:300] if said else 'no message'}")
+    *lines, last = [json.loads(line) for line in output.splitlines()]
+    return lines, last["peak_memory"]
+
+
+def _references(subject: str, plan: Plan, entries: list[Entry], threads: int, scratch: Path) -> dict:
+    """By shapes: the file with the float32 network's output; empty without a checkpoint or for a whole run."""
+    if plan.checkpoint is None or subject == WHOLE_RUN:
+        return {}
+    found = {}
+    for entry in entries:
+        shapes = entry.manifest.shapes
+        if shapes in found:
+            continue
+        path = scratch / f"{subject}-reference-{len(found)}.npz"
+        job = _job(subject, plan, entry, threads, path)
+        try:
+            run_worker({**job, "peer": REFERENCE, "checkpoint": str(plan.checkpoint), "cache": ""})
+        except WorkerError as error:
+            raise UserError(f"the float32 {subject} network could not be run from {plan.checkpoint}: {error}") from None
+        found[shapes] = path
+    return found
+
+
+def _accuracy(subject: str, entry: Entry, outputs: Path, reference: Path | None) -> dict:
+    if subject == WHOLE_RUN:
+        return {}
+    if reference is not None:
+        with np.load(outputs) as ours, np.load(reference) as theirs:
+            (a,), (b,) = (list(archive.values()) for archive in (ours, theirs))
+        a, b = a.astype(np.float64), b.astype(np.float64)
+        return {
+            "relative_error": float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)),
+            "cosine": float(np.vdot(a, b) / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30)),
+            "compared": "float32 network, full shapes",
+        }
+    if entry.contender.kind == "engines":
+        result = entry.manifest.engine(subject).certificate
+        return {
+            "relative_error": result.relative,
+            "cosine": result.cosine,
+            "compared": f"certificate, {result.shapes} shapes",
+        }
+    return {}
+
+
+def _row(
+    machine: Machine, entry: Entry, subject: str, results: Gathered, plan: Plan, failure: str | None = None, **accuracy
+) -> Row:
+    role = subject.removeprefix("engine ")
+    engine = entry.manifest.engine(role) if subject.startswith("engine ") else None
+    p20, p50, p90 = percentiles(results.seconds) if results.seconds else (None, None, None)
+    middle = lambda values: statistics.median(values) if values else None  # noqa: E731
+    return Row(
+        **_stamp(machine),
+        contender=entry.contender,
+        subject=subject,
+        frames=results.frames,
+        steps=plan.steps if subject.startswith("stage") else None,
+        guidance=Settings().guidance if subject.startswith("stage") else None,
+        n=len(results.seconds),
+        p20=p20,
+        p50=p50,
+        p90=p90,
+        first=middle(results.first),
+        load=middle(results.load),
+        repeated=middle(results.repeated),
+        peak_memory=results.peak_memory or None,
+        peak_device_memory=None,
+        flops=engine.flops if engine else None,
+        bytes=engine.bytes if engine else None,
+        relative_error=accuracy.get("relative_error"),
+        cosine=accuracy.get("cosine"),
+        compared=accuracy.get("compared"),
+        failure=failure,
+    )
+
+
+def _unopened_row(machine: Machine, folder: Path, reason: str) -> Row:
+    """The row of an engine set that could not even be opened."""
+    unknown = dict.fromkeys(set(Row.model_fields) - {"machine", "contender", "subject"})
+    contender = Contender(
+        name=folder.name or str(folder),
+        kind="engines",
+        backend="unknown",
+        backend_version="unknown",
+        precision="unknown",
+        digest="",
+        preset=None,
+        shapes=None,
+        bytes=None,
+    )
+    known = {"contender": contender, "subject": "engine set", "frames": 0, "n": 0, "failure": reason[:500]}
+    return Row(**{**unknown, **_stamp(machine), **known})
+
+
+def show(rows: list[Row], out: Path, reporter: Reporter) -> None:
+    """The closing table: seconds, rate, accuracy and memory of everything measured."""
+    cells = []
+    for row in rows:
+        if row.failure is not None:
+            cells.append([row.contender.name, row.subject, "failed", "", "", "", ""])
+            continue
+        cells.append(
+            [
+                row.contender.name,
+                row.subject,
+                f"{row.p50:.3f}" if row.p50 is not None else "",
+                f"{row.flops_per_second / 1e9:.0f}" if row.flops_per_second else "",
+                f"{row.fraction:.0%}" if row.fraction else "",
+                f"{row.relative_error:.1e}" if row.relative_error is not None else "",
+                f"{row.peak_memory / 2**30:.2f}" if row.peak_memory else "",
+            ]
+        )
+    columns = ["contender", "subject", "p50 s", "GFLOP/s", "of floor", "error", "GiB"]
+    reporter.table(f"{len(rows)} rows added to {out / RESULTS}", columns, cells)
+    for row in rows:
+        if row.failure is not None:
+            reporter.warn(f"{row.contender.name}, {row.subject}: {row.failure}")
+    reporter.say(f"Next: sa-bench merge {out / RESULTS} --out REPORT")
+
+
+def _stamp(machine: Machine) -> dict:
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "project_version": metadata.version("stableanimator-deploy"),
+        "measured": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "machine": machine,
+    }

@@ -1,0 +1,96 @@
+"""sa-bench: measure engine sets and peers, and merge the results of any number of machines into a report."""
+
+import argparse
+from pathlib import Path
+
+from sa.benchmarks.bench import Plan, bench
+from sa.benchmarks.merge_command import add_merge
+from sa.runtime.commands import run_command
+from sa.runtime.errors import InputError
+from sa.runtime.progress import Reporter
+
+DESCRIPTION = """\
+Measure engine sets stage by stage, beside PyTorch peers made from the same checkpoint, and report it.
+
+sa-bench run measures on this machine and appends rows to OUT/results.jsonl. Contenders take turns, round by round, each
+in a process of its own; the warm-up is never counted; every repetition gets fresh inputs.
+sa-bench merge makes one page of the result files of any number of machines.
+"""
+
+EPILOG = """\
+examples:
+  sa-bench run --engines engines/ --out bench/
+  sa-bench run --engines engines-ort/ engines-paddle/ --checkpoint weights/ --peer diffusers diffusers:onnx --out bench/
+  sa-bench merge bench/results.jsonl other-machine.jsonl --out report/
+
+exit codes: 0 done, 2 a flag or file cannot be used, 3 no engine set could be measured, 1 anything else
+"""
+
+PEERS = ("diffusers", "diffusers:compile", "diffusers:onnx")
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        "sa-bench", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    commands = parser.add_subparsers(required=True, metavar="run|merge")
+    run = commands.add_parser("run", help="measure on this machine")
+    run.add_argument("--engines", type=Path, nargs="+", required=True, metavar="DIR", help="engine sets to measure")
+    run.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder for results.jsonl")
+    run.add_argument(
+        "--peer",
+        nargs="+",
+        choices=PEERS,
+        default=[],
+        help="the same networks in PyTorch: eager, compiled, or exported by torch.onnx; needs the extra 'peers'",
+    )
+    run.add_argument("--checkpoint", type=Path, metavar="DIR", help="the checkpoint, for peers and the accuracy column")
+    run.add_argument(
+        "--subjects",
+        nargs="+",
+        metavar="NAME",
+        help="what to measure: engine roles (unet, vae_decoder, ...), and run: a whole run by stages (default: all)",
+    )
+    run.add_argument("--rounds", type=int, default=3, help="turns of every contender (default: %(default)s)")
+    run.add_argument("--repetitions", type=int, default=3, help="per subject and round (default: %(default)s)")
+    run.add_argument("--frames", type=int, help="of the whole run (default: a tile, at least two decode chunks)")
+    run.add_argument("--steps", type=int, default=3, help="denoising steps of the whole run (default: %(default)s)")
+    run.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")
+    run.add_argument("--quiet", action="store_true", help="no progress, no summary: errors only")
+    run.set_defaults(action=_run)
+    add_merge(commands)
+    return parser
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    a = arguments
+    for flag, value, least in (("--rounds", a.rounds, 1), ("--repetitions", a.repetitions, 1), ("--steps", a.steps, 2)):
+        if not least <= value <= 1000:
+            raise InputError(f"{flag} must be {least} to 1000, not {value}.")
+    if a.threads is not None and not 1 <= a.threads <= 1024:
+        raise InputError(f"--threads must be 1 to 1024, not {a.threads}.")
+    if a.peer and a.checkpoint is None:
+        raise InputError("--peer needs --checkpoint DIR: peers are made from the checkpoint the engines came from.")
+    bench(
+        Plan(
+            engines=a.engines,
+            peers=[peer.partition(":")[2] or "eager" for peer in a.peer],
+            checkpoint=a.checkpoint,
+            subjects=a.subjects,
+            rounds=a.rounds,
+            repetitions=a.repetitions,
+            frames=a.frames,
+            steps=a.steps,
+            threads=a.threads,
+        ),
+        a.out,
+        Reporter(a.quiet),
+    )
+
+
+def main(argv: list[str] | None = None) -> int:
+    return run_command("sa-bench", parser(), lambda arguments: arguments.action(arguments), argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

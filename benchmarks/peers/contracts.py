@@ -1,0 +1,65 @@
+"""The roles a peer has a network for, and what goes in and comes out: as `sa.export.roles` says it of engines.
+
+Said a second time because roles.py brings Paddle along, 240 MB that would be counted as the peer's; a test holds the
+two together.
+"""
+
+from dataclasses import dataclass
+
+from sa.export.checkpoint import Checkpoint, Part
+from sa.runtime.engine_set import Role, Shapes, TensorSpec
+
+PARTS: dict[Role, Part] = {
+    "image_encoder": "image_encoder",
+    "face_encoder": "face_encoder",
+    "pose_net": "pose_net",
+    "vae_encoder": "vae",
+    "unet": "unet",
+    "vae_decoder": "vae",
+}
+FACE_TOKENS = 4
+IDENTITY_DIM = 512
+
+
+@dataclass(frozen=True)
+class PeerContract:
+    """An engine's interface; a peer has no files to list."""
+
+    role: Role
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+
+def contract(role: Role, checkpoint: Checkpoint, shapes: Shapes) -> PeerContract:
+    """The interface of one network at these shapes; inputs are in the order its `forward` takes them."""
+    if role not in PARTS:
+        raise ValueError(f"the peer has no network for the role {role!r}, only {', '.join(PARTS)}")
+    context, first = checkpoint.unet.cross_attention_dim, checkpoint.unet.block_out_channels[0]
+    pixels = shapes.height, shapes.width
+    latent = shapes.latent_height, shapes.latent_width
+    tile, chunk = shapes.tile_size, (1, shapes.decode_chunk)
+    side = checkpoint.image_encoder.image_size
+    names = {
+        "image_encoder": ({"pixel_values": (1, 3, side, side)}, {"image_embeds": (1, context)}),
+        "face_encoder": (
+            {"identity": (1, IDENTITY_DIM), "image_embeds": (1, context)},
+            {"face_tokens": (1, FACE_TOKENS, context)},
+        ),
+        "pose_net": ({"pose": (1, 3, *pixels)}, {"pose_latents": (1, first, *latent)}),
+        "vae_encoder": ({"image": (1, 3, *pixels)}, {"image_latents": (1, 4, *latent)}),
+        "unet": (
+            {
+                "sample": (1, tile, 8, *latent),
+                "timestep": (1,),
+                "added_time_ids": (1, 3),
+                "encoder_hidden_states": (1, 1 + FACE_TOKENS, context),
+                "pose_latents": (tile, first, *latent),
+            },
+            {"velocity": (1, tile, 4, *latent)},
+        ),
+        "vae_decoder": ({"latents": (chunk, 4, *latent)}, {"frames": (chunk, 3, *pixels)}),
+    }
+    inputs, outputs = (
+        tuple(TensorSpec(name=name, shape=shape) for name, shape in group.items()) for group in names[role]
+    )
+    return PeerContract(role, inputs, outputs)

@@ -1,0 +1,67 @@
+"""A peer network by its role: built without memory, then given the checkpoint's weights."""
+
+import json
+from collections.abc import Callable, Iterable
+
+import numpy as np
+import torch
+from torch import nn
+
+from sa.benchmarks.peers import arcface, face_encoder, image_encoder, pose_net, unet, vae
+from sa.benchmarks.peers.contracts import PARTS
+from sa.export.checkpoint import IGNORED_SUFFIXES, Checkpoint, Part, Slot
+from sa.runtime.engine_set import Role
+
+
+def network(role: Role, checkpoint: Checkpoint) -> nn.Module:
+    """The network of a role with its weights, float32, in evaluation mode and frozen; InputError for a misfit."""
+    if role == "vae_encoder":
+        return loaded("vae", checkpoint, vae.VaeEncoder)
+    if role == "vae_decoder":
+        return loaded("vae", checkpoint, vae.VaeDecoder)
+    return loaded(PARTS[role], checkpoint)
+
+
+def loaded(part: Part, checkpoint: Checkpoint, of: Callable[[nn.Module], nn.Module] = lambda whole: whole) -> nn.Module:
+    """The network of a checkpoint's part, or what `of` takes of it; nothing is read for the rest.
+
+    Memory is taken for the weights once: the network is built on PyTorch's meta device, and the tensors read become
+    its own.
+    """
+    with torch.device("meta"):
+        whole = _build(part, checkpoint)
+    weights = checkpoint.weights(part, _slots(whole))
+    chosen = of(whole)
+    linear = _linear(chosen)
+    tensors = {
+        # Copied, since the file's pages are let go of; `each` gives a Linear's weight as [in, out].
+        name: torch.from_numpy(np.array(value.T if name in linear else value, order="C"))
+        for name, value in weights.each(_names(chosen))
+    }
+    chosen.load_state_dict(tensors, strict=True, assign=True)
+    return chosen.eval().requires_grad_(False)
+
+
+def _build(part: Part, checkpoint: Checkpoint) -> nn.Module:
+    if part == "face_encoder":
+        return face_encoder.FusionFaceId(checkpoint.unet.cross_attention_dim)
+    if part == "pose_net":
+        return pose_net.PoseNet(checkpoint.unet.block_out_channels[0])
+    if part == "arcface":
+        return arcface.build({name: tensor.shape for name, tensor in checkpoint.tensors("arcface").items()})
+    config = json.loads((checkpoint.svd / part / "config.json").read_text())
+    return {"unet": unet, "vae": vae, "image_encoder": image_encoder}[part].build(config)
+
+
+def _names(module: nn.Module) -> Iterable[str]:
+    return (name for name in module.state_dict() if not name.endswith(IGNORED_SUFFIXES))
+
+
+def _linear(module: nn.Module) -> set[str]:
+    return {f"{name}.weight" for name, layer in module.named_modules() if isinstance(layer, nn.Linear)}
+
+
+def _slots(module: nn.Module) -> dict[str, Slot]:
+    """What the network expects of a checkpoint."""
+    state, linear = module.state_dict(), _linear(module)
+    return {name: Slot(tuple(state[name].shape), name in linear) for name in _names(module)}

@@ -1,0 +1,80 @@
+"""A peer network as torch.onnx.export leaves it, in ONNX Runtime with default options.
+
+The export is a process of its own, so that this one holds ONNX Runtime and no PyTorch.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Collection, Mapping
+from importlib import metadata
+from pathlib import Path
+
+import onnxruntime
+
+from sa.benchmarks.peers.contracts import PARTS, PeerContract, contract
+from sa.export.checkpoint import Checkpoint
+from sa.runtime import hashing
+from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.engine_set import Role, Shapes
+from sa.runtime.errors import UserError
+from sa.runtime.staging import replace_entry
+
+PROGRAM = "model.onnx"
+LIBRARIES = ("torch", "diffusers", "transformers", "onnxscript")
+
+
+class OnnxEngine(Engine):
+    """Not the project's own backend, whose options may change: these are ONNX Runtime's."""
+
+    def __init__(self, contract: PeerContract, path: Path, threads: int):
+        super().__init__(contract)
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
+        (spec,) = self.contract.outputs
+        return {spec.name: self._session.run([spec.name], dict(inputs))[0]}
+
+    def close(self) -> None:
+        del self._session
+
+
+def open_onnx(checkpoint: Checkpoint, role: Role, shapes: Shapes, threads: int | None, cache: Path) -> OnnxEngine:
+    interface = contract(role, checkpoint, shapes)
+    folder = cache / f"{role}-{_key(checkpoint, interface)[:16]}"
+    if not (folder / PROGRAM).is_file():
+        _export(checkpoint, role, shapes, folder)
+    return OnnxEngine(interface, folder / PROGRAM, threads or len(os.sched_getaffinity(0)))
+
+
+def _key(checkpoint: Checkpoint, interface: PeerContract) -> str:
+    """Differs where the export would: by interface, weights, configs or libraries."""
+    facts = [
+        *(spec.model_dump() for spec in (*interface.inputs, *interface.outputs)),
+        *(config.model_dump() for config in (checkpoint.unet, checkpoint.vae, checkpoint.image_encoder)),
+        hashing.sha256(checkpoint.path(PARTS[interface.role])),
+        *(metadata.version(library) for library in LIBRARIES),
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def _export(checkpoint: Checkpoint, role: Role, shapes: Shapes, folder: Path) -> None:
+    """Write the export into `folder`, whole or not at all."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".partial-", dir=folder.parent) as unfinished:
+        made = Path(unfinished) / role
+        made.mkdir()
+        words = str(checkpoint.folder), role, shapes.model_dump_json(), str(made / PROGRAM)
+        command = [sys.executable, "-m", "sa.benchmarks.peers.onnx_export", *words]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise UserError(
+                f"torch.onnx.export of the {role} of {checkpoint.folder} failed: {last} (exit code {done.returncode})"
+            )
+        replace_entry(made, folder)

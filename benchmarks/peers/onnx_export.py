@@ -1,0 +1,48 @@
+"""The process that exports one peer network: python -m sa.benchmarks.peers.onnx_export CHECKPOINT ROLE SHAPES FILE."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+
+import torch
+
+from sa.benchmarks.peers.contracts import contract
+from sa.benchmarks.peers.networks import network
+from sa.export.checkpoint import Checkpoint
+from sa.runtime.engine_set import Role, Shapes
+from sa.runtime.errors import UserError
+
+
+def export(checkpoint: Checkpoint, role: Role, shapes: Shapes, path: Path) -> None:
+    """torch.onnx.export as it comes, its weights beside the file; a range in a shape becomes a dynamic axis."""
+    interface = contract(role, checkpoint, shapes)
+    ranges = tuple(
+        {
+            axis: torch.export.Dim("frames", min=size[0], max=size[1])
+            for axis, size in enumerate(spec.shape)
+            if not isinstance(size, int) and size[0] < size[1]
+        }
+        for spec in interface.inputs
+    )
+    torch.onnx.export(
+        network(role, checkpoint),
+        tuple(torch.zeros(spec.largest) for spec in interface.inputs),
+        path,
+        input_names=[spec.name for spec in interface.inputs],
+        output_names=[spec.name for spec in interface.outputs],
+        dynamic_shapes=ranges if any(ranges) else None,
+        external_data=True,  # a UNet of 6 GB fits into no single ONNX file
+        verbose=False,
+    )
+
+
+if __name__ == "__main__":
+    # The last line on stderr is what is shown of a failure; remarks on other libraries do not belong there.
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    warnings.simplefilter("ignore")
+    folder, role_name, sizes, target = sys.argv[1:]
+    try:
+        export(Checkpoint(Path(folder)), role_name, Shapes.model_validate_json(sizes), Path(target))
+    except UserError as error:
+        sys.exit(str(error))

@@ -1,0 +1,103 @@
+"""HJB refinement by autograd (SPEC section 8): the gradient of the face loss through decoder, crop and ArcFace."""
+
+import os
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from sa.benchmarks.peers.arcface import FACE_SIZE
+from sa.benchmarks.peers.networks import loaded, network
+from sa.export.checkpoint import Checkpoint
+
+Box = Sequence[int]  # y0, y1, x0, x1 in pixels of the frame, all inclusive
+
+
+class FaceLoss:
+    """How far the faces in decoded latents are from a reference face, and which way to change the latents."""
+
+    def __init__(self, decoder: nn.Module, recogniser: nn.Module):
+        """decoder: latents [F, 4, h, w] -> frames [F, 3, H, W]; recogniser: faces [n, 3, 112, 112] -> [n, 512]."""
+        self.decoder = decoder
+        self.recogniser = recogniser
+
+    @classmethod
+    def open(cls, checkpoint: Checkpoint, threads: int | None = None) -> "FaceLoss":
+        torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+        return cls(network("vae_decoder", checkpoint), loaded("arcface", checkpoint))
+
+    def embed(self, faces: np.ndarray) -> np.ndarray:
+        """faces [n, 3, 112, 112], RGB in -1..1 -> embeddings [n, 512], not normalised."""
+        with torch.inference_mode():
+            return self.recogniser(torch.from_numpy(faces)).numpy()
+
+    def faces(self, latents: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
+        """The faces [F, 3, 112, 112] that ArcFace sees in a decoder's chunk of latents [F, 4, h, w]."""
+        with torch.inference_mode():
+            return crop_faces(self.decoder(torch.from_numpy(latents)), boxes).numpy()
+
+    def of_chunk(
+        self, latents: np.ndarray, boxes: Sequence[Box], reference: np.ndarray, frames: int
+    ) -> tuple[float, np.ndarray]:
+        """The loss of a decoder's chunk of latents [F, 4, h, w], and its gradient [F, 4, h, w].
+
+        boxes: one per frame of the chunk; reference [1, 512]; the loss is the sum over the chunk's frames of
+        |1 - cosine|, divided by the `frames` of the whole video, so that chunks add up to the video's mean.
+        """
+        z = torch.tensor(latents, requires_grad=True)
+        faces = crop_faces(self.decoder(z), boxes)
+        cosine = F.cosine_similarity(self.recogniser(faces), torch.tensor(reference), dim=1, eps=1e-8)
+        loss = (1 - cosine).abs().sum() / frames
+        (gradient,) = torch.autograd.grad(loss, z)
+        return loss.item(), gradient.numpy()
+
+    def of_video(
+        self, latents: np.ndarray, boxes: Sequence[Box], reference: np.ndarray, chunk: int = 4
+    ) -> tuple[float, np.ndarray]:
+        """`of_chunk` for latents [T, 4, h, w] in chunks of `chunk` frames, one chunk's graph in memory at a time."""
+        starts = range(0, len(latents), chunk)
+        parts = [self.of_chunk(latents[i : i + chunk], boxes[i : i + chunk], reference, len(latents)) for i in starts]
+        return sum(loss for loss, _ in parts), np.concatenate([gradient for _, gradient in parts])
+
+    def refine(
+        self,
+        latents: np.ndarray,
+        boxes: Sequence[Box],
+        reference: np.ndarray,
+        learning_rate: float,
+        iterations: int,
+        chunk: int = 4,
+    ) -> tuple[np.ndarray, list[float]]:
+        """One refined step: latents [T, 4, h, w] after `iterations` steps of a fresh Adam, and the loss before each."""
+        descent, losses = Descent(latents, learning_rate), []
+        for _ in range(iterations):
+            loss, gradient = self.of_video(latents, boxes, reference, chunk)
+            latents = descent.step(gradient)
+            losses.append(loss)
+        return latents, losses
+
+
+class Descent:
+    """Adam on an array, from its first step."""
+
+    def __init__(self, start: np.ndarray, learning_rate: float):
+        self._value = torch.tensor(start)
+        self._adam = torch.optim.Adam([self._value], lr=learning_rate, betas=(0.9, 0.999), eps=1e-8)
+
+    def step(self, gradient: np.ndarray) -> np.ndarray:
+        """The array after one more step along this gradient."""
+        self._value.grad = torch.tensor(gradient)
+        self._adam.step()
+        return self._value.numpy().copy()
+
+
+def crop_faces(frames: torch.Tensor, boxes: Iterable[Box]) -> torch.Tensor:
+    """frames [F, 3, H, W], clamped to -1..1, each cut to its box and resized -> [F, 3, 112, 112]."""
+    clamped = frames.clamp(-1, 1)
+    faces = [
+        F.interpolate(clamped[i : i + 1, :, y0 : y1 + 1, x0 : x1 + 1], (FACE_SIZE, FACE_SIZE), mode="bilinear")
+        for i, (y0, y1, x0, x1) in enumerate(boxes)
+    ]
+    return torch.cat(faces)

@@ -1,0 +1,43 @@
+"""How to read the report: what each word in it means."""
+
+from sa.benchmarks.report.comparison import SAME_NETWORK, TOLERANCE
+from sa.benchmarks.report.parts import Section, Table
+from sa.benchmarks.report.video_cost import FPS
+
+GUIDE = Section(
+    "How to read this",
+    tables=(
+        Table(
+            "Words",
+            ("word", "meaning"),
+            [
+                ("p20, p50, p90", "percentiles of the repetitions; the first call is a warm-up and never counted"),
+                (
+                    "error",
+                    "largest difference from the float32 network over its largest value; tolerated: "
+                    + ", ".join(f"{value:g} in {precision}" for precision, value in TOLERANCE.items()),
+                ),
+                (
+                    "vs. peer",
+                    "how many times as fast as the PyTorch peer on the same machine, for the same subject, shapes and "
+                    "frames; the eager peer if it was measured",
+                ),
+                ("floor", "the least seconds by arithmetic and memory traffic; measured engines stay above it"),
+                ("of ceiling", "floor by this machine's own matrix product and copy, over the seconds measured"),
+                ("peak memory", "of the process on a CPU, of the device on a GPU; the largest of a set-up's subjects"),
+                (
+                    "one video",
+                    "put together: conditioning + steps x denoising step + decoding + writing, at their medians; where "
+                    "no stage was measured, from the engine calls it consists of",
+                ),
+                ("€ per second", f"price per hour times those seconds, per second of video at {FPS} frames per second"),
+                (
+                    "workload",
+                    "set-ups of the same shapes on the same machine, unless their FLOPs differ by more than "
+                    f"{SAME_NETWORK:g} times: then they are different networks and are not compared",
+                ),
+            ],
+            words=2,
+        ),
+    ),
+)

@@ -1,0 +1,172 @@
+"""The floor under every engine and run: no machine is faster than its arithmetic and its memory traffic allow.
+
+A floor is no estimate. It takes every rate at its peak, every weight, input and output as moved once, and nothing
+else as moved at all. Real engines stay above it, by how much the report shows for machines that were measured.
+"""
+
+import math
+from dataclasses import dataclass
+from importlib import resources
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import Field
+
+from sa.benchmarks.results import Machine
+from sa.runtime.animator import Settings
+from sa.runtime.engine_set import EngineRecord, Manifest, Record, Role
+from sa.runtime.tiles import tile_indices
+
+LABEL = "floor, not measured"
+Precision = Literal["fp16", "fp32"]
+PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
+WEIGHT_BYTES = {"fp16": 2, "fp32": 4}
+HOST_BYTES = 4  # inputs and outputs are float32 at every precision (see TensorSpec)
+
+STAGES = ("conditioning", "denoising", "decoding")
+STAGE_OF: dict[Role, str] = {
+    "image_encoder": "conditioning",
+    "face_encoder": "conditioning",
+    "vae_encoder": "conditioning",
+    "pose_net": "conditioning",
+    "unet": "denoising",
+    "vae_decoder": "decoding",
+}
+
+
+class Figure(Record):
+    """One number of a data sheet and the vendor's document it is printed in."""
+
+    value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    source: str
+    note: str | None = None
+    unconfirmed: bool = False
+
+
+class Card(Record):
+    """A card's data sheet; configs/gpus.yaml says what each figure means."""
+
+    name: str
+    fp16_tensor_tflops: Figure
+    fp32_tflops: Figure
+    bandwidth_gb_per_s: Figure
+    memory_gb: Figure
+
+    @property
+    def memory(self) -> float:
+        """Bytes."""
+        return self.memory_gb.value * 1e9
+
+    def rates(self, precision: Precision) -> "Rates":
+        arithmetic = self.fp16_tensor_tflops if precision == "fp16" else self.fp32_tflops
+        return Rates(arithmetic.value * 1e12, self.bandwidth_gb_per_s.value * 1e9)
+
+
+def load_cards() -> dict[str, Card]:
+    """Every card of configs/gpus.yaml by its short name."""
+    listed = yaml.safe_load((resources.files("sa.configs") / "gpus.yaml").read_text(encoding="utf-8"))
+    return {name: Card.model_validate(card) for name, card in listed.items()}
+
+
+@dataclass(frozen=True)
+class Rates:
+    """What a machine reaches at best: FLOP/s and bytes/s."""
+
+    flops: float
+    bandwidth: float
+
+    def seconds(self, flops: float, traffic: float) -> float:
+        """The least time for so many FLOPs and bytes: whichever takes longer, the other hidden behind it."""
+        return max(flops / self.flops, traffic / self.bandwidth)
+
+
+def machine_rates(machine: Machine) -> Rates:
+    """The ceilings found on the machine itself, float32: the same predictor, for what was measured there."""
+    return Rates(machine.gemm_flops, machine.copy_bytes)
+
+
+@dataclass(frozen=True)
+class Video:
+    """What is to be made: so many frames in so many denoising steps."""
+
+    frames: int
+    steps: int = Settings.steps
+    tile_overlap: int = Settings.tile_overlap
+    guided: bool = True  # two UNet calls for each tile of a step
+
+    def tiles(self, tile_size: int) -> int:
+        """Tiles of one step; the overlap gives way to a tile too short for it."""
+        return len(tile_indices(self.frames, tile_size, min(self.tile_overlap, tile_size - 1)))
+
+
+def usual_video(tile_size: int) -> Video:
+    """Two seconds at the usual 8 frames per second, or one tile where that is longer."""
+    return Video(frames=max(16, tile_size))
+
+
+def weight_bytes(engine: EngineRecord, precision: Precision) -> int:
+    return engine.parameters * WEIGHT_BYTES[precision]
+
+
+def tensor_bytes(engine: EngineRecord) -> int:
+    """Inputs and outputs at the largest shape."""
+    return max(engine.bytes - HOST_BYTES * engine.parameters, 0)
+
+
+def engine_seconds(engine: EngineRecord, rates: Rates, precision: Precision = "fp32", share: float = 1.0) -> float:
+    """The floor of one call; `share` is the part of its frames that a short last chunk has."""
+    traffic = weight_bytes(engine, precision) + share * tensor_bytes(engine)
+    return rates.seconds(share * engine.flops, traffic)
+
+
+def engine_memory(engine: EngineRecord, precision: Precision) -> int:
+    """Bytes: weights, inputs and outputs. What a network keeps in between comes on top and is not known here."""
+    return weight_bytes(engine, precision) + tensor_bytes(engine)
+
+
+def calls(manifest: Manifest, video: Video) -> dict[Role, list[tuple[int, float]]]:
+    """How often each engine runs for one video: (times, share of its frames), as sa-run does it."""
+    whole, rest = divmod(video.frames, manifest.shapes.decode_chunk)
+    decoding = [(whole, 1.0), (1, rest / manifest.shapes.decode_chunk)] if rest else [(whole, 1.0)]
+    unet_calls = video.steps * video.tiles(manifest.shapes.tile_size) * (2 if video.guided else 1)
+    return {
+        "image_encoder": [(1, 1.0)],
+        "face_encoder": [(1, 1.0)],
+        "vae_encoder": [(1, 1.0)],
+        "pose_net": [(video.frames, 1.0)],
+        "unet": [(unet_calls, 1.0)],
+        "vae_decoder": decoding,
+    }
+
+
+@dataclass(frozen=True)
+class RunFloor:
+    """The least a whole run takes. Loading is left out: disks and compilers have no data sheet here."""
+
+    stages: dict[str, float]  # seconds
+    memory: dict[str, int]  # bytes, of the largest engine of each stage
+
+    @property
+    def seconds(self) -> float:
+        return math.fsum(self.stages.values())
+
+    @property
+    def peak_memory(self) -> int:
+        return max(self.memory.values(), default=0)
+
+    def fits(self, card: Card) -> bool:
+        """False is certain; True says that weights, inputs and outputs fit, and nothing of what comes on top."""
+        return self.peak_memory <= card.memory
+
+
+def run_floor(manifest: Manifest, video: Video, rates: Rates, precision: Precision) -> RunFloor:
+    """One video on one machine, engine after engine as sa-run loads them."""
+    seconds, memory = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0)
+    often = calls(manifest, video)
+    for engine in manifest.engines:
+        stage = STAGE_OF[engine.role]
+        seconds[stage] += sum(
+            times * engine_seconds(engine, rates, precision, share) for times, share in often[engine.role]
+        )
+        memory[stage] = max(memory[stage], engine_memory(engine, precision))
+    return RunFloor(seconds, memory)

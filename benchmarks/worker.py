@@ -1,0 +1,193 @@
+"""One contender in one process: what sa-bench starts anew for every round, so that memory and caches are its own.
+
+Reads a job (JSON) from its argument and prints one JSON line per subject measured, then one with its peak
+memory. Nothing else goes to stdout.
+"""
+
+import contextlib
+import json
+import math
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+from PIL import Image
+
+from sa.benchmarks.measure import Samples, sample
+from sa.runtime.animator import Settings, animate
+from sa.runtime.backends.base import Engine
+from sa.runtime.engine_set import EngineSet, Manifest, Role
+from sa.runtime.fixed_inputs import fixed_inputs
+from sa.runtime.memory import peak_memory
+from sa.runtime.progress import Reporter
+
+REFERENCE = "reference"
+
+
+class Openable(Protocol):
+    """What a run needs of an engine set; a peer offers the same."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str
+
+    def open_engine(self, role: Role, threads: int | None = None) -> Engine: ...
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    # Engine libraries print to stdout at will; the results keep the real one to themselves.
+    results = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    contender = _contender(job)
+    emit = lambda **line: print(json.dumps(line), file=results, flush=True)  # noqa: E731
+    if job["peer"] == REFERENCE:
+        with contender.open_engine(job["subject"], job["threads"]) as engine:
+            store_output(engine, job["outputs"])
+    elif job["subject"] == "run":
+        for line in measure_run(contender, job["frames"], job["steps"], job["threads"]):
+            emit(**line)
+    else:
+        emit(**measure_engine(contender, job["subject"], job["repetitions"], job["threads"], job["outputs"]))
+    emit(peak_memory=peak_memory())
+
+
+def _contender(job: dict) -> Openable:
+    engines = EngineSet.open(Path(job["engines"]))
+    if job["peer"] is None:
+        return engines
+    return Peer(job["peer"], Path(job["checkpoint"]), engines.manifest, Path(job["cache"]))
+
+
+@dataclass(frozen=True)
+class Peer:
+    """The networks of a checkpoint in PyTorch, or ("reference") in Paddle as they stand, at an engine set's shapes."""
+
+    kind: str
+    folder: Path  # the checkpoint
+    manifest: Manifest
+    cache: Path
+    digest: str = ""
+
+    def open_engine(self, role: Role, threads: int | None = None) -> Engine:
+        if self.kind == REFERENCE:
+            from sa.benchmarks.reference import ReferenceEngine
+
+            return ReferenceEngine(self.folder, self.manifest.engine(role), self.manifest.shapes, threads)
+        from sa.benchmarks.peers import open_peer
+
+        return open_peer(self.kind, self.folder, role, self.manifest.shapes, threads, self.cache)
+
+
+def measure_engine(contender: Openable, role: Role, repetitions: int, threads: int, outputs: str | None) -> dict:
+    """Load one engine, time it on fresh inputs, and store its output for the fixed inputs in the file `outputs`."""
+    contract = contender.manifest.engine(role)
+    generator = np.random.default_rng(1)
+    start = time.perf_counter()
+    with contender.open_engine(role, threads) as engine:
+        load = time.perf_counter() - start
+
+        def fresh(index: int) -> dict[str, np.ndarray]:
+            return {spec.name: generator.standard_normal(spec.largest, np.float32) for spec in contract.inputs}
+
+        samples = sample(engine.infer, fresh, repetitions)
+        if outputs is not None:
+            store_output(engine, outputs)
+    return {"subject": f"engine {role}", "load": load, "frames": _frames(contract), **_plain(samples)}
+
+
+def store_output(engine: Engine, path: str) -> None:
+    """What the engine makes of the fixed inputs, for the accuracy column."""
+    np.savez(path, **engine.infer(fixed_inputs(engine.contract.inputs)))
+
+
+def _frames(contract) -> int:
+    """Frames one call works on: the UNet's tile, the decoder's chunk, else one."""
+    first = contract.inputs[0].largest
+    return first[1] if contract.role == "unet" else first[0]
+
+
+def _plain(samples: Samples) -> dict:
+    return {"first": samples.first, "seconds": samples.seconds, "repeated": samples.repeated}
+
+
+class Stopwatch(Reporter):
+    """A silent reporter that keeps the time of every advance of every stage."""
+
+    def __init__(self):
+        super().__init__(quiet=True)
+        self.marks: dict[str, list[float]] = {}
+
+    @contextlib.contextmanager
+    def stage(self, name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
+        marks = self.marks.setdefault(name, [time.perf_counter()])
+        yield lambda note="": marks.append(time.perf_counter())
+        marks.append(time.perf_counter())
+
+
+def measure_run(contender: Openable, frames: int, steps: int, threads: int) -> list[dict]:
+    """A whole run on a drawn case, stage by stage: the same code path as sa-run."""
+    shapes = contender.manifest.shapes
+    watch = Stopwatch()
+    with tempfile.TemporaryDirectory() as scratch:
+        case = Path(scratch) / "case"
+        _draw_case(case, frames, shapes.height, shapes.width)
+        settings = Settings(steps=steps, tile_overlap=1, identity="none", threads=threads)
+        start = time.perf_counter()
+        animate(contender, case, Path(scratch) / "out", settings, watch)
+        total = time.perf_counter() - start
+    tiles = (len(watch.marks["denoising"]) - 2) // steps
+    step_ends = watch.marks["denoising"][tiles : steps * tiles + 1 : tiles]
+    denoising = np.diff([watch.marks["denoising"][0], *step_ends])
+    chunk = shapes.decode_chunk
+    decode = watch.marks["decoding"]
+    # Frames of a chunk arrive together: a chunk ends where its last frame is written.
+    ends = [decode[min(end, frames)] for end in range(chunk, frames + chunk, chunk)]
+    decoding = np.diff([decode[0], *ends])
+    loads = {name: marks[-1] - marks[0] for name, marks in watch.marks.items() if name.startswith("loading")}
+
+    def once(subject: str, seconds: float, count: int) -> dict:
+        return {"subject": subject, "first": None, "seconds": [seconds], "repeated": None, "frames": count}
+
+    return [
+        once("stage load", sum(loads.values()), 0),
+        once("stage conditioning", watch.marks["conditioning"][-1] - watch.marks["conditioning"][0], frames),
+        {
+            "subject": "stage denoising step",
+            "first": float(denoising[0]),
+            "seconds": denoising[1:].tolist(),
+            "repeated": None,
+            "frames": frames,
+        },
+        {
+            "subject": "stage decoding a chunk",
+            "first": float(decoding[0]),
+            "seconds": decoding[1 : frames // chunk].tolist(),
+            "repeated": None,
+            "frames": chunk,
+        },
+        once("stage video writing", watch.marks["writing video"][-1] - watch.marks["writing video"][0], frames),
+        once("stage whole run", total, frames),
+    ]
+
+
+def _draw_case(folder: Path, frames: int, height: int, width: int) -> None:
+    """A reference and poses of smooth colour: what they show does not change how long they take."""
+    (folder / "poses").mkdir(parents=True)
+    y, x = np.mgrid[0:height, 0:width] / max(height, width)
+    for i in range(-1, frames):
+        phase = 2 * math.pi * i / frames
+        channels = [np.sin(6 * x + phase), np.cos(5 * y - phase), np.sin(4 * (x + y))]
+        pixels = (127.5 + 127.5 * np.stack(channels, axis=-1)).astype(np.uint8)
+        path = folder / "reference.png" if i < 0 else folder / "poses" / f"frame_{i}.png"
+        Image.fromarray(pixels).save(path)
+
+
+if __name__ == "__main__":
+    main()
