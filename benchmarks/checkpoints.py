@@ -10,7 +10,7 @@ from sa.benchmarks.recipe import tensor, write_safetensors
 from sa.export.architecture import ArcFaceConfig
 from sa.export.checkpoint import Checkpoint, Part
 from sa.export.networks.arcface import ArcFace
-from sa.export.roles import DEFINITIONS, slots
+from sa.export.roles import slots, slots_by_part
 
 FULL_SIZE_ARCFACE = ArcFaceConfig(blocks=(3, 13, 30, 3), width=64, features=512)
 SMALL_ARCFACE = ArcFaceConfig(blocks=(1, 1, 1, 1), width=8, features=512)
@@ -100,13 +100,10 @@ def write_configs(folder: Path, files: dict[str, dict]) -> None:
 
 def write_weights(folder: Path, arcface: ArcFaceConfig) -> None:
     """Write every weight file of a checkpoint folder whose configs are there already."""
-    checkpoint = Checkpoint(folder)
-    parts = [(definition.part, definition.network(checkpoint)) for definition in DEFINITIONS]
+    expected = slots_by_part(Checkpoint(folder))
     with paddle.LazyGuard():
-        parts.append(("arcface", ArcFace(arcface)))
-    shapes: dict[Part, dict[str, tuple[int, ...]]] = {}
-    for part, network in parts:
-        shapes.setdefault(part, {}).update({name: slot.shape for name, slot in slots(network).items()})
+        expected["arcface"] = slots(ArcFace(arcface))
+    shapes = {part: {name: slot.shape for name, slot in names.items()} for part, names in expected.items()}
     for part, names in shapes.items():
         path = folder / PLACES[part]
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ import paddle
 
 from sa.export.certify import load_weights
 from sa.export.checkpoint import Checkpoint
-from sa.export.roles import DEFINITIONS, slots
+from sa.export.roles import DEFINITIONS, slots_by_part
 from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.engine_set import EngineContract, Shapes
 
@@ -20,12 +20,8 @@ class ReferenceEngine(Engine):
             paddle.base.core.set_num_threads(threads)
         opened = Checkpoint(checkpoint)
         definition = next(d for d in DEFINITIONS if d.role == contract.role)
-        expected = {}
-        for other in DEFINITIONS:
-            if other.part == definition.part:
-                expected.update(slots(other.network(opened)))
         self._network = definition.network(opened)
-        load_weights(self._network, opened.weights(definition.part, expected))
+        load_weights(self._network, opened.weights(definition.part, slots_by_part(opened)[definition.part]))
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         (output,) = self.contract.outputs

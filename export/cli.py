@@ -68,8 +68,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError("--onednn is a choice of Paddle Inference: give it with --backend paddle.")
     if a.threads is not None and not 1 <= a.threads <= 1024:
         raise InputError(f"--threads must be 1 to 1024, not {a.threads}.")
+    preset = load_preset(a.preset)
     shapes = shapes_from(
-        load_preset(a.preset),
+        preset,
         height=a.height,
         width=a.width,
         tile_size=a.tile_size,
@@ -82,7 +83,9 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"sa-export needs {error.name}, which is not installed: `pip install 'stableanimator-deploy[export]'`."
         ) from None
-    settings = ExportSettings(shapes, a.preset, a.backend, a.precision, a.onednn, a.threads)
+    settings = ExportSettings(
+        shapes, a.preset if shapes == preset.shapes else None, a.backend, a.precision, a.onednn, a.threads
+    )
     reporter = Reporter(a.quiet)
     manifest = export(a.checkpoint, a.out, settings, reporter)
     show(manifest, a.out, reporter)

@@ -20,8 +20,8 @@ from sa.export.certify import (
     reference_output,
     twin_shapes,
 )
-from sa.export.checkpoint import Checkpoint, Part, Slot, Weights
-from sa.export.roles import DEFINITIONS, EngineDefinition, slots
+from sa.export.checkpoint import Checkpoint, Weights
+from sa.export.roles import DEFINITIONS, EngineDefinition, slots_by_part
 from sa.export.targets import target
 from sa.export.trace import Traced, trace
 from sa.runtime import hashing, signals
@@ -77,7 +77,8 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
     _check_output(out)
     with reporter.stage("reading checkpoint"):
         checkpoint = Checkpoint(checkpoint_folder)
-        weights = _check_weights(checkpoint)
+        # All names and shapes are checked before any work begins.
+        weights = {part: checkpoint.weights(part, slots) for part, slots in slots_by_part(checkpoint).items()}
     with staged(out) as folder:
         with reporter.stage("exporting", len(DEFINITIONS)) as advance:
             engines = []
@@ -144,14 +145,6 @@ def _deliver(folder: Path, out: Path) -> None:
     files = [path.name for path in folder.iterdir() if path.name != MANIFEST]
     for name in (*files, MANIFEST):  # last, so that what has a manifest is whole
         replace_entry(folder / name, out / name)
-
-
-def _check_weights(checkpoint: Checkpoint) -> dict[Part, Weights]:
-    """All parts' weights, names and shapes checked before any work begins."""
-    expected: dict[Part, dict[str, Slot]] = {}
-    for definition in DEFINITIONS:
-        expected.setdefault(definition.part, {}).update(slots(definition.network(checkpoint)))
-    return {part: checkpoint.weights(part, names) for part, names in expected.items()}
 
 
 def _engine(

@@ -104,3 +104,11 @@ DEFINITIONS: tuple[EngineDefinition, ...] = (
         output=lambda c, s: _spec("frames", (1, s.decode_chunk), 3, s.height, s.width),
     ),
 )
+
+
+def slots_by_part(checkpoint: Checkpoint) -> dict[Part, dict[str, Slot]]:
+    """What all engines together expect of each weight file; the VAE's serves two of them."""
+    expected: dict[Part, dict[str, Slot]] = {}
+    for definition in DEFINITIONS:
+        expected.setdefault(definition.part, {}).update(slots(definition.network(checkpoint)))
+    return expected
