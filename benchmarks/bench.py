@@ -267,7 +267,6 @@ def _row(
     role = subject.removeprefix("engine ")
     engine = entry.manifest.engine(role) if subject.startswith("engine ") else None
     p20, p50, p90 = percentiles(results.seconds) if results.seconds else (None, None, None)
-    middle = lambda values: statistics.median(values) if values else None  # noqa: E731
     return Row(
         **_stamp(machine),
         contender=entry.contender,
@@ -279,9 +278,9 @@ def _row(
         p20=p20,
         p50=p50,
         p90=p90,
-        first=middle(results.first),
-        load=middle(results.load),
-        repeated=middle(results.repeated),
+        first=_median(results.first),
+        load=_median(results.load),
+        repeated=_median(results.repeated),
         peak_memory=results.peak_memory or None,
         peak_device_memory=None,
         flops=engine.flops if engine else None,
@@ -291,6 +290,10 @@ def _row(
         compared=accuracy.get("compared"),
         failure=failure,
     )
+
+
+def _median(values: list[float]) -> float | None:
+    return statistics.median(values) if values else None
 
 
 def _unopened_row(machine: Machine, folder: Path, reason: str) -> Row:

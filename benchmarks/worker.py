@@ -46,7 +46,10 @@ def main() -> None:
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     contender = _contender(job)
-    emit = lambda **line: print(json.dumps(line), file=results, flush=True)  # noqa: E731
+
+    def emit(**line: object) -> None:
+        print(json.dumps(line), file=results, flush=True)
+
     if job["peer"] == REFERENCE:
         with contender.open_engine(job["subject"], job["threads"]) as engine:
             store_output(engine, job["outputs"])
