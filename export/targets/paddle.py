@@ -17,7 +17,7 @@ def write_engine(traced: Traced, weights: Weights, folder: Path, stem: str, weig
     program, params = f"{stem}.json", f"{weights_stem}{PARAMS_SUFFIX}"
     traced.save(folder / program)
     if not (folder / params).exists():
-        # paddle.jit.save builds the whole file in memory, twice; one tensor at a time needs none.
+        # One tensor at a time: paddle.jit.save would need the whole network in memory first.
         with (folder / params).open("wb") as file:
             for _, value in weights.each(sorted(traced.parameters)):  # Paddle assigns them in this order
                 _write_tensor(file, value)
