@@ -1,19 +1,24 @@
 """Every engine against the float32 network, on fixed inputs."""
 
+import gc
 import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import paddle
 from paddle import nn
 
-from sa.export.checkpoint import Weights
+from sa.export.checkpoint import Checkpoint, Part, Weights
+from sa.export.gradient import Gradient
+from sa.export.roles import EngineDefinition
 from sa.runtime.backends.base import Engine
 from sa.runtime.engine_set import Certificate, Shapes, TensorSpec
 from sa.runtime.errors import UserError
 from sa.runtime.fixed_inputs import fixed_inputs
 
 TOLERANCE = {"fp32": 1e-4}  # on max |engine - network| / max |network|
-AFFORDABLE_FLOPS = 2e12  # a dearer network is certified on a twin of reduced shapes
+AFFORDABLE_FLOPS = 2e12  # a dearer engine is certified on a twin of reduced shapes
+AFFORDABLE_SEGMENT_FLOPS = 5e10  # the same for the decoder's segments, of which there are many
 TWIN_SIDE, TWIN_FRAMES = 64, 2  # pixels and frames a twin has at most; H and W keep their multiples of 64
 
 
@@ -27,35 +32,81 @@ def twin_shapes(shapes: Shapes) -> Shapes:
     )
 
 
-def load_weights(network: nn.Layer, weights: Weights) -> None:
-    """Give the network memory and values, one parameter at a time."""
-    parameters = dict(network.named_parameters())
+class Networks:
+    """The float32 networks of a checkpoint with their weights, one in memory at a time: they are large."""
+
+    def __init__(self, checkpoint: Checkpoint, weights: Mapping[Part, Weights]):
+        self.checkpoint = checkpoint
+        self.weights = weights
+        self._loaded: tuple[object, nn.Layer] | None = None
+
+    def loaded(self, definition: EngineDefinition) -> nn.Layer:
+        """The network of an engine; the same one for engines that share it."""
+        if self._loaded is None or self._loaded[0] is not definition.build:
+            self.release()
+            network = definition.network(self.checkpoint)
+            for prefix, part in definition.parts.items():
+                load_weights(network, self.weights[part], prefix)
+            self._loaded = definition.build, network
+        return self._loaded[1]
+
+    def gradient(self, definition: EngineDefinition, shapes: Shapes) -> Gradient | None:
+        return definition.gradient(self.checkpoint, shapes) if definition.gradient is not None else None
+
+    def release(self) -> None:
+        self._loaded = None
+        gc.collect()
+
+
+def load_weights(network: nn.Layer, weights: Weights, prefix: str = "") -> None:
+    """Give the parameters whose names begin with `prefix` memory and values, one at a time."""
+    parameters = {
+        name.removeprefix(prefix): parameter
+        for name, parameter in network.named_parameters()
+        if name.startswith(prefix)
+    }
     for name, value in weights.each(parameters):
         parameters[name].set_value(np.ascontiguousarray(value))
 
 
-def reference_output(network: nn.Layer, inputs: tuple[TensorSpec, ...]) -> np.ndarray:
-    """What the float32 network, weights loaded, makes of the fixed inputs."""
-    values = fixed_inputs(inputs)
-    with paddle.no_grad():
-        return network(*(paddle.to_tensor(values[spec.name]) for spec in inputs)).numpy()
+def reference_outputs(
+    method: Callable, gradient: Gradient | None, inputs: tuple[TensorSpec, ...]
+) -> tuple[np.ndarray, ...]:
+    """What a float32 network's method, or Paddle's eager autograd of it, makes of an engine's fixed inputs."""
+    values = {name: paddle.to_tensor(value) for name, value in fixed_inputs(inputs).items()}
+    if gradient is None:
+        with paddle.no_grad():
+            return (method(*values.values()).numpy(),)
+    values[gradient.of].stop_gradient = False
+    seed = values.pop(gradient.cotangent.name) if gradient.cotangent is not None else None
+    output = method(*values.values())
+    (result,) = paddle.grad([output], [values[gradient.of]], None if seed is None else [seed])
+    return (result.numpy(),) if seed is not None else (output.numpy(), result.numpy())
 
 
-def certificate(engine: Engine, reference: np.ndarray, reduced: bool, precision: str) -> Certificate:
-    """Compare one engine with the network's output for the same fixed inputs."""
+def certificate(engine: Engine, reference: tuple[np.ndarray, ...], reduced: bool, precision: str) -> Certificate:
+    """Compare one engine with the network's outputs for the same fixed inputs; the worst of them counts."""
     values = fixed_inputs(engine.contract.inputs)
-    (result,) = engine.infer(values).values()
-    difference = np.abs(result.astype(np.float64) - reference)
-    norms = np.linalg.norm(result.astype(np.float64)) * np.linalg.norm(reference.astype(np.float64))
-    relative = float(difference.max() / max(np.abs(reference).max(), 1e-30))
+    results = engine.infer(values).values()
+    worst = max((_difference(a, b) for a, b in zip(results, reference, strict=True)), key=lambda one: one["relative"])
     return Certificate(
         shapes="reduced" if reduced else "full",
         input_shapes={name: value.shape for name, value in values.items()},
-        max_abs=float(difference.max()),
-        relative=relative if math.isfinite(relative) else math.inf,
-        cosine=float(np.vdot(result.astype(np.float64), reference.astype(np.float64)) / max(norms, 1e-30)),
         tolerance=TOLERANCE[precision],
+        **worst,
     )
+
+
+def _difference(result: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+    result, reference = result.astype(np.float64), reference.astype(np.float64)
+    difference = np.abs(result - reference).max()
+    norms = np.linalg.norm(result) * np.linalg.norm(reference)
+    relative = float(difference / max(np.abs(reference).max(), 1e-30))
+    return {
+        "max_abs": float(difference),
+        "relative": relative if math.isfinite(relative) else math.inf,
+        "cosine": float(np.vdot(result, reference) / max(norms, 1e-30)),
+    }
 
 
 def beyond_tolerance(certificate: Certificate, role: str) -> UserError:

@@ -50,7 +50,8 @@ class Slot:
 class Weights:
     """The tensors of one part, known to have the names and shapes of a network."""
 
-    def __init__(self, file: Path, tensors: TensorFile, slots: Mapping[str, Slot], transposed: bool):
+    def __init__(self, part: Part, file: Path, tensors: TensorFile, slots: Mapping[str, Slot], transposed: bool):
+        self.part = part
         self._file = file
         self._tensors = tensors
         self._slots = slots
@@ -58,6 +59,11 @@ class Weights:
 
     def __contains__(self, name: str) -> bool:
         return name in self._slots
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Of all parameters, in Paddle's layout."""
+        return {name: slot.shape[::-1] if slot.linear else slot.shape for name, slot in self._slots.items()}
 
     def read(self, name: str) -> np.ndarray:
         """The parameter `name` in Paddle's layout, float32, a view where that is possible; InputError if not finite."""
@@ -75,7 +81,11 @@ class Weights:
         """Name and value of parameters, one after the other; the file's pages are let go of between them."""
         for name in names:
             yield name, self.read(name)
-            self._tensors.forget()
+            self.forget()
+
+    def forget(self) -> None:
+        """Let go of the file's pages read so far."""
+        self._tensors.forget()
 
 
 class Checkpoint:
@@ -164,7 +174,7 @@ class Checkpoint:
                     f"{path}: tensor {name} holds {tensors[name].dtype} values, expected floats; "
                     "take a fresh copy of the file."
                 )
-        return Weights(path, tensors, slots, transposed)
+        return Weights(part, path, tensors, slots, transposed)
 
     @property
     def _mismatch(self) -> str:

@@ -43,6 +43,13 @@ def parser() -> argparse.ArgumentParser:
         "--backend", choices=["onnxruntime", "paddle"], default="onnxruntime", help="default: %(default)s"
     )
     engines.add_argument("--precision", choices=["fp32"], default="fp32", help="default: %(default)s")
+    engines.add_argument("--refine", action="store_true", help="also the engines of the HJB face refinement")
+    engines.add_argument(
+        "--refine-plan",
+        choices=["segmented", "whole"],
+        default="segmented",
+        help="segmented: the decoder's gradient in many engines, in little memory; whole: in one (default: %(default)s)",
+    )
     engines.add_argument(
         "--onednn",
         action="store_true",
@@ -68,6 +75,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError("--onednn is a choice of Paddle Inference: give it with --backend paddle.")
     if a.threads is not None and not 1 <= a.threads <= 1024:
         raise InputError(f"--threads must be 1 to 1024, not {a.threads}.")
+    if a.refine_plan != "segmented" and not a.refine:
+        raise InputError("--refine-plan is how --refine is done: give it with --refine.")
     preset = load_preset(a.preset)
     shapes = shapes_from(
         preset,
@@ -84,7 +93,13 @@ def run(arguments: argparse.Namespace) -> None:
             f"sa-export needs {error.name}, which is not installed: `pip install 'stableanimator-deploy[export]'`."
         ) from None
     settings = ExportSettings(
-        shapes, a.preset if shapes == preset.shapes else None, a.backend, a.precision, a.onednn, a.threads
+        shapes,
+        a.preset if shapes == preset.shapes else None,
+        a.backend,
+        a.precision,
+        a.refine_plan if a.refine else None,
+        a.onednn,
+        a.threads,
     )
     reporter = Reporter(a.quiet)
     manifest = export(a.checkpoint, a.out, settings, reporter)
@@ -95,6 +110,8 @@ def show(manifest: Manifest, out: Path, reporter: Reporter) -> None:
     """The closing table: cost, size and certificate of every engine."""
     rows = []
     for engine in manifest.engines:
+        if engine.role.startswith("decoder_"):
+            continue
         size = sum(file.bytes for file in engine.files)
         result = engine.certificate
         rows.append(
@@ -107,6 +124,20 @@ def show(manifest: Manifest, out: Path, reporter: Reporter) -> None:
                 f"{result.relative:.1e}",
                 f"{result.cosine:.9f}",
                 result.shapes,
+            ]
+        )
+    if segments := [engine for engine in manifest.engines if engine.role.startswith("decoder_")]:
+        worst = max((engine.certificate for engine in segments), key=lambda result: result.relative)
+        rows.append(
+            [
+                f"{len(segments)} of the decoder's segments",
+                "",
+                f"{sum(engine.flops for engine in segments) / 1e9:.1f}",
+                "",
+                f"{worst.max_abs:.1e}",
+                f"{worst.relative:.1e}",
+                f"{min(engine.certificate.cosine for engine in segments):.9f}",
+                worst.shapes,
             ]
         )
     columns = ["engine", "parameters", "GFLOP", "MiB", "max abs", "relative", "cosine", "certified at"]

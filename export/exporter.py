@@ -1,6 +1,5 @@
 """From a checkpoint to an engine set: the whole way on one page."""
 
-import gc
 import json
 import os
 import platform
@@ -14,16 +13,18 @@ import paddle
 
 from sa.export.certify import (
     AFFORDABLE_FLOPS,
+    AFFORDABLE_SEGMENT_FLOPS,
+    Networks,
     beyond_tolerance,
     certificate,
-    load_weights,
-    reference_output,
+    reference_outputs,
     twin_shapes,
 )
-from sa.export.checkpoint import Checkpoint, Weights
+from sa.export.checkpoint import Checkpoint
+from sa.export.refine_plan import refine_plan
+from sa.export.refine_roles import RefinePlanName, refine_definitions
 from sa.export.roles import DEFINITIONS, EngineDefinition, slots_by_part
-from sa.export.targets import target
-from sa.export.trace import Traced, trace
+from sa.export.targets import TWIN, Network, Written, target
 from sa.runtime import hashing, signals
 from sa.runtime.backends import open_engine
 from sa.runtime.engine_set import (
@@ -51,6 +52,7 @@ class ExportSettings:
     preset: str | None
     backend: str = "onnxruntime"
     precision: str = "fp32"
+    refine: RefinePlanName | None = None  # also the engines of the HJB refinement, by this plan
     onednn: bool = False  # Paddle Inference: try oneDNN's kernels, keep them for engines certified with them
     threads: int | None = None
 
@@ -62,6 +64,8 @@ class ExportSettings:
             f"sa-export --checkpoint CHECKPOINT --out ENGINES --backend {self.backend} --precision {self.precision} "
             f"--height {s.height} --width {s.width} --tile-size {s.tile_size} --decode-chunk {s.decode_chunk}"
         )
+        if self.refine is not None:
+            words += " --refine" + (f" --refine-plan {self.refine}" if self.refine != "segmented" else "")
         return words + (" --onednn" if self.onednn else "")
 
 
@@ -78,13 +82,19 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
     with reporter.stage("reading checkpoint"):
         checkpoint = Checkpoint(checkpoint_folder)
         # All names and shapes are checked before any work begins.
-        weights = {part: checkpoint.weights(part, slots) for part, slots in slots_by_part(checkpoint).items()}
+        refinement = refine_definitions(settings.refine, checkpoint) if settings.refine is not None else None
+        definitions = (*DEFINITIONS, *(refinement.engines if refinement is not None else ()))
+        expected = slots_by_part(checkpoint, definitions)
+        networks = Networks(
+            checkpoint, {part: checkpoint.weights(part, slots) for part, slots in expected.items()}
+        )
     with staged(out) as folder:
-        with reporter.stage("exporting", len(DEFINITIONS)) as advance:
+        with reporter.stage("exporting", len(definitions)) as advance:
             engines = []
-            for definition in DEFINITIONS:
-                engines.append(_engine(definition, checkpoint, weights[definition.part], folder, settings, reporter))
+            for definition in definitions:
+                engines.append(_engine(definition, networks, folder, settings, reporter))
                 advance(definition.role)
+            networks.release()
         with reporter.stage("hashing sources"):
             sources = tuple(checkpoint.sources())
         manifest = Manifest(
@@ -109,6 +119,7 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
             export_seconds=round(time.perf_counter() - started, 1),
             export_peak_bytes=peak_memory(),
             engines=tuple(engines),
+            refine=refine_plan(settings.refine, refinement.segments, engines) if refinement is not None else None,
         )
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
         with signals.ignored():
@@ -148,69 +159,79 @@ def _deliver(folder: Path, out: Path) -> None:
 
 
 def _engine(
-    definition: EngineDefinition,
-    checkpoint: Checkpoint,
-    weights: Weights,
-    folder: Path,
-    settings: ExportSettings,
-    reporter: Reporter,
+    definition: EngineDefinition, networks: Networks, folder: Path, settings: ExportSettings, reporter: Reporter
 ) -> EngineRecord:
     """Write and certify one engine."""
     role, shapes = definition.role, settings.shapes
     with reporter.stage(f"{role}: convert"):
-        traced = _trace(definition, checkpoint, shapes)
-        engine = _write(role, traced, weights, folder, settings.backend, role)
-        reduced = traced.flops > AFFORDABLE_FLOPS
-        tested = engine
+        written = _write(definition, networks, shapes, folder, settings.backend, role)
+        contract = _contract(role, written, folder)
+        reduced = written.cost.flops > (AFFORDABLE_FLOPS if definition.alone else AFFORDABLE_SEGMENT_FLOPS)
+        tested = contract
         if reduced:
-            twin = _trace(definition, checkpoint, twin_shapes(shapes))
-            tested = _write(role, twin, weights, folder, settings.backend, f"{role}-twin")
+            twin = _write(definition, networks, twin_shapes(shapes), folder, settings.backend, role + TWIN)
+            tested = _contract(role, twin, folder)
     with reporter.stage(f"{role}: reference"):
-        network = definition.network(checkpoint)
-        load_weights(network, weights)
-        reference = reference_output(network, tested.inputs)
-        del network
-        gc.collect()  # the weights exist once: the engine loads its own next
+        network = networks.loaded(definition)
+        method, gradient = definition.method(network), networks.gradient(definition, shapes)
+        reference = reference_outputs(method, gradient, tested.inputs)
+        if definition.alone:
+            del network, method
+            networks.release()  # the weights exist once: the engine loads its own next
     with reporter.stage(f"{role}: certify"):
-        result, onednn = _certify(folder, tested, reference, reduced, settings)
+        result, onednn = _certify(folder, tested, reference, reduced, gradient is not None, settings)
     if reduced:
         (folder / tested.program).unlink()  # its weights are the engine's
     return EngineRecord(
-        **engine.model_dump(exclude={"onednn"}),
+        **contract.model_dump(exclude={"onednn"}),
         onednn=onednn,
-        parameters=traced.parameter_count,
-        flops=traced.flops,
-        bytes=traced.bytes,
+        parameters=written.traced.parameter_count,
+        flops=written.cost.flops,
+        bytes=written.traced.bytes,
+        working_bytes=written.cost.working_bytes,
         certificate=result,
     )
 
 
-def _trace(definition: EngineDefinition, checkpoint: Checkpoint, shapes: Shapes) -> Traced:
-    network = definition.network(checkpoint)
+def _write(
+    definition: EngineDefinition, networks: Networks, shapes: Shapes, folder: Path, backend: str, stem: str
+) -> Written:
+    network = definition.network(networks.checkpoint)
+    made_of = Network(
+        definition.method(network),
+        definition.inputs(networks.checkpoint, shapes),
+        definition.output(networks.checkpoint, shapes),
+        networks.gradient(definition, shapes),
+        [networks.weights[part] for part in definition.parts.values()],
+    )
     with signals.deferred():  # while Paddle traces, an exception from outside can end in a segmentation fault
-        return trace(network, definition.inputs(checkpoint, shapes), definition.output(checkpoint, shapes))
+        return target(backend)(made_of, folder, stem)
 
 
-def _write(role: Role, traced: Traced, weights: Weights, folder: Path, backend: str, stem: str) -> EngineContract:
-    """Write an engine's files; its weights carry the role's name, so that a twin shares them."""
-    program, data = target(backend)(traced, weights, folder, stem, role)
+def _contract(role: Role, written: Written, folder: Path) -> EngineContract:
     return EngineContract(
         role=role,
-        program=program,
+        program=written.program,
         files=tuple(
             FileRecord(name=name, bytes=(folder / name).stat().st_size, sha256=hashing.sha256(folder / name))
-            for name in (program, data)
+            for name in (written.program, *written.data)
         ),
-        inputs=traced.inputs,
-        outputs=(traced.output,),
+        inputs=written.traced.inputs,
+        outputs=written.traced.outputs,
     )
 
 
 def _certify(
-    folder: Path, contract: EngineContract, reference: np.ndarray, reduced: bool, settings: ExportSettings
+    folder: Path,
+    contract: EngineContract,
+    reference: tuple[np.ndarray, ...],
+    reduced: bool,
+    gradient: bool,
+    settings: ExportSettings,
 ) -> tuple[Certificate, bool]:
     """The engine's certificate and whether it was given with oneDNN; UserError beyond the tolerance."""
-    for onednn in (True, False) if settings.onednn else (False,):
+    # Never oneDNN for gradients: Paddle's kernels for them fail or crash.
+    for onednn in (True, False) if settings.onednn and not gradient else (False,):
         attempt = contract.model_copy(update={"onednn": onednn})
         with open_engine(settings.backend, folder, attempt, settings.threads) as engine:
             result = certificate(engine, reference, reduced, settings.precision)

@@ -25,8 +25,11 @@ FORMAT_VERSION = 1
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 16 << 20  # bytes; a real one has some kilobytes
 
-Role = Literal["image_encoder", "face_encoder", "pose_net", "vae_encoder", "unet", "vae_decoder"]
-ROLES: tuple[Role, ...] = ("image_encoder", "face_encoder", "pose_net", "vae_encoder", "unet", "vae_decoder")
+ROLES = ("image_encoder", "face_encoder", "pose_net", "vae_encoder", "unet", "vae_decoder")
+# With refinement also `arcface`, and `face_loss` with the decoder's segments, or `loss_gradient` in one engine.
+Role = Annotated[
+    str, StringConstraints(pattern=rf"^({'|'.join(ROLES)}|arcface|face_loss|loss_gradient|decoder_[a-z0-9_]{{1,60}})$")
+]
 
 BareName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -96,7 +99,27 @@ class EngineRecord(EngineContract):
     parameters: int
     flops: int  # 2 per multiply-add of convolutions and matrix products, at the largest shape
     bytes: int  # weights, inputs and outputs once each: what a call moves at the very least
+    working_bytes: int  # predicted: the tensors alive at once inside a call
     certificate: Certificate
+
+
+class Segment(Record):
+    """A stretch of the decoder: an engine x -> y and its VJP (x, dy) -> dx, which recomputes its own inside."""
+
+    forward: Role
+    vjp: Role
+    by_frame: bool  # takes one frame at a time; the others take the whole chunk
+    keep: bool  # y is kept for the next segment's VJP; otherwise it is computed again, which costs this segment once
+
+
+class RefinePlan(Record):
+    """How the gradient of the face loss is computed."""
+
+    plan: Literal["segmented", "whole"]
+    segments: tuple[Segment, ...]  # from latents to frames; none where one engine does it all
+    flops: int  # of a chunk's loss gradient, nothing computed twice
+    bytes: int  # what it moves at the very least
+    predicted_bytes: int  # of memory at its peak: kept tensors, the engine at work, and all weights
 
 
 class Schedule(Record):
@@ -150,13 +173,24 @@ class Manifest(Record):
     export_seconds: float
     export_peak_bytes: int
     engines: tuple[EngineRecord, ...]
+    refine: RefinePlan | None = None  # None: exported without --refine
 
     @model_validator(mode="after")
     def _roles_are_unique(self) -> "Manifest":
         roles = [engine.role for engine in self.engines]
         if len(set(roles)) != len(roles):
             raise ValueError("an engine role is listed twice")
+        if lacking := [role for role in self.refinement_roles if role not in roles]:
+            raise ValueError(f"the refinement's engine {lacking[0]} is not listed")
         return self
+
+    @property
+    def refinement_roles(self) -> tuple[Role, ...]:
+        """The engines refinement needs beside those of every run."""
+        if self.refine is None:
+            return ()
+        ends = ("face_loss",) if self.refine.plan == "segmented" else ("loss_gradient",)
+        return ("arcface", *ends, *(role for part in self.refine.segments for role in (part.forward, part.vjp)))
 
     def engine(self, role: Role) -> EngineRecord:
         return next(engine for engine in self.engines if engine.role == role)
@@ -199,6 +233,12 @@ class EngineSet:
         from sa.runtime.backends import open_engine  # backends know contracts, so they import this module
 
         return open_engine(self.manifest.backend, self.folder, self.manifest.engine(role), threads)
+
+    def open_loss_gradient(self, threads: int | None = None) -> "Engine":
+        """The engine (or the chain of them) for a chunk's loss gradient, of a set made with --refine."""
+        from sa.runtime.loss_gradient import open_loss_gradient
+
+        return open_loss_gradient(self, threads)
 
     @property
     def size(self) -> int:

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from sa.runtime.engine_set import TensorSpec
+from sa.runtime.faces import Box, crop_matrices
 
 
 def fixed_inputs(inputs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
@@ -17,6 +18,11 @@ def fixed_inputs(inputs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
             value = np.tanh(value)  # pixels in -1..1
         if spec.name == "added_time_ids":
             value = np.array([[6.0, 127.0, 0.02]], np.float32)
+        if spec.name in ("rows", "columns"):  # of a face in the middle third of the frame
+            size = value.shape[2]
+            value[:] = crop_matrices(Box(size // 3, 2 * size // 3, size // 3, 2 * size // 3), size, size)[0]
+        if spec.name == "weights":
+            value[:] = 1 / len(value)
         if spec.name == "identity":
             value *= 20 / math.sqrt(value.size)  # a raw embedding's norm
         values[spec.name] = value

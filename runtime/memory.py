@@ -1,4 +1,4 @@
-"""Peak memory of this process, as the operating system counts it."""
+"""Memory of this process, as the operating system counts it."""
 
 import resource
 from pathlib import Path
@@ -6,9 +6,18 @@ from pathlib import Path
 
 def peak_memory() -> int:
     """Bytes resident at the peak, since this program started."""
+    return _status("VmHWM")
+
+
+def resident_memory() -> int:
+    """Bytes resident now; where the system does not tell, at the peak."""
+    return _status("VmRSS")
+
+
+def _status(field: str) -> int:
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+        return next(int(line.split()[1]) for line in lines if line.startswith(field + ":")) * 1024
     except (OSError, StopIteration):
         # Elsewhere than on Linux; there, this figure would count what the parent process held when it started us.
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

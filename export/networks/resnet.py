@@ -4,7 +4,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from sa.export.networks.layers import GroupNorm, TimeMixer
+from sa.export.networks.layers import GroupNorm, TemporalConv, TimeMixer
 
 
 class SpatialResBlock(nn.Layer):
@@ -29,34 +29,30 @@ class SpatialResBlock(nn.Layer):
 
 
 class TemporalResBlock(nn.Layer):
-    """Two (3,1,1) convolutions over time, zero-padded; GroupNorm spans (T, H, W). x [1, C, T, H, W]."""
+    """Two convolutions over time; GroupNorm spans (T, H, W). x [1, C, T, N] -> what it adds to x, same shape."""
 
     def __init__(self, channels: int, eps: float, time_dim: int | None = None):
         super().__init__()
         self.norm1 = GroupNorm(channels, eps)
-        self.conv1 = nn.Conv3D(channels, channels, (3, 1, 1), padding=(1, 0, 0))
+        self.conv1 = TemporalConv(channels)
         if time_dim is not None:
             self.time_emb_proj = nn.Linear(time_dim, channels)
         self.norm2 = GroupNorm(channels, eps)
-        self.conv2 = nn.Conv3D(channels, channels, (3, 1, 1), padding=(1, 0, 0))
+        self.conv2 = TemporalConv(channels)
 
-    def forward(self, x: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
-        y = self.conv1(F.silu(self._normalise(self.norm1, x)))
+    def forward(self, x: paddle.Tensor, scale: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
+        """The residual branch times `scale` [1]."""
+        y = self.conv1(F.silu(self.norm1(x)))
         if time is not None:
-            y = y + self.time_emb_proj(F.silu(time)).unsqueeze(-1).unsqueeze(-1).unsqueeze(-1)
-        y = self.conv2(F.silu(self._normalise(self.norm2, y)))
-        return x + y
-
-    @staticmethod
-    def _normalise(norm: GroupNorm, x: paddle.Tensor) -> paddle.Tensor:
-        # As a 4-D tensor: paddle2onnx converts a 5-D GroupNorm wrongly.
-        channels, height, width = x.shape[1], x.shape[3], x.shape[4]
-        flat = norm(x.reshape([1, channels, -1, height * width]))
-        return flat.reshape([1, channels, -1, height, width])
+            y = y + self.time_emb_proj(F.silu(time)).unsqueeze(-1).unsqueeze(-1)
+        return self.conv2(F.silu(self.norm2(y)), scale)
 
 
 class SpatioTemporalResBlock(nn.Layer):
-    """A spatial block, a temporal block on its result, and their learned mix. x [T, C, H, W] -> [T, C_out, H, W]."""
+    """A spatial block, a temporal block on its result, and their learned mix. x [T, C, H, W] -> [T, C_out, H, W].
+
+    The temporal block is residual, t = s + branch(s), so the mix a s + (1 - a) t is s + (1 - a) branch(s).
+    """
 
     def __init__(
         self,
@@ -73,6 +69,11 @@ class SpatioTemporalResBlock(nn.Layer):
         self.time_mixer = TimeMixer(switched)
 
     def forward(self, x: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
-        spatial = self.spatial_res_block(x, time)
-        temporal = self.temporal_res_block(spatial.transpose([1, 0, 2, 3]).unsqueeze(0), time)
-        return self.time_mixer(spatial, temporal.squeeze(0).transpose([1, 0, 2, 3]))
+        return self.over_time(self.spatial_res_block(x, time), time)
+
+    def over_time(self, spatial: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
+        """The second half: spatial [T, C, H, W] -> the block's result, same shape."""
+        channels, height, width = spatial.shape[1], spatial.shape[2], spatial.shape[3]
+        flat = spatial.transpose([1, 0, 2, 3]).reshape([1, channels, -1, height * width])
+        branch = self.temporal_res_block(flat, self.time_mixer.temporal_share(), time)
+        return spatial + branch.reshape([channels, -1, height, width]).transpose([1, 0, 2, 3])

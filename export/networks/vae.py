@@ -1,11 +1,14 @@
 """The temporal VAE: a plain image encoder and a decoder that smooths over time (SPEC sections 2.3 and 3.5)."""
 
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
 from sa.export.architecture import VaeConfig
-from sa.export.networks.layers import GroupNorm, Upsample, attend_by_frame
+from sa.export.networks.layers import GroupNorm, TemporalConv, Upsample, attend_by_frame
 from sa.export.networks.resnet import SpatialResBlock, SpatioTemporalResBlock
 
 EPS = 1e-6
@@ -103,39 +106,40 @@ def _block(channels: int, width: int) -> SpatioTemporalResBlock:
     return SpatioTemporalResBlock(channels, width, EPS, TEMPORAL_EPS, switched=True)
 
 
+@dataclass(frozen=True)
+class Segment:
+    """A stretch of the decoder, the unit of its refinement's forward and VJP engines: x [F, C, h, w] -> y.
+
+    The decoder is the chain of its segments. Those `by_frame` treat each frame by itself, the others look over time.
+    """
+
+    name: str
+    forward: Callable[[paddle.Tensor], paddle.Tensor]
+    by_frame: bool
+    channels: tuple[int, int]  # of x and of y
+    scale: tuple[int, int]  # of x and of y: pixels per latent pixel along a side
+
+
 class DecoderMid(nn.Layer):
     def __init__(self, width: int, layers: int):
         super().__init__()
         self.resnets = nn.LayerList([_block(width, width) for _ in range(layers)])
         self.attentions = nn.LayerList([MidAttention(width)])
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        x = self.resnets[0](x)
-        # Upstream pairs the one attention with the second resnet: a single resnet runs without it (SPEC section 3.5),
-        # and a third one would not run.
-        if len(self.resnets) > 1:
-            x = self.resnets[1](self.attentions[0](x))
-        return x
-
 
 class DecoderLevel(nn.Layer):
     def __init__(self, channels: int, width: int, layers: int, upsample: bool):
         super().__init__()
         self.resnets = nn.LayerList([_block(channels if i == 0 else width, width) for i in range(layers)])
-        self.upsample = upsample
         if upsample:
             self.upsamplers = nn.LayerList([Upsample(width)])
-
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        for resnet in self.resnets:
-            x = resnet(x)
-        return self.upsamplers[0](x) if self.upsample else x
 
 
 class Decoder(nn.Layer):
     def __init__(self, config: VaeConfig):
         super().__init__()
-        widths = config.block_out_channels[::-1]
+        self.widths = widths = config.block_out_channels[::-1]
+        self.latent_channels, self.out_channels = config.latent_channels, config.out_channels
         self.conv_in = nn.Conv2D(config.latent_channels, widths[0], 3, padding=1)
         self.mid_block = DecoderMid(widths[0], config.layers_per_block)
         self.up_blocks = nn.LayerList(
@@ -146,14 +150,45 @@ class Decoder(nn.Layer):
         )
         self.conv_norm_out = GroupNorm(widths[-1], EPS)
         self.conv_out = nn.Conv2D(widths[-1], config.out_channels, 3, padding=1)
-        self.time_conv_out = nn.Conv3D(config.out_channels, config.out_channels, (3, 1, 1), padding=(1, 0, 0))
+        self.time_conv_out = TemporalConv(config.out_channels)
 
-    def forward(self, x: paddle.Tensor) -> paddle.Tensor:
-        x = self.mid_block(self.conv_in(x))
-        for level in self.up_blocks:
-            x = level(x)
-        x = self.conv_out(F.silu(self.conv_norm_out(x)))
-        return self.time_conv_out(x.transpose([1, 0, 2, 3]).unsqueeze(0)).squeeze(0).transpose([1, 0, 2, 3])
+    def segments(self) -> list[Segment]:
+        """From latents to frames, in order."""
+        chain: list[Segment] = []
+        channels, scale = self.latent_channels, 1
+
+        def add(name: str, forward: Callable, width: int, by_frame: bool = True, growth: int = 1) -> None:
+            nonlocal channels, scale
+            chain.append(Segment(name, forward, by_frame, (channels, width), (scale, scale * growth)))
+            channels, scale = width, scale * growth
+
+        def add_block(name: str, block: SpatioTemporalResBlock, width: int) -> None:
+            add(f"{name}_spatial", block.spatial_res_block.forward, width)
+            add(f"{name}_temporal", block.over_time, width, by_frame=False)
+
+        add("in", self.conv_in.forward, self.widths[0])
+        add_block("mid_0", self.mid_block.resnets[0], self.widths[0])
+        # Upstream pairs the one attention with the second resnet: a single resnet runs without it (SPEC section 3.5),
+        # and a third one would not run.
+        if len(self.mid_block.resnets) > 1:
+            add("mid_attention", self.mid_block.attentions[0].forward, self.widths[0])
+            add_block("mid_1", self.mid_block.resnets[1], self.widths[0])
+        for i, (level, width) in enumerate(zip(self.up_blocks, self.widths, strict=True)):
+            for j, block in enumerate(level.resnets):
+                add_block(f"up_{i}_{j}", block, width)
+            if i < len(self.widths) - 1:
+                add(f"up_{i}_upsample", level.upsamplers[0].forward, width, growth=2)
+        add("out", self._to_pixels, self.out_channels)
+        add("out_temporal", self._over_time, self.out_channels, by_frame=False)
+        return chain
+
+    def _to_pixels(self, x: paddle.Tensor) -> paddle.Tensor:
+        return self.conv_out(F.silu(self.conv_norm_out(x)))
+
+    def _over_time(self, frames: paddle.Tensor) -> paddle.Tensor:
+        channels, height, width = frames.shape[1], frames.shape[2], frames.shape[3]
+        flat = frames.transpose([1, 0, 2, 3]).reshape([1, channels, -1, height * width])
+        return self.time_conv_out(flat).reshape([channels, -1, height, width]).transpose([1, 0, 2, 3])
 
 
 class VaeDecoder(nn.Layer):
@@ -164,6 +199,17 @@ class VaeDecoder(nn.Layer):
         self.scaling_factor = config.scaling_factor
         self.decoder = Decoder(config)
 
+    def segments(self) -> list[Segment]:
+        """The decoder's segments, the first of which takes latents as the sampler holds them."""
+        first, *rest = self.decoder.segments()
+        return [replace(first, forward=self._unscaled), *rest]
+
+    def _unscaled(self, latents: paddle.Tensor) -> paddle.Tensor:
+        return self.decoder.conv_in(latents / self.scaling_factor)
+
     def forward(self, latents: paddle.Tensor) -> paddle.Tensor:
         """latents [F, 4, h, w] as the sampler holds them -> frames [F, 3, 8h, 8w], nominally -1..1, not clamped."""
-        return self.decoder(latents / self.scaling_factor)
+        x = latents
+        for segment in self.segments():
+            x = segment.forward(x)
+        return x

@@ -1,14 +1,45 @@
 """One module per engine library: a traced network and its weights become engine files."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sa.export.checkpoint import Weights
-from sa.export.trace import Traced
+from sa.export.cost import Cost
+from sa.export.gradient import Gradient
+from sa.runtime.engine_set import TensorSpec
 
-# (traced network, its weights, folder, stem of the program's name, stem of the weights' name)
-# -> (program file, weights file), names inside the folder. Weights that are there already are shared, not rewritten.
-Target = Callable[[Traced, Weights, Path, str, str], tuple[str, str]]
+if TYPE_CHECKING:
+    from sa.export.trace import Traced
+
+
+TWIN = "-twin"  # ends the stem of an engine's twin, which shares the engine's weights
+
+
+@dataclass(frozen=True)
+class Network:
+    """What an engine is made of: a network's method or its gradient, and where its weights lie."""
+
+    forward: Callable
+    inputs: tuple[TensorSpec, ...]  # of the method
+    output: TensorSpec
+    gradient: Gradient | None
+    weights: Collection[Weights]
+
+
+@dataclass(frozen=True)
+class Written:
+    """An engine's files, names inside the folder, and what a call of it costs."""
+
+    program: str
+    data: tuple[str, ...]
+    traced: "Traced"
+    cost: Cost
+
+
+# (network, folder, stem of the program's name) -> what was written. Weights that are there already are shared.
+Target = Callable[[Network, Path, str], Written]
 
 
 def target(backend: str) -> Target:

@@ -70,11 +70,15 @@ class Graph:
         self.graph.node.extend(reversed(kept))
 
 
-def tidy(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], output: TensorSpec) -> None:
-    """All rewrites, in their order; the model's input and outputs get the names and shapes of the engine."""
+def tidy(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], output: TensorSpec, fused: bool = True) -> None:
+    """All rewrites, in their order; the model's input and outputs get the names and shapes of the engine.
+
+    `fused` False leaves attention in single operators, which can be differentiated.
+    """
     remove_identities(model.graph)
     remove_centring(model.graph)
-    fuse_attention(model)
+    if fused:
+        fuse_attention(model)
     name_inputs_and_outputs(model.graph, inputs, output)
 
 

@@ -1,10 +1,8 @@
 """ONNX Runtime: Paddle's program through paddle2onnx, tidied, its weights beside it as external data."""
 
 import math
-import os
-import subprocess
-import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -12,71 +10,96 @@ import onnx
 from onnx import TensorProto
 
 from sa.export.checkpoint import Weights
+from sa.export.cost import Cost, onnx_cost, paddle_cost
+from sa.export.gradient.onnx_backward import differentiate
+from sa.export.targets import Network, Written
+from sa.export.targets.converter import ConversionError, Converter
 from sa.export.targets.onnx_graph import tidy
-from sa.export.trace import Traced
+from sa.export.trace import Traced, trace
 from sa.runtime.errors import UserError
 
-OPSET = 17  # paddle2onnx 2.1.0 aborts at later ones
 ALIGNMENT = 4096  # a page: ONNX Runtime maps the weights instead of reading them
 
-# Over 2 GB paddle2onnx fails without a word. Told of a parameter file that is not there, it writes the graph alone,
-# whose weights are then dangling names: the parameters' own.
-_CONVERT = """
-import os, sys
-import paddle2onnx
-os.environ["POLYGRAPHY_AUTOINSTALL_DEPS"] = "0"
-paddle2onnx.export(sys.argv[1], sys.argv[1] + ".none", save_file=sys.argv[2], opset_version=int(sys.argv[3]),
-                   auto_upgrade_opset=False, verbose=False, enable_onnx_checker=False, optimize_tool="None")
-"""
+_CONVERTER = Converter()
 
 
-def write_engine(traced: Traced, weights: Weights, folder: Path, stem: str, weights_stem: str) -> tuple[str, str]:
+def write_engine(network: Network, folder: Path, stem: str) -> Written:
+    traced = trace(network.forward, network.inputs, network.output)
     model = _convert(traced, stem)
-    tidy(model, traced.inputs, traced.output)
-    program, data = f"{stem}.onnx", f"{weights_stem}.weights"
-    offsets = _declare_weights(model.graph, traced, data)
-    if not (folder / data).exists():
-        _write_weights(folder / data, weights, offsets)
+    tidy(model, traced.inputs, network.output, fused=network.gradient is None)
+    cost = paddle_cost(traced.program, traced.frames)
+    if network.gradient is not None:
+        traced, cost = _differentiate(model, traced, network)
+    program = f"{stem}.onnx"
+    data = []
+    for weights in network.weights:
+        if names := [name for name in traced.parameters if name in weights]:
+            # One file per part of the checkpoint, shared by all engines that take their weights from it.
+            data.append(f"{weights.part}.weights")
+            offsets = _offsets(weights.shapes)
+            _declare_weights(model.graph, {name: traced.parameters[name] for name in names}, offsets, data[-1])
+            if not (folder / data[-1]).exists():
+                _write_weights(folder / data[-1], weights, offsets)
     onnx.save_model(model, folder / program)
-    return program, data
+    return Written(program, tuple(data), traced, cost)
+
+
+def _differentiate(model: onnx.ModelProto, traced: Traced, network: Network) -> tuple[Traced, Cost]:
+    """Make the model its gradient's; what that reads, takes and gives, and what it costs."""
+    gradient = network.gradient
+    # Their shapes decide which rule applies how; the values are declared later.
+    values = [onnx.helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in traced.parameters.items()]
+    model.graph.input.extend(values)
+    differentiate(model, gradient.of, gradient.cotangent, gradient.result, traced.frames)
+    cost = onnx_cost(model, traced.frames, weights=traced.parameters)
+    read = {name for node in model.graph.node for name in node.input}
+    inputs = [value for value in model.graph.input if value.name not in traced.parameters]
+    del model.graph.input[:]
+    model.graph.input.extend(inputs)
+    return Traced(
+        traced.program,
+        gradient.inputs(traced.inputs),
+        gradient.outputs(network.output),
+        {name: shape for name, shape in traced.parameters.items() if name in read},
+    ), cost
 
 
 def _convert(traced: Traced, stem: str) -> onnx.ModelProto:
     with tempfile.TemporaryDirectory() as scratch:
         source, result = Path(scratch) / "program.json", Path(scratch) / "graph.onnx"
         traced.save(source)
-        # A failing conversion aborts its process.
-        done = subprocess.run(
-            [sys.executable, "-c", _CONVERT, str(source), str(result), str(OPSET)],
-            capture_output=True,
-            text=True,
-            env={**os.environ, "POLYGRAPHY_AUTOINSTALL_DEPS": "0"},
-        )
-        if done.returncode or not result.exists() or not result.stat().st_size:
-            lines = [line for line in (done.stdout + done.stderr).splitlines() if line.strip()]
+        try:
+            _CONVERTER.convert(source, result)
+        except ConversionError as error:
             raise UserError(
-                f"paddle2onnx could not convert {stem} (exit status {done.returncode}): "
-                f"{lines[-1].strip() if lines else 'it said nothing'}; "
+                f"paddle2onnx could not convert {stem} {error}; "
                 "check that paddlepaddle, paddle2onnx and onnx have the versions of the extra 'export'."
-            )
+            ) from None
         return onnx.load(result)
 
 
-def _declare_weights(graph: onnx.GraphProto, traced: Traced, location: str) -> dict[str, int]:
-    """Every parameter becomes an initializer in the file `location`; returns their offsets there."""
+def _offsets(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+    """Where each parameter lies in a weights file."""
     offsets, end = {}, 0
-    for name, shape in sorted(traced.parameters.items()):
+    for name, shape in sorted(shapes.items()):
         offsets[name] = end + -end % ALIGNMENT
-        length = 4 * math.prod(shape)
-        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL)
-        for key, value in (("location", location), ("offset", offsets[name]), ("length", length)):
-            tensor.external_data.append(onnx.StringStringEntryProto(key=key, value=str(value)))
-        graph.initializer.append(tensor)
-        end = offsets[name] + length
+        end = offsets[name] + 4 * math.prod(shape)
     return offsets
 
 
-def _write_weights(path: Path, weights: Weights, offsets: dict[str, int]) -> None:
+def _declare_weights(
+    graph: onnx.GraphProto, parameters: Mapping[str, tuple[int, ...]], offsets: Mapping[str, int], location: str
+) -> None:
+    """Every parameter becomes an initializer in the file `location`."""
+    for name, shape in sorted(parameters.items()):
+        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL)
+        place = (("location", location), ("offset", offsets[name]), ("length", 4 * math.prod(shape)))
+        for key, value in place:
+            tensor.external_data.append(onnx.StringStringEntryProto(key=key, value=str(value)))
+        graph.initializer.append(tensor)
+
+
+def _write_weights(path: Path, weights: Weights, offsets: Mapping[str, int]) -> None:
     with path.open("wb") as file:
         for name, value in weights.each(offsets):
             file.seek(offsets[name])

@@ -6,22 +6,26 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sa.export.checkpoint import Weights
-from sa.export.trace import Traced
+from sa.export.cost import paddle_cost
+from sa.export.targets import TWIN, Network, Written
+from sa.export.trace import trace
 from sa.runtime.backends.paddle import PARAMS_SUFFIX
 
 FLOAT32 = 5  # VarType.FP32 in Paddle's framework.proto
 
 
-def write_engine(traced: Traced, weights: Weights, folder: Path, stem: str, weights_stem: str) -> tuple[str, str]:
-    program, params = f"{stem}.json", f"{weights_stem}{PARAMS_SUFFIX}"
+def write_engine(network: Network, folder: Path, stem: str) -> Written:
+    traced = trace(network.forward, network.inputs, network.output, network.gradient)
+    program, params = f"{stem}.json", f"{stem.removesuffix(TWIN)}{PARAMS_SUFFIX}"
     traced.save(folder / program)
     if not (folder / params).exists():
         # One tensor at a time: paddle.jit.save would need the whole network in memory first.
         with (folder / params).open("wb") as file:
-            for _, value in weights.each(sorted(traced.parameters)):  # Paddle assigns them in this order
-                _write_tensor(file, value)
-    return program, params
+            for name in sorted(traced.parameters):  # Paddle assigns them in this order
+                weights = next(weights for weights in network.weights if name in weights)
+                _write_tensor(file, weights.read(name))
+                weights.forget()
+    return Written(program, (params,), traced, paddle_cost(traced.program, traced.frames))
 
 
 def _write_tensor(file: BinaryIO, value: np.ndarray) -> None:

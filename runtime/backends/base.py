@@ -54,6 +54,19 @@ class Engine(ABC):
                 self._check(self._outputs[name], value)
         return outputs
 
+    def infer_into(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        """Run once and write every output into the array given for it: contiguous, of exactly its shape."""
+        if outputs.keys() != self._outputs.keys():
+            raise ValueError(f"{self.contract.role} has outputs {sorted(self._outputs)}, not {sorted(outputs)}")
+        for given, specs in ((inputs, self._inputs), (outputs, self._outputs)):
+            for name, value in given.items():
+                self._check(specs[name], value)
+        self._infer_into(inputs, outputs)
+
+    def _infer_into(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        for name, value in self._infer(inputs, ()).items():
+            np.copyto(outputs[name], value)
+
     def _check(self, spec: TensorSpec, value: np.ndarray) -> None:
         if str(value.dtype) != spec.dtype or not spec.admits(value.shape):
             raise ValueError(

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
+import numpy as np
 import onnxruntime
 
 from sa.runtime.backends.base import Engine, Tensor
@@ -28,6 +29,14 @@ class OnnxRuntimeEngine(Engine):
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         names = [spec.name for spec in self.contract.outputs]
         return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
+
+    def _infer_into(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+        binding = self._session.io_binding()
+        for name, value in inputs.items():
+            binding.bind_cpu_input(name, np.ascontiguousarray(value))
+        for name, value in outputs.items():
+            binding.bind_output(name, "cpu", 0, np.float32, value.shape, value.ctypes.data)
+        self._session.run_with_iobinding(binding)
 
     def close(self) -> None:
         del self._session

@@ -1,0 +1,144 @@
+"""What one call of an engine costs, counted from its graph: arithmetic, and memory at its peak."""
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import onnx
+from onnx import helper
+
+UNKNOWN = -1
+VIEWS = ("reshape", "squeeze", "unsqueeze", "flatten", "identity")  # operators whose result is their input's memory
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operator: its name, and names and shapes of what it reads and makes; weights are not among them."""
+
+    op: str
+    reads: Mapping[str, tuple[int, ...]]
+    makes: Mapping[str, tuple[int, ...]]
+    flops: int = 0
+
+
+@dataclass(frozen=True)
+class Cost:
+    flops: int  # 2 per multiply-add of convolutions and matrix products
+    working_bytes: int  # of the float32 tensors alive at once, inputs and outputs included
+
+
+def cost(steps: Iterable[Step], kept: Iterable[str]) -> Cost:
+    """`kept`: inputs and outputs, which the caller holds throughout."""
+    steps = list(steps)
+    owner: dict[str, str] = {}  # of the memory a tensor lies in
+    sizes: dict[str, int] = {}
+    last: dict[str, int] = {}
+    for i, step in enumerate(steps):
+        for name, shape in (*step.reads.items(), *step.makes.items()):
+            root = owner.setdefault(name, name)
+            sizes[root] = max(sizes.get(root, 0), 4 * math.prod(shape))
+            last[root] = i
+        if step.op in VIEWS and step.reads:
+            root = owner[next(iter(step.reads))]
+            for name in step.makes:
+                owner[name] = root
+                last[root] = i
+    held = {owner.get(name, name) for name in kept}
+    alive = sum(sizes.get(root, 0) for root in held)
+    peak = alive
+    seen = set(held)
+    for i, step in enumerate(steps):
+        roots = {owner[name] for name in (*step.reads, *step.makes)}
+        alive += sum(sizes[root] for root in roots - seen)
+        seen |= roots
+        peak = max(peak, alive)
+        alive -= sum(sizes[root] for root in roots - held if last[root] == i)
+    return Cost(sum(step.flops for step in steps), peak)
+
+
+def onnx_cost(model: onnx.ModelProto, frames: int, weights: Mapping[str, tuple[int, ...]]) -> Cost:
+    """The cost of an ONNX graph; `frames` stands for unknown sizes. A Scan's inside, small by design, is not counted."""
+    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
+    known: dict[str, tuple[int, ...]] = {}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        dims = value.type.tensor_type.shape.dim
+        known[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else frames for dim in dims)
+    constant = _constants(inferred, weights)
+    shapes = {name: shape for name, shape in known.items() if name not in constant}
+    steps = []
+    for node in inferred.node:
+        attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+        steps.append(
+            Step(
+                node.op_type.lower(),
+                {name: shapes[name] for name in node.input if name in shapes},
+                {name: shapes[name] for name in node.output if name in shapes},
+                _onnx_flops(node, attributes, known),
+            )
+        )
+    return cost(steps, [value.name for value in (*inferred.input, *inferred.output) if value.name in shapes])
+
+
+def _constants(graph: onnx.GraphProto, weights: Iterable[str]) -> set[str]:
+    """Weights and what is computed from them alone: memory of the engine, not of a call."""
+    found = set(weights)
+    for node in graph.node:
+        if all(name in found or not name for name in node.input):
+            found.update(node.output)
+    return found
+
+
+def _onnx_flops(node: onnx.NodeProto, attributes: dict, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    if node.op_type in ("Conv", "ConvTranspose"):
+        # Every element of the smaller side of the convolution meets a whole kernel.
+        side = node.output[0] if node.op_type == "Conv" else node.input[0]
+        channels = shapes[node.input[0] if node.op_type == "Conv" else node.output[0]][1]
+        return 2 * math.prod(shapes[side]) * channels * math.prod(attributes["kernel_shape"])
+    if node.op_type in ("MatMul", "Gemm"):
+        inner = shapes[node.input[0]][-2 if attributes.get("transA") else -1]
+        return 2 * math.prod(shapes[node.output[0]]) * inner
+    return 0
+
+
+def paddle_cost(program: object, frames: int) -> Cost:
+    """The cost of a Paddle program; `frames` stands for unknown sizes."""
+    weights: set[int] = set()
+    steps, kept = [], []
+
+    def shape(value: object) -> tuple[int, ...]:
+        return tuple(frames if size == UNKNOWN else size for size in value.shape)
+
+    def tensors(values: Iterable) -> dict[str, tuple[int, ...]]:
+        return {
+            str(value.id): shape(value)
+            for value in values
+            if value.initialized() and value.is_dense_tensor_type() and value.id not in weights
+        }
+
+    for op in program.global_block().ops:
+        name = op.name().removeprefix("pd_op.")
+        if name == "builtin.parameter" or name.startswith("full"):
+            weights.update(value.id for value in op.results())
+            continue
+        makes = tensors(op.results())
+        if name == "data":
+            kept += makes
+        if name == "fetch":
+            kept += tensors(op.operands_source())
+            continue
+        steps.append(Step(name, tensors(op.operands_source()), makes, _paddle_flops(name, op, shape)))
+    return cost(steps, kept)
+
+
+def _paddle_flops(name: str, op: object, shape) -> int:
+    if name not in ("conv2d", "conv2d_grad", "depthwise_conv2d", "matmul", "matmul_grad"):
+        return 0
+    operands = op.operands_source()
+    if name.startswith("matmul"):
+        first, second = shape(operands[0]), shape(operands[1])
+        inner = first[-2] if op.attrs()["transpose_x"] else first[-1]
+        out = math.prod(shape(operands[2] if name.endswith("grad") else op.result(0)))
+        products = sum(value.initialized() for value in op.results()) if name.endswith("grad") else 1
+        return 2 * products * out * inner
+    out = shape(operands[2] if name.endswith("grad") else op.result(0))
+    return 2 * math.prod(out) * math.prod(shape(operands[1])[1:])

@@ -1,0 +1,52 @@
+"""What a refinement plan costs in arithmetic and, predicted, in memory."""
+
+import math
+from collections.abc import Sequence
+
+from sa.export.refine_roles import RefinePlanName
+from sa.runtime.engine_set import EngineRecord, RefinePlan, Segment, TensorSpec
+
+
+def refine_plan(plan: RefinePlanName, segments: Sequence[Segment], engines: Sequence[EngineRecord]) -> RefinePlan:
+    """The manifest's account of a plan."""
+    by_role = {engine.role: engine for engine in engines}
+    if plan == "whole":
+        whole = by_role["loss_gradient"]
+        return RefinePlan(
+            plan=plan,
+            segments=(),
+            flops=whole.flops,
+            bytes=whole.bytes,
+            predicted_bytes=whole.working_bytes + 4 * whole.parameters,
+        )
+    ends = [by_role["face_loss"]]
+    chunk = max(by_role[segment.forward].inputs[0].largest[0] for segment in segments)
+    calls = {segment.forward: chunk if segment.by_frame else 1 for segment in segments}
+    forward = sum(calls[role] * by_role[role].flops for role in calls)
+    parts = [*ends, *(by_role[role] for segment in segments for role in (segment.forward, segment.vjp))]
+    return RefinePlan(
+        plan=plan,
+        segments=tuple(segments),
+        flops=2 * forward + ends[0].flops,  # frozen weights: a VJP has the arithmetic of its forward pass
+        bytes=sum(engine.bytes for engine in parts),
+        predicted_bytes=_peak(segments, by_role, chunk) + sum(4 * engine.parameters for engine in parts),
+    )
+
+
+def _peak(segments: Sequence[Segment], engines: dict[str, EngineRecord], chunk: int) -> int:
+    """Of kept tensors and the engine at work, over the way there and back."""
+
+    def size(spec: TensorSpec) -> int:
+        return 4 * chunk * math.prod(spec.largest[1:])
+
+    outputs = [size(engines[segment.forward].outputs[0]) for segment in segments]
+    kept = [0, *(size if segment.keep else 0 for segment, size in zip(segments, outputs, strict=True))]
+    peak = 0
+    for i, segment in enumerate(segments):
+        held = sum(kept[: i + 1])
+        there = held + engines[segment.forward].working_bytes + outputs[i]
+        back = held + engines[segment.vjp].working_bytes + outputs[i]
+        if i and not segments[i - 1].keep:  # x is computed again, from its own x
+            back += outputs[i - 1]
+        peak = max(peak, there, back)
+    return peak

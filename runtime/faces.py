@@ -1,0 +1,176 @@
+"""Faces: boxes from masks, and a box's crop and resize as two matrices (SPEC sections 8, 11 and 12)."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sa.runtime.errors import InputError
+from sa.runtime.images import read_image, to_unit_range
+
+FACE_SIZE = 112  # pixels the face recogniser sees along a side
+THRESHOLD = 128  # a mask's pixels from here on are face; upstream counts 255 alone
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle of pixels, all four ends inclusive."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+
+@dataclass(frozen=True)
+class FaceTargets:
+    """What the refinement compares: the reference's face, and where the faces of the video are."""
+
+    reference: np.ndarray  # [1, 3, 112, 112] float32, RGB in -1..1
+    boxes: list[Box | None]  # one per frame, in its pixels; None: no face, the frame does not count
+
+
+def read_targets(
+    reference: Image.Image,
+    reference_mask: Path,
+    masks: Sequence[Path],
+    height: int,
+    width: int,
+    upstream: bool,
+    warnings: list[str],
+) -> FaceTargets:
+    """The faces of a case; InputError for a mask that cannot serve. Adds to `warnings` the frames without a face.
+
+    `upstream` reproduces the published code: only pixels of exactly 255 count, several faces make one box, boxes keep
+    the mask's units whatever the frame's size, and a mask that is all face, which its face detector writes where it
+    found none, is the full frame.
+    """
+    find = _upstream_box if upstream else _largest_box
+    box = find(_pixels(reference_mask))
+    if box is None:
+        raise InputError(
+            f"{reference_mask} marks no face: expected the reference's face in white on black "
+            f"({'255' if upstream else '128 or brighter'}); mark it, or run without --refine."
+        )
+    pixels = to_unit_range(reference) * 2 - 1
+    rows, columns = crop_matrices(box, *pixels.shape[2:])
+    boxes: list[Box | None] = []
+    for path in masks:
+        mask = _pixels(path)
+        found = find(mask)
+        if upstream:
+            boxes.append(_cut_off(path, found, height, width))
+        else:
+            boxes.append(None if found is None or mask.all() else _scaled(found, mask.shape, height, width))
+    missing = [i for i, found in enumerate(boxes) if found is None]
+    if len(missing) == len(boxes):
+        raise InputError(
+            f"no face mask in {masks[0].parent} marks a face: expected faces in white on black, part of the frame; "
+            "mark them, or run without --refine."
+        )
+    if missing:
+        warnings.append(
+            f"{len(missing)} of {len(boxes)} face masks mark no face (an all-white one counts as none), their frames "
+            f"do not guide the refinement: {_ranges(missing)}."
+        )
+    return FaceTargets((rows @ pixels @ columns.T).astype(np.float32), boxes)
+
+
+def crop_matrices(box: Box, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """rows [112, H], columns [112, W] float32: rows @ X @ columns^T is X's box resized bilinearly (SPEC section 12)."""
+    return _resize(box.top, box.bottom, height), _resize(box.left, box.right, width)
+
+
+def _resize(first: int, last: int, size: int) -> np.ndarray:
+    """[112, size]: half-pixel centres, edges clamped to the box, no antialiasing."""
+    count = last - first + 1
+    position = np.maximum((np.arange(FACE_SIZE) + 0.5) * count / FACE_SIZE - 0.5, 0)
+    below = np.floor(position).astype(int)
+    above = np.minimum(below + 1, count - 1)
+    matrix = np.zeros((FACE_SIZE, size), np.float32)
+    np.add.at(matrix, (np.arange(FACE_SIZE), first + below), (1 - (position - below)).astype(np.float32))
+    np.add.at(matrix, (np.arange(FACE_SIZE), first + above), (position - below).astype(np.float32))
+    return matrix
+
+
+def _pixels(path: Path) -> np.ndarray:
+    return np.asarray(read_image(path, "L"))
+
+
+def _upstream_box(mask: np.ndarray) -> Box | None:
+    return _bounds(mask == 255)
+
+
+def _largest_box(mask: np.ndarray) -> Box | None:
+    """Of the largest connected face: a second person, or a speck, must not widen the box."""
+    components = _components(mask >= THRESHOLD)
+    return max(components, key=lambda found: found[1])[0] if components else None
+
+
+def _bounds(face: np.ndarray) -> Box | None:
+    rows, columns = np.flatnonzero(face.any(axis=1)), np.flatnonzero(face.any(axis=0))
+    return Box(int(rows[0]), int(rows[-1]), int(columns[0]), int(columns[-1])) if len(rows) else None
+
+
+def _components(face: np.ndarray) -> list[tuple[Box, int]]:
+    """Box and number of pixels of every 4-connected component, joined from the runs of each row."""
+    parents: list[int] = []
+    runs: list[tuple[int, int, int]] = []  # row, first and last column
+
+    def root(i: int) -> int:
+        while parents[i] != i:
+            parents[i] = parents[parents[i]]
+            i = parents[i]
+        return i
+
+    above: list[int] = []
+    for row in np.flatnonzero(face.any(axis=1)):
+        steps = np.diff(np.concatenate([[0], face[row].view(np.int8), [0]]))
+        here = []
+        for left, right in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1) - 1, strict=True):
+            new = len(runs)
+            parents.append(new)
+            runs.append((int(row), int(left), int(right)))
+            here.append(new)
+            for i in above:
+                if runs[i][0] == row - 1 and runs[i][1] <= right and runs[i][2] >= left:
+                    parents[root(i)] = root(new)
+        above = here
+    found: dict[int, tuple[Box, int]] = {}
+    for i, (row, left, right) in enumerate(runs):
+        box, count = found.get(root(i), (Box(row, row, left, right), 0))
+        wider = Box(min(box.top, row), max(box.bottom, row), min(box.left, left), max(box.right, right))
+        found[root(i)] = wider, count + right - left + 1
+    return list(found.values())
+
+
+def _scaled(box: Box, mask: tuple[int, ...], height: int, width: int) -> Box:
+    """From mask pixels to frame pixels, outwards."""
+    down, across = height / mask[0], width / mask[1]
+    return Box(
+        int(box.top * down),
+        max(int(np.ceil((box.bottom + 1) * down)) - 1, int(box.top * down)),
+        int(box.left * across),
+        max(int(np.ceil((box.right + 1) * across)) - 1, int(box.left * across)),
+    )
+
+
+def _cut_off(path: Path, box: Box | None, height: int, width: int) -> Box:
+    """The part of a box that lies in the frame; --compat upstream has no answer to a frame without a face."""
+    if box is None or box.top >= height or box.left >= width:
+        found = "no pixel of exactly 255" if box is None else f"a face outside the frame of {width}x{height} pixels"
+        raise InputError(f"{path} has {found}, on which the published code fails: run without --compat upstream.")
+    return Box(box.top, min(box.bottom, height - 1), box.left, min(box.right, width - 1))
+
+
+def _ranges(frames: list[int]) -> str:
+    """1, 2, 3, 7 -> "1-3, 7"."""
+    spans: list[list[int]] = []
+    for frame in frames:
+        if spans and frame == spans[-1][1] + 1:
+            spans[-1][1] = frame
+        else:
+            spans.append([frame, frame])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)

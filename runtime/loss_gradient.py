@@ -1,0 +1,104 @@
+"""The gradient of the face loss with respect to latents, on engines: VAE decoder, crop, ArcFace (SPEC section 8).
+
+Two plans (DESIGN): `whole` is one engine. `segmented` goes through the decoder stretch by stretch, keeps the tensors
+between them, and comes back through one VJP engine per stretch, each of which recomputes its own inside. Stretches that
+treat frames apart run frame by frame.
+"""
+
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.engine_set import EngineContract, Segment, TensorSpec
+from sa.runtime.memory import resident_memory
+
+if TYPE_CHECKING:
+    from sa.runtime.engine_set import EngineSet
+
+
+class LossContract:
+    """What goes into a chunk's loss gradient and what comes out, whatever the plan.
+
+    latents [F, 4, h, w] as the sampler holds them; rows [F, 112, H] and columns [F, 112, W]; reference [1, n]; weights
+    [F] -> loss [1], the sum of weight * |1 - cos|, and gradient [F, 4, h, w]. F is 1 to the decoder's chunk.
+    """
+
+    role = "loss_gradient"
+
+    def __init__(self, first: EngineContract, face_loss: EngineContract):
+        """first: of the segment that takes latents."""
+        (x,) = first.inputs
+        chunk = face_loss.inputs[0].shape[0]
+        latents = TensorSpec(name="latents", shape=(chunk, *x.shape[1:]))
+        self.inputs = (latents, *face_loss.inputs[1:])
+        self.outputs = (face_loss.outputs[0], latents.model_copy(update={"name": "gradient"}))
+
+
+def open_loss_gradient(engines: "EngineSet", threads: int | None = None) -> Engine:
+    """The loss gradient of an engine set made with --refine; close it after use."""
+    plan = engines.manifest.refine
+    if plan is None:
+        raise ValueError("an engine set without refinement engines")
+    if plan.plan == "whole":
+        return engines.open_engine("loss_gradient", threads)
+    return SegmentedLossGradient(engines, plan.segments, threads)
+
+
+class SegmentedLossGradient(Engine):
+    """The plan `segmented`."""
+
+    def __init__(self, engines: "EngineSet", segments: tuple[Segment, ...], threads: int | None):
+        manifest = engines.manifest
+        super().__init__(LossContract(manifest.engine(segments[0].forward), manifest.engine("face_loss")))
+        self.segments = segments
+        self.peak_resident = resident_memory()  # bytes, the most seen between two engines' calls
+        with ExitStack() as opened:
+
+            def loaded(role: str) -> Engine:
+                return opened.enter_context(engines.open_engine(role, threads))
+
+            self._forward = [loaded(segment.forward) for segment in segments]
+            self._vjp = [loaded(segment.vjp) for segment in segments]
+            self._face_loss = loaded("face_loss")
+            self._opened = opened.pop_all()
+
+    def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
+        # kept[i] is what goes into segment i.
+        kept, x = {0: inputs["latents"]}, inputs["latents"]
+        for i, segment in enumerate(self.segments):
+            x = self._run(self._forward[i], segment.by_frame, {"x": x})
+            if segment.keep:
+                kept[i + 1] = x
+        kept.pop(len(self.segments), None)
+        face = {name: value for name, value in inputs.items() if name != "latents"}
+        ends = self._face_loss.infer({"frames": x, **face})
+        dy = ends["gradient"]
+        del x
+        for i in reversed(range(len(self.segments))):
+            x = self._input(kept, i)
+            kept.pop(i, None)
+            dy = self._run(self._vjp[i], self.segments[i].by_frame, {"x": x, "dy": dy})
+        return {"loss": ends["loss"], "gradient": dy}
+
+    def _input(self, kept: Mapping[int, np.ndarray], i: int) -> np.ndarray:
+        """What goes into segment i: kept, or computed again from the last one before it that was."""
+        if i in kept:
+            return kept[i]
+        return self._run(self._forward[i - 1], self.segments[i - 1].by_frame, {"x": self._input(kept, i - 1)})
+
+    def _run(self, engine: Engine, by_frame: bool, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+        frames = len(inputs["x"])
+        (spec,) = engine.contract.outputs
+        out = np.empty((frames, *spec.largest[1:]), np.float32)
+        step = 1 if by_frame else frames
+        for i in range(0, frames, step):
+            part = slice(i, i + step)
+            engine.infer_into({name: value[part] for name, value in inputs.items()}, {spec.name: out[part]})
+            self.peak_resident = max(self.peak_resident, resident_memory())
+        return out
+
+    def close(self) -> None:
+        self._opened.close()

@@ -1,0 +1,137 @@
+"""The HJB face refinement: a denoiser whose result is led towards the reference's face (SPEC section 8).
+
+At some steps of the sampler the denoised latents are improved by a few steps of Adam on the face loss, whose gradient
+comes from engines. What drives Adam is the sign of the gradient more than its size: after K iterations nearly every latent
+has moved by about K times the learning rate.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from sa.runtime.backends.base import Engine
+from sa.runtime.faces import FACE_SIZE, FaceTargets, crop_matrices
+from sa.runtime.sampler import Denoiser
+
+LEARNING_RATE = 0.1  # at step 0, falling linearly to 0 at the last step's end
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    start: int = 0  # the first step refined
+    end: int = 20  # the last one, inclusive as published
+    iterations: int = 3
+    tolerance: float | None = None  # stop a step's iterations where the loss falls by less than this share of it
+
+
+@dataclass
+class RefinedStep:
+    """What happened at one step: a line of run.json."""
+
+    step: int
+    losses: list[float] = field(default_factory=list)
+    gradient_norms: list[float] = field(default_factory=list)
+
+
+class Adam:
+    """Adam (Kingma & Ba 2015, algorithm 1) on one array, float32."""
+
+    def __init__(self, learning_rate: float, beta1: float = 0.9, beta2: float = 0.999, eps: float = 1e-8):
+        self.learning_rate, self.beta1, self.beta2, self.eps = learning_rate, beta1, beta2, eps
+        self._steps = 0
+        self._mean: np.ndarray | float = 0.0
+        self._square: np.ndarray | float = 0.0
+
+    def step(self, value: np.ndarray, gradient: np.ndarray) -> np.ndarray:
+        """The value after one more step down the gradient; both of one shape, float32."""
+        self._steps += 1
+        self._mean = np.float32(self.beta1) * self._mean + np.float32(1 - self.beta1) * gradient
+        self._square = np.float32(self.beta2) * self._square + np.float32(1 - self.beta2) * gradient * gradient
+        rate = np.float32(self.learning_rate / (1 - self.beta1**self._steps))
+        spread = np.sqrt(self._square) / np.float32(np.sqrt(1 - self.beta2**self._steps)) + np.float32(self.eps)
+        return value - rate * self._mean / spread
+
+
+class VideoLoss:
+    """The face loss of a whole video and its gradient, chunk by chunk: chunks are independent, so this is exact."""
+
+    def __init__(self, engine: Engine, targets: FaceTargets, embedding: np.ndarray, height: int, width: int):
+        """engine: a chunk's loss gradient; embedding [1, n] of the reference's face."""
+        self.engine = engine
+        self.embedding = embedding
+        count = sum(box is not None for box in targets.boxes)
+        self.weights = np.array([0.0 if box is None else 1.0 / count for box in targets.boxes], np.float32)
+        nowhere = np.zeros((FACE_SIZE, height), np.float32), np.zeros((FACE_SIZE, width), np.float32)
+        matrices = [nowhere if box is None else crop_matrices(box, height, width) for box in targets.boxes]
+        self.rows, self.columns = (np.stack(axis) for axis in zip(*matrices, strict=True))
+
+    def __call__(self, latents: np.ndarray) -> tuple[float, np.ndarray]:
+        """latents [1, T, 4, h, w] -> the mean over frames with a face of |1 - cos|, and its gradient, same shape."""
+        chunk = self.engine.contract.inputs[0].largest[0]
+        loss, gradient = 0.0, np.zeros_like(latents)
+        for start in range(0, latents.shape[1], chunk):
+            part = slice(start, start + chunk)
+            if not self.weights[part].any():
+                continue  # no face: nothing to compute, and the gradient is zero
+            result = self.engine.infer(
+                {
+                    "latents": latents[0, part],
+                    "rows": self.rows[part],
+                    "columns": self.columns[part],
+                    "reference": self.embedding,
+                    "weights": self.weights[part],
+                }
+            )
+            loss += float(result["loss"][0])
+            gradient[0, part] = result["gradient"]
+        return loss, gradient
+
+
+class RefinedDenoiser:
+    """A denoiser whose result is refined at the steps between start and end."""
+
+    def __init__(
+        self,
+        denoise: Denoiser,
+        loss: Callable[[np.ndarray], tuple[float, np.ndarray]],
+        sigmas: np.ndarray,
+        settings: RefineSettings,
+        on_iteration: Callable[[RefinedStep], None] = lambda step: None,
+    ):
+        """loss: latents [1, T, 4, h, w] -> loss and gradient; sigmas [steps + 1], the sampler's."""
+        self.denoise = denoise
+        self.loss = loss
+        self.settings = settings
+        self.on_iteration = on_iteration
+        self.steps: list[RefinedStep] = []
+        self.saved = 0  # iterations that the tolerance made needless
+        self._step_of = {float(sigma): i for i, sigma in enumerate(sigmas[:-1])}
+
+    def __call__(self, x: np.ndarray, sigma: float) -> np.ndarray:
+        """x [1, T, 4, h, w] float32 at noise level sigma -> the denoised latents, same shape."""
+        denoised = self.denoise(x, sigma)
+        step = self._step_of[sigma]
+        if not self.settings.start <= step <= self.settings.end:
+            return denoised
+        return self.refine(denoised, step)
+
+    def refine(self, latents: np.ndarray, step: int) -> np.ndarray:
+        """One step's iterations: each measures the loss, then moves; Adam starts afresh at every step."""
+        adam = Adam(LEARNING_RATE * (1 - step / len(self._step_of)))
+        record = RefinedStep(step)
+        self.steps.append(record)
+        for i in range(self.settings.iterations):
+            loss, gradient = self.loss(latents)
+            record.losses.append(loss)
+            record.gradient_norms.append(float(np.linalg.norm(gradient.astype(np.float64))))
+            self.on_iteration(record)
+            if self._settled(record.losses):
+                self.saved += self.settings.iterations - 1 - i
+                break
+            latents = adam.step(latents, gradient)
+        return latents
+
+    def _settled(self, losses: list[float]) -> bool:
+        tolerance = self.settings.tolerance
+        return tolerance is not None and len(losses) > 1 and losses[-2] - losses[-1] < tolerance * losses[-2]
