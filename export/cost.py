@@ -57,7 +57,7 @@ def cost(steps: Iterable[Step], kept: Iterable[str]) -> Cost:
 
 
 def onnx_cost(model: onnx.ModelProto, frames: int, weights: Mapping[str, tuple[int, ...]]) -> Cost:
-    """The cost of an ONNX graph; `frames` stands for unknown sizes. A Scan's inside, small by design, is not counted."""
+    """The cost of an ONNX graph; `frames` stands for unknown sizes. A Scan's inside, small by design, does not count."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     known: dict[str, tuple[int, ...]] = {}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
@@ -135,7 +135,7 @@ def _paddle_flops(name: str, op: object, shape) -> int:
         return 0
     operands = op.operands_source()
     if name.startswith("matmul"):
-        first, second = shape(operands[0]), shape(operands[1])
+        first = shape(operands[0])
         inner = first[-2] if op.attrs()["transpose_x"] else first[-1]
         out = math.prod(shape(operands[2] if name.endswith("grad") else op.result(0)))
         products = sum(value.initialized() for value in op.results()) if name.endswith("grad") else 1

@@ -85,9 +85,7 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
         refinement = refine_definitions(settings.refine, checkpoint) if settings.refine is not None else None
         definitions = (*DEFINITIONS, *(refinement.engines if refinement is not None else ()))
         expected = slots_by_part(checkpoint, definitions)
-        networks = Networks(
-            checkpoint, {part: checkpoint.weights(part, slots) for part, slots in expected.items()}
-        )
+        networks = Networks(checkpoint, {part: checkpoint.weights(part, slots) for part, slots in expected.items()})
     with staged(out) as folder:
         with reporter.stage("exporting", len(definitions)) as advance:
             engines = []

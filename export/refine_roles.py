@@ -79,9 +79,7 @@ def _forward(index: int, stretch: Stretch) -> EngineDefinition:
     def tensor(name: str, shapes: Shapes, end: int) -> TensorSpec:
         scale = stretch.scale[end]
         frames = 1 if stretch.by_frame else (1, shapes.decode_chunk)
-        return spec(
-            name, frames, stretch.channels[end], scale * shapes.latent_height, scale * shapes.latent_width
-        )
+        return spec(name, frames, stretch.channels[end], scale * shapes.latent_height, scale * shapes.latent_width)
 
     return replace(
         _DECODER,

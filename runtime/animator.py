@@ -1,5 +1,6 @@
 """From an engine set and a case to a video: the whole way on one page."""
 
+import contextlib
 import json
 import platform
 import re
@@ -18,13 +19,16 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.case import Case, read_case
 from sa.runtime.conditioning import make_conditioning
 from sa.runtime.denoiser import TiledDenoiser, guidance_scales
-from sa.runtime.engine_set import EngineSet, Role
+from sa.runtime.engine_set import EngineSet, Role, Shapes
 from sa.runtime.errors import InputError
+from sa.runtime.faces import FaceTargets, read_targets
 from sa.runtime.identity import find_identity
 from sa.runtime.images import frames_to_bytes
 from sa.runtime.memory import peak_memory
 from sa.runtime.noise import TorchGenerator
 from sa.runtime.progress import Reporter
+from sa.runtime.refine import RefineSettings
+from sa.runtime.refinement import Refinement
 from sa.runtime.sampler import initial_latents, karras_sigmas, sample_euler
 from sa.runtime.staging import replace_entry, staged
 from sa.runtime.tiles import tile_indices
@@ -48,6 +52,8 @@ class Settings:
     noise: Path | None = None  # an .npz with the two draws, instead of the seed
     compat: str | None = None  # "upstream"
     threads: int | None = None
+    refine: bool = False  # the HJB face refinement
+    refine_settings: RefineSettings = RefineSettings()
 
 
 @dataclass(frozen=True)
@@ -71,6 +77,7 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
     identity_size = manifest.engine("face_encoder").inputs[0].largest[-1]
     identity = find_identity(settings.identity, case.folder, identity_size, warnings)
     noise = make_noise(settings, shapes.height, shapes.width, shapes.tile_size)
+    targets = face_targets(case, shapes, settings, warnings) if settings.refine else None
     tiles = tile_indices(case.frames, shapes.tile_size, settings.tile_overlap)
     for warning in warnings:
         reporter.warn(warning)
@@ -99,14 +106,24 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
         latents = initial_latents(noise.latents, case.frames, manifest.schedule.sigma_max)
         start = settings.guidance if settings.guidance_start is None else settings.guidance_start
         guidance = guidance_scales(start, settings.guidance, case.frames)
-        with loaded("unet") as unet, reporter.stage("denoising", settings.steps * len(tiles)) as advance:
-            done = iter(range(1, settings.steps * len(tiles) + 1))
+        with contextlib.ExitStack() as stack:
+            refinement = None
+            if targets is not None:
+                with reporter.stage("loading refinement"):
+                    refinement = stack.enter_context(Refinement.open(engines, targets, settings.threads))
+            unet = stack.enter_context(loaded("unet"))
+            tile_calls = settings.steps * len(tiles)
+            total = tile_calls + (settings.refine_settings.gradients(settings.steps) if refinement else 0)
+            advance = stack.enter_context(reporter.stage("denoising", total))
+            done = iter(range(tile_calls))
 
             def on_tile() -> None:
-                step, tile = divmod(next(done) - 1, len(tiles))
+                step, tile = divmod(next(done), len(tiles))
                 advance(f"step {step + 1}/{settings.steps}, tile {tile + 1}/{len(tiles)}")
 
             denoise = TiledDenoiser(unet, conditioning, shapes.tile_size, settings.tile_overlap, guidance, on_tile)
+            if refinement is not None:
+                denoise = refinement.of(denoise, sigmas, settings.refine_settings, reporter, advance)
             latents = sample_euler(denoise, latents, sigmas)
         with loaded("vae_decoder") as decoder, reporter.stage("decoding", case.frames) as advance:
             _decode(decoder, latents, shapes.decode_chunk, staging / "frames", advance)
@@ -119,7 +136,7 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
                 settings.fps,
                 upstream=settings.compat == "upstream",
             )
-        report = _report(engines, case, settings, warnings, reporter.seconds)
+        report = _report(engines, case, settings, warnings, reporter.seconds, refinement)
         (staging / RUN_FILE).write_text(json.dumps(report, indent=1) + "\n")
         with signals.ignored():
             _deliver(staging, out)
@@ -194,7 +211,33 @@ def _decode(decoder: Engine, latents: np.ndarray, chunk: int, folder: Path, adva
             advance()
 
 
-def _report(engines: EngineSet, case: Case, settings: Settings, warnings: list[str], seconds: dict[str, float]) -> dict:
+def face_targets(case: Case, shapes: Shapes, settings: Settings, warnings: list[str]) -> FaceTargets:
+    """The faces that --refine leads and follows; InputError for a case without masks."""
+    for path, there in (("reference_mask.png", case.reference_mask), ("faces/", case.faces)):
+        if there is None:
+            raise InputError(
+                f"{case.folder / path} is missing: --refine needs the face marked in the reference and in every frame; "
+                "add the masks, or run without --refine."
+            )
+    return read_targets(
+        case.reference,
+        case.reference_mask,
+        case.faces,
+        shapes.height,
+        shapes.width,
+        settings.compat == "upstream",
+        warnings,
+    )
+
+
+def _report(
+    engines: EngineSet,
+    case: Case,
+    settings: Settings,
+    warnings: list[str],
+    seconds: dict[str, float],
+    refinement: Refinement | None,
+) -> dict:
     manifest = engines.manifest
     return {
         "project": PROJECT,
@@ -216,7 +259,8 @@ def _report(engines: EngineSet, case: Case, settings: Settings, warnings: list[s
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_bytes": peak_memory(),
         "warnings": warnings,
-        "refine": [],
+        "refine": [asdict(step) for step in refinement.denoiser.steps] if refinement is not None else [],
+        "refinement": refinement.report() if refinement is not None else None,
     }
 
 

@@ -20,6 +20,8 @@ class Case:
     reference: Image.Image  # RGB, upright, at its own size
     poses: list[Path]  # one per frame, in the order of their numbers
     warnings: list[str] = field(default_factory=list)
+    reference_mask: Path | None = None  # the reference's face, at its size
+    faces: list[Path] | None = None  # a mask per frame
 
     @property
     def frames(self) -> int:
@@ -54,8 +56,8 @@ def read_case(folder: Path, shapes: Shapes, command: str) -> Case:
     odd = [path for path, size in sizes.items() if _stretch(size, shapes) > ASPECT_TOLERANCE]
     if odd:
         _warn_about_aspect(odd[0], sizes[odd[0]], shapes, warnings, f" ({len(odd)} of {len(poses)} poses)")
-    _check_masks(folder, poses, reference.size)
-    return Case(folder, reference, poses, warnings)
+    reference_mask, faces = _find_masks(folder, poses, reference.size)
+    return Case(folder, reference, poses, warnings, reference_mask, faces)
 
 
 def _find_reference(folder: Path) -> Path:
@@ -101,8 +103,11 @@ def _warn_about_aspect(path: Path, size: tuple[int, int], shapes: Shapes, warnin
         )
 
 
-def _check_masks(folder: Path, poses: list[Path], reference_size: tuple[int, int]) -> None:
+def _find_masks(
+    folder: Path, poses: list[Path], reference_size: tuple[int, int]
+) -> tuple[Path | None, list[Path] | None]:
     """Face masks are optional, but those that are there must fit: one per pose, the reference's at its size."""
+    masks = None
     if (folder / "faces").is_dir():
         masks = _numbered_images(folder / "faces", "face masks frame_0.png, frame_1.png, ...")
         if len(masks) != len(poses):
@@ -113,8 +118,11 @@ def _check_masks(folder: Path, poses: list[Path], reference_size: tuple[int, int
         for mask in masks:
             read_image(mask, "L")
     mask = folder / "reference_mask.png"
-    if mask.exists() and (size := read_image(mask, "L").size) != reference_size:
+    if not mask.exists():
+        return None, masks
+    if (size := read_image(mask, "L").size) != reference_size:
         raise InputError(
             f"{mask} is {size[0]}x{size[1]}, the reference is {reference_size[0]}x{reference_size[1]}: "
             "make the mask at the reference's own size."
         )
+    return mask, masks

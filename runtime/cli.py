@@ -9,6 +9,7 @@ from sa.runtime.commands import run_command
 from sa.runtime.engine_set import EngineSet
 from sa.runtime.errors import InputError
 from sa.runtime.progress import Reporter
+from sa.runtime.refine import RefineSettings
 
 DESCRIPTION = """\
 Animate a person: a reference image follows a sequence of poses, on engines made by sa-export.
@@ -17,6 +18,9 @@ A case folder holds
   reference.png         the person (.jpg, .webp, .bmp too)
   poses/frame_0.png ... one pose image per frame, in the order of their numbers
   identity.npy          the face recogniser's embedding of the reference, 512 floats, not normalised
+and for --refine
+  reference_mask.png    the face in the reference, white on black, of the reference's size
+  faces/frame_0.png ... the face in each frame, white on black; black where there is none
 """
 
 EPILOG = """\
@@ -25,6 +29,7 @@ An earlier run's folder is replaced when the new run is complete; any other non-
 
 examples:
   sa-run --engines engines/ --case case/ --out result/
+  sa-run --engines engines-refine/ --case case/ --out result/ --refine
   sa-run --engines engines/ --case case/ --out result/ --steps 15 --guidance-start 1.5 --guidance 3
 
 exit codes: 0 done, 2 a flag or the case cannot be used, 3 the engine set is missing or does not fit, 1 anything else
@@ -72,7 +77,36 @@ def parser() -> argparse.ArgumentParser:
     sampling.add_argument(
         "--compat",
         choices=["upstream"],
-        help="reproduce the published code's oddities (without refinement: the GIF's fixed 125 ms per frame)",
+        help="reproduce the published code's oddities: the GIF's fixed 125 ms per frame; of face masks only pixels of "
+        "exactly 255, unscaled, several faces as one, the full frame where no face was found",
+    )
+    refinement = parser.add_argument_group(
+        "face refinement", "lead the frames' faces to the reference's (HJB); needs engines made with sa-export --refine"
+    )
+    refinement.add_argument("--refine", action="store_true", help="refine the denoised latents at some of the steps")
+    refine = default.refine_settings
+    refinement.add_argument(
+        "--refine-start", type=int, default=refine.start, metavar="STEP", help="first step refined (default: 0)"
+    )
+    refinement.add_argument(
+        "--refine-end",
+        type=int,
+        default=refine.end,
+        metavar="STEP",
+        help="last step refined, itself included (default: %(default)s)",
+    )
+    refinement.add_argument(
+        "--refine-iters",
+        type=int,
+        default=refine.iterations,
+        metavar="N",
+        help="gradient steps at each of them (default: %(default)s)",
+    )
+    refinement.add_argument(
+        "--refine-tolerance",
+        type=float,
+        metavar="SHARE",
+        help="end a step's gradient steps once the loss falls by less than this share, such as 0.01 (default: never)",
     )
     output = parser.add_argument_group("output and machine")
     output.add_argument(
@@ -101,6 +135,12 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     require(0 <= a.seed < 1 << 32, "--seed", "0 to 4294967295", a.seed)
     require(math.isfinite(a.fps) and 0.1 <= a.fps <= 240, "--fps", "0.1 to 240", a.fps)
     require(a.threads is None or 1 <= a.threads <= 1024, "--threads", "1 to 1024", a.threads)
+    require(0 <= a.refine_start, "--refine-start", "0 or more", a.refine_start)
+    require(a.refine_end >= a.refine_start, "--refine-end", f"{a.refine_start} (--refine-start) or more", a.refine_end)
+    require(1 <= a.refine_iters <= 1000, "--refine-iters", "1 to 1000", a.refine_iters)
+    tolerance = a.refine_tolerance
+    require(tolerance is None or 0 <= tolerance < 1, "--refine-tolerance", "0 or more and less than 1", tolerance)
+    require(not a.refine or a.refine_start < a.steps, "--refine-start", f"less than --steps {a.steps}", a.refine_start)
     return Settings(
         steps=a.steps,
         guidance=a.guidance,
@@ -113,6 +153,8 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         noise=a.noise,
         compat=a.compat,
         threads=a.threads,
+        refine=a.refine,
+        refine_settings=RefineSettings(a.refine_start, a.refine_end, a.refine_iters, tolerance),
     )
 
 
@@ -120,11 +162,19 @@ def run(arguments: argparse.Namespace) -> None:
     settings = settings_from(arguments)
     reporter = Reporter(arguments.quiet)
     with reporter.stage("checking engine set"):
-        engines = EngineSet.open(arguments.engines, verify=arguments.verify, digest=arguments.engines_digest)
+        engines = EngineSet.open(
+            arguments.engines, verify=arguments.verify, digest=arguments.engines_digest, refine=settings.refine
+        )
     report = animate(engines, arguments.case, arguments.out, settings, reporter)
     rows = [[stage, f"{seconds:.1f}"] for stage, seconds in report["seconds"].items()]
     rows.append(["peak memory", f"{report['peak_memory_bytes'] / 2**30:.2f} GiB"])
+    if report["refine"]:
+        first, last = report["refine"][0]["losses"][0], report["refine"][-1]["losses"][-1]
+        rows.append(["face loss, first to last", f"{first:.4f} to {last:.4f}"])
     reporter.table(f"{report['frames']} frames in {arguments.out}", ["stage", "seconds"], rows)
+    if report["refinement"] is not None and report["refinement"]["iterations_saved"]:
+        saved, kept = report["refinement"]["iterations_saved"], sum(len(step["losses"]) for step in report["refine"])
+        reporter.say(f"--refine-tolerance saved {saved} of {saved + kept} gradient steps.")
     for name in ("animation.mp4", "animation.gif"):
         reporter.say(str(arguments.out / name))
 

@@ -206,11 +206,16 @@ class EngineSet:
 
     @classmethod
     def open(
-        cls, folder: Path, roles: Iterable[Role] = ROLES, verify: bool = False, digest: str | None = None
+        cls,
+        folder: Path,
+        roles: Iterable[Role] = ROLES,
+        verify: bool = False,
+        digest: str | None = None,
+        refine: bool = False,
     ) -> "EngineSet":
         """Check and open the engine set in `folder`; EngineSetError says what is wrong and how to rebuild.
 
-        `verify` hashes every file even if it was hashed before and has not changed since; `digest` is the
+        `refine` asks for the refinement's engines too; `verify` hashes every file even if it was hashed before and has not changed since; `digest` is the
         manifest's expected SHA-256.
         """
         manifest, found = read_manifest(folder)
@@ -222,6 +227,9 @@ class EngineSet:
         missing = [role for role in roles if role not in {engine.role for engine in manifest.engines}]
         if missing:
             raise EngineSetError(f"{folder} has no {missing[0]} engine; {_rebuild(manifest)}")
+        if refine and manifest.refine is None:
+            rebuild = f"sa-export --refine{manifest.command.removeprefix('sa-export')}"
+            raise EngineSetError(f"{folder} was made without refinement engines; rebuild it with `{rebuild}`.")
         for engine in manifest.engines:
             for file in engine.files:
                 _check_file(folder, file, manifest, verify)

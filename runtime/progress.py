@@ -37,6 +37,15 @@ class Reporter:
         finally:
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
 
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Time something that happens within a stage, again and again."""
+        started = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - started
+
     def _bar(self) -> Progress:
         return Progress(
             TextColumn("{task.description}"),

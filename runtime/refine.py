@@ -24,6 +24,10 @@ class RefineSettings:
     iterations: int = 3
     tolerance: float | None = None  # stop a step's iterations where the loss falls by less than this share of it
 
+    def gradients(self, steps: int) -> int:
+        """How many loss gradients a run of so many steps computes at most."""
+        return len(range(self.start, min(self.end, steps - 1) + 1)) * self.iterations
+
 
 @dataclass
 class RefinedStep:

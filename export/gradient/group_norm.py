@@ -34,7 +34,7 @@ class GroupNorm:
 
 
 def find_group_norms(edges: Graph) -> dict[str, GroupNorm]:
-    """By the name of its result: every Reshape, InstanceNormalization, Reshape, Mul, Add (, Sigmoid, Mul) in a graph."""
+    """Every Reshape, InstanceNormalization, Reshape, Mul, Add (, Sigmoid, Mul) in a graph, by the name of its result."""
     found = {}
     for node in edges.graph.node:
         if node.op_type != "InstanceNormalization":

@@ -156,7 +156,9 @@ def _conv(b, node, dy, wanted):
         return [b.op("Conv", dy[0], flipped, kernel_shape=kernel, pads=whole)]
     sizes = zip(b.shape(x)[2:], b.shape(node.output[0])[2:], strides, kernel, before, after, strict=True)
     missing = [size - ((out - 1) * stride + k - first - last) for size, out, stride, k, first, last in sizes]
-    return [b.op("ConvTranspose", dy[0], weight, kernel_shape=kernel, strides=strides, pads=pads, output_padding=missing)]
+    return [
+        b.op("ConvTranspose", dy[0], weight, kernel_shape=kernel, strides=strides, pads=pads, output_padding=missing)
+    ]
 
 
 @rule("BatchNormalization")

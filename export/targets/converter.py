@@ -1,5 +1,6 @@
 """paddle2onnx in a process of its own, started once: a conversion that fails aborts its process."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -66,7 +67,8 @@ class Converter:
 
     def _stop(self) -> int:
         process, self._process = self._process, None
-        process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
         process.stdout.close()
         return process.wait()
 

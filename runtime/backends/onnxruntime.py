@@ -17,6 +17,8 @@ class OnnxRuntimeEngine(Engine):
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.log_severity_level = 3  # errors only
+        # Threads of an engine that waits must not spin: the refinement holds seventy engines at once.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         path = folder / contract.program
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -1,0 +1,75 @@
+"""The refinement as a run uses it: its engines, the reference's embedding, progress and the account in run.json."""
+
+from collections.abc import Callable
+
+import numpy as np
+
+from sa.runtime.backends.base import Engine
+from sa.runtime.engine_set import EngineSet
+from sa.runtime.faces import FaceTargets
+from sa.runtime.memory import resident_memory
+from sa.runtime.progress import Reporter
+from sa.runtime.refine import RefinedDenoiser, RefinedStep, RefineSettings, VideoLoss
+from sa.runtime.sampler import Denoiser
+
+
+class Refinement:
+    """Use it as a context manager: it holds engines."""
+
+    def __init__(self, engines: EngineSet, gradient: Engine, loss: VideoLoss, before: int):
+        self.plan = engines.manifest.refine
+        self._gradient = gradient
+        self._loss = loss
+        self._before = before
+        self._peak = before
+        self.denoiser: RefinedDenoiser
+
+    @classmethod
+    def open(cls, engines: EngineSet, targets: FaceTargets, threads: int | None) -> "Refinement":
+        """Embed the reference's face and load the loss gradient's engines."""
+        shapes = engines.manifest.shapes
+        before = resident_memory()
+        with engines.open_engine("arcface", threads) as arcface:
+            embedding = arcface.infer({"face": targets.reference})["embedding"]
+        gradient = engines.open_loss_gradient(threads)
+        return cls(engines, gradient, VideoLoss(gradient, targets, embedding, shapes.height, shapes.width), before)
+
+    def of(
+        self,
+        denoise: Denoiser,
+        sigmas: np.ndarray,
+        settings: RefineSettings,
+        reporter: Reporter,
+        advance: Callable[[str], None],
+    ) -> RefinedDenoiser:
+        """The refined denoiser; every gradient is told to `advance` and timed as a stage of its own."""
+
+        def loss(latents: np.ndarray) -> tuple[float, np.ndarray]:
+            with reporter.timed("refinement"):
+                result = self._loss(latents)
+            self._peak = max(self._peak, resident_memory(), getattr(self._gradient, "peak_resident", 0))
+            return result
+
+        def on_iteration(step: RefinedStep) -> None:
+            advance(
+                f"step {step.step + 1}/{len(sigmas) - 1}, face loss {step.losses[-1]:.4f}, "
+                f"gradient {step.gradient_norms[-1]:.2e}"
+            )
+
+        self.denoiser = RefinedDenoiser(denoise, loss, sigmas, settings, on_iteration)
+        return self.denoiser
+
+    def report(self) -> dict:
+        """What run.json says of it beside losses and gradient norms; bytes are those of this process alone."""
+        return {
+            "plan": self.plan.plan,
+            "predicted_bytes": self.plan.predicted_bytes,
+            "measured_bytes": self._peak - self._before,
+            "iterations_saved": self.denoiser.saved,
+        }
+
+    def __enter__(self) -> "Refinement":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._gradient.close()
