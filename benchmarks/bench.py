@@ -14,8 +14,11 @@ from pathlib import Path
 
 import numpy as np
 
+from sa.benchmarks.device_memory import DeviceMemory
+from sa.benchmarks.face_inputs import LOSS_GRADIENT
 from sa.benchmarks.machine import describe
 from sa.benchmarks.measure import percentiles
+from sa.benchmarks.peers import UPSTREAM
 from sa.benchmarks.results import SCHEMA_VERSION, Contender, Machine, Row, append
 from sa.runtime.animator import Settings
 from sa.runtime.engine_set import ROLES, EngineSet, Manifest, backend_version
@@ -26,6 +29,7 @@ from sa.runtime.progress import Reporter
 RESULTS = "results.jsonl"
 WHOLE_RUN = "run"
 REFERENCE = "reference"
+NOT_REFINED = "made without refinement engines; export with --refine"
 
 
 @dataclass(frozen=True)
@@ -33,7 +37,7 @@ class Plan:
     """What to measure, and how often."""
 
     engines: list[Path]
-    peers: list[str] = field(default_factory=list)  # "eager", "compile", "onnx"
+    peers: list[str] = field(default_factory=list)  # "eager", "compile", "onnx", "upstream:DIR"
     checkpoint: Path | None = None
     subjects: list[str] | None = None
     rounds: int = 3
@@ -51,6 +55,19 @@ class Entry:
     job: dict
     manifest: Manifest
 
+    @property
+    def refines(self) -> bool:
+        """Whether it may offer the gradient of the face loss; a peer says so itself when it is asked."""
+        return self.contender.kind == "peer" or self.manifest.refine is not None
+
+
+@dataclass(frozen=True)
+class Peak:
+    """Most memory of one worker at a time, in bytes."""
+
+    resident: int
+    device: int | None
+
 
 @dataclass
 class Gathered:
@@ -62,11 +79,14 @@ class Gathered:
     repeated: list[float] = field(default_factory=list)
     frames: int = 0
     peak_memory: int = 0
+    peak_device_memory: int | None = None
 
-    def add(self, line: dict, peak: int) -> None:
+    def add(self, line: dict, peak: Peak) -> None:
         self.seconds += line["seconds"]
         self.frames = line["frames"]
-        self.peak_memory = max(self.peak_memory, peak)
+        self.peak_memory = max(self.peak_memory, peak.resident)
+        if peak.device is not None:
+            self.peak_device_memory = max(self.peak_device_memory or 0, peak.device)
         for name in ("first", "load", "repeated"):
             if line.get(name) is not None:
                 getattr(self, name).append(line[name])
@@ -79,12 +99,13 @@ class WorkerError(Exception):
 def bench(plan: Plan, out: Path, reporter: Reporter) -> list[Row]:
     """Measure and append rows to `out`/results.jsonl; a contender that fails is a row with its reason."""
     threads = plan.threads or len(os.sched_getaffinity(0))
-    subjects = _subjects(plan)
+    _check_subjects(plan)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give --out a folder for {RESULTS}.")
     entries, failures = _entries(plan)
     if not entries:
         raise EngineSetError(str(next(iter(failures.values()))))
+    subjects = plan.subjects or _usual_subjects(entries)
     out.mkdir(parents=True, exist_ok=True)
     with reporter.stage("this machine's ceilings"):
         machine = describe(threads)
@@ -101,12 +122,17 @@ def bench(plan: Plan, out: Path, reporter: Reporter) -> list[Row]:
     return rows
 
 
-def _subjects(plan: Plan) -> list[str]:
-    known = [*ROLES, WHOLE_RUN]
+def _check_subjects(plan: Plan) -> None:
+    known = [*ROLES, LOSS_GRADIENT, WHOLE_RUN]
     for name in plan.subjects or known:
         if name not in known:
             raise InputError(f"--subjects {name} is unknown: choose from {', '.join(known)}.")
-    return plan.subjects or known
+
+
+def _usual_subjects(entries: list[Entry]) -> list[str]:
+    """Everything; the gradient of the face loss only where an engine set has it."""
+    refining = any(entry.manifest.refine is not None for entry in entries)
+    return [*ROLES, *([LOSS_GRADIENT] if refining else []), WHOLE_RUN]
 
 
 def _entries(plan: Plan) -> tuple[list[Entry], dict[Path, str]]:
@@ -142,10 +168,14 @@ def _peer(kind: str, checkpoint: Path, beside: Entry) -> Entry:
         version = backend_version(library) if kind == "onnx" else metadata.version("torch")
     except metadata.PackageNotFoundError:
         raise InputError("--peer needs PyTorch and diffusers: pip install 'stableanimator-deploy[peers]'") from None
+    if kind.startswith(UPSTREAM):
+        name, backend = UPSTREAM + Path(kind.removeprefix(UPSTREAM)).resolve().name, "torch, published code"
+    else:
+        name, backend = f"diffusers:{kind}", library if kind == "onnx" else f"torch {kind}"
     contender = Contender(
-        name=f"diffusers:{kind}",
+        name=name,
         kind="peer",
-        backend=library if kind == "onnx" else f"torch {kind}",
+        backend=backend,
         backend_version=version,
         precision="fp32",
         digest="",
@@ -163,6 +193,8 @@ def _measure(
     """All rounds of one subject, the contenders taking turns; a contender that failed once is not tried again."""
     gathered: dict[int, dict[str, Gathered]] = defaultdict(lambda: defaultdict(Gathered))
     failed: dict[int, str] = {}
+    if subject == LOSS_GRADIENT:
+        failed = {i: NOT_REFINED for i, entry in enumerate(entries) if not entry.refines}
     for turn in range(plan.rounds):
         for i, entry in enumerate(entries):
             if i not in failed:
@@ -175,17 +207,35 @@ def _measure(
                     for line in lines:
                         gathered[i][line["subject"]].add(line, peak)
             advance(f"{subject}, round {turn + 1}/{plan.rounds}, {entry.contender.name}")
-    references = _references(subject, plan, entries, threads, scratch)
+    measured = [entry for i, entry in enumerate(entries) if i not in failed]
+    references = _references(subject, plan, measured, threads, scratch)
+    costs = _costs(subject, entries)
     rows = []
     for i, entry in enumerate(entries):
         if i in failed:
             name = "stage whole run" if subject == WHOLE_RUN else f"engine {subject}"
-            rows.append(_row(machine, entry, name, Gathered(), plan, failure=failed[i]))
+            rows.append(_row(machine, entry, name, Gathered(), plan, costs[i], failure=failed[i]))
             continue
         for name, results in gathered[i].items():
             accuracy = _accuracy(subject, entry, scratch / f"{subject}-{i}.npz", references.get(entry.manifest.shapes))
-            rows.append(_row(machine, entry, name, results, plan, **accuracy))
+            rows.append(_row(machine, entry, name, results, plan, costs[i], **accuracy))
     return rows
+
+
+def _costs(subject: str, entries: list[Entry]) -> list[tuple[int | None, int | None]]:
+    """FLOPs and least bytes of one call of a subject, for each entry; (None, None) where no manifest has them."""
+    if subject == WHOLE_RUN:
+        return [(None, None)] * len(entries)
+    if subject != LOSS_GRADIENT:
+        engines = [entry.manifest.engine(subject) for entry in entries]
+        return [(engine.flops, engine.bytes) for engine in engines]
+    # A peer stands beside the first set, which may have no refinement engines where another one has.
+    plans = {entry.manifest.shapes: entry.manifest.refine for entry in reversed(entries) if entry.manifest.refine}
+    found = [
+        plans.get(entry.manifest.shapes) if entry.contender.kind == "peer" else entry.manifest.refine
+        for entry in entries
+    ]
+    return [(plan.flops, plan.bytes) if plan else (None, None) for plan in found]
 
 
 def _job(subject: str, plan: Plan, entry: Entry, threads: int, outputs: Path | None) -> dict:
@@ -201,14 +251,15 @@ def _job(subject: str, plan: Plan, entry: Entry, threads: int, outputs: Path | N
     }
 
 
-def run_worker(job: dict) -> tuple[list[dict], int]:
-    """Start a worker: its result lines and its peak resident memory in bytes; WorkerError if it fails."""
+def run_worker(job: dict) -> tuple[list[dict], Peak]:
+    """Start a worker: its result lines and its peak memory; WorkerError if it fails."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "sa.benchmarks.worker", json.dumps(job)], stdout=subprocess.PIPE, stderr=errors
         )
         try:
-            output = process.communicate()[0].decode()
+            with DeviceMemory(process.pid) as watched:
+                output = process.communicate()[0].decode()
         except BaseException:
             process.kill()
             raise
@@ -217,7 +268,7 @@ def run_worker(job: dict) -> tuple[list[dict], int]:
             said = [line for line in errors.read()[-20_000:].decode(errors="replace").splitlines() if line.strip()]
             raise WorkerError(f"exit code {process.returncode}: {said[-1][:300] if said else 'no message'}")
     *lines, last = [json.loads(line) for line in output.splitlines()]
-    return lines, last["peak_memory"]
+    return lines, Peak(last["peak_memory"], watched.peak)
 
 
 def _references(subject: str, plan: Plan, entries: list[Entry], threads: int, scratch: Path) -> dict:
@@ -243,15 +294,13 @@ def _accuracy(subject: str, entry: Entry, outputs: Path, reference: Path | None)
     if subject == WHOLE_RUN:
         return {}
     if reference is not None:
-        with np.load(outputs) as ours, np.load(reference) as theirs:
-            (a,), (b,) = (list(archive.values()) for archive in (ours, theirs))
-        a, b = a.astype(np.float64), b.astype(np.float64)
+        a, b = (_stored(path, subject).astype(np.float64) for path in (outputs, reference))
         return {
             "relative_error": float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)),
             "cosine": float(np.vdot(a, b) / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30)),
             "compared": "float32 network, full shapes",
         }
-    if entry.contender.kind == "engines":
+    if entry.contender.kind == "engines" and subject != LOSS_GRADIENT:
         result = entry.manifest.engine(subject).certificate
         return {
             "relative_error": result.relative,
@@ -261,11 +310,26 @@ def _accuracy(subject: str, entry: Entry, outputs: Path, reference: Path | None)
     return {}
 
 
+def _stored(path: Path, subject: str) -> np.ndarray:
+    """What a worker stored of its outputs, or of a loss and its gradient the gradient."""
+    with np.load(path) as archive:
+        if subject == LOSS_GRADIENT:
+            return archive["gradient"]
+        (value,) = archive.values()
+        return value
+
+
 def _row(
-    machine: Machine, entry: Entry, subject: str, results: Gathered, plan: Plan, failure: str | None = None, **accuracy
+    machine: Machine,
+    entry: Entry,
+    subject: str,
+    results: Gathered,
+    plan: Plan,
+    cost: tuple[int | None, int | None],
+    failure: str | None = None,
+    **accuracy,
 ) -> Row:
-    role = subject.removeprefix("engine ")
-    engine = entry.manifest.engine(role) if subject.startswith("engine ") else None
+    flops, least_bytes = cost
     p20, p50, p90 = percentiles(results.seconds) if results.seconds else (None, None, None)
     return Row(
         **_stamp(machine),
@@ -282,9 +346,9 @@ def _row(
         load=_median(results.load),
         repeated=_median(results.repeated),
         peak_memory=results.peak_memory or None,
-        peak_device_memory=None,
-        flops=engine.flops if engine else None,
-        bytes=engine.bytes if engine else None,
+        peak_device_memory=results.peak_device_memory,
+        flops=flops,
+        bytes=least_bytes,
         relative_error=accuracy.get("relative_error"),
         cosine=accuracy.get("cosine"),
         compared=accuracy.get("compared"),

@@ -10,7 +10,7 @@ from sa.benchmarks.recipe import tensor, write_safetensors
 from sa.export.architecture import ArcFaceConfig
 from sa.export.checkpoint import Checkpoint, Part
 from sa.export.networks.arcface import ArcFace
-from sa.export.roles import slots, slots_by_part
+from sa.export.roles import DEFINITIONS, slots, slots_by_part
 
 FULL_SIZE_ARCFACE = ArcFaceConfig(blocks=(3, 13, 30, 3), width=64, features=512)
 SMALL_ARCFACE = ArcFaceConfig(blocks=(1, 1, 1, 1), width=8, features=512)
@@ -100,7 +100,7 @@ def write_configs(folder: Path, files: dict[str, dict]) -> None:
 
 def write_weights(folder: Path, arcface: ArcFaceConfig) -> None:
     """Write every weight file of a checkpoint folder whose configs are there already."""
-    expected = slots_by_part(Checkpoint(folder))
+    expected = slots_by_part(Checkpoint(folder), DEFINITIONS)
     with paddle.LazyGuard():
         expected["arcface"] = slots(ArcFace(arcface))
     shapes = {part: {name: slot.shape for name, slot in names.items()} for part, names in expected.items()}

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from sa.benchmarks.bench import Plan, bench
 from sa.benchmarks.merge_command import add_merge
+from sa.benchmarks.peers import UPSTREAM
 from sa.runtime.commands import run_command
 from sa.runtime.errors import InputError
 from sa.runtime.progress import Reporter
@@ -40,16 +41,18 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--peer",
         nargs="+",
-        choices=PEERS,
+        metavar="PEER",
         default=[],
-        help="the same networks in PyTorch: eager, compiled, or exported by torch.onnx; needs the extra 'peers'",
+        help="the same networks in PyTorch: diffusers (eager), diffusers:compile, or diffusers:onnx (exported by "
+        "torch.onnx), which need the extra 'peers'; upstream:DIR: the published code in a checkout, on CUDA machines",
     )
     run.add_argument("--checkpoint", type=Path, metavar="DIR", help="the checkpoint, for peers and the accuracy column")
     run.add_argument(
         "--subjects",
         nargs="+",
         metavar="NAME",
-        help="what to measure: engine roles (unet, vae_decoder, ...), and run: a whole run by stages (default: all)",
+        help="what to measure: engine roles (unet, vae_decoder, ...), loss_gradient: the gradient of face refinement, "
+        "and run: a whole run by stages (default: all; loss_gradient if an engine set was exported with --refine)",
     )
     run.add_argument("--rounds", type=int, default=3, help="turns of every contender (default: %(default)s)")
     run.add_argument("--repetitions", type=int, default=3, help="per subject and round (default: %(default)s)")
@@ -74,7 +77,7 @@ def _run(arguments: argparse.Namespace) -> None:
     bench(
         Plan(
             engines=a.engines,
-            peers=[peer.partition(":")[2] or "eager" for peer in a.peer],
+            peers=_peers(a.peer),
             checkpoint=a.checkpoint,
             subjects=a.subjects,
             rounds=a.rounds,
@@ -86,6 +89,18 @@ def _run(arguments: argparse.Namespace) -> None:
         a.out,
         Reporter(a.quiet),
     )
+
+
+def _peers(given: list[str]) -> list[str]:
+    """Each peer's kind, as `open_peer` takes it; InputError for one that is unknown or cannot run here."""
+    for peer in given:
+        if peer.startswith(UPSTREAM):
+            from sa.benchmarks.peers.upstream import require_upstream
+
+            require_upstream(Path(peer.removeprefix(UPSTREAM)))
+        elif peer not in PEERS:
+            raise InputError(f"--peer {peer} is unknown: choose from {', '.join(PEERS)} and {UPSTREAM}DIR.")
+    return [peer if peer.startswith(UPSTREAM) else peer.partition(":")[2] or "eager" for peer in given]
 
 
 def main(argv: list[str] | None = None) -> int:

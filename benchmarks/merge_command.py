@@ -10,7 +10,8 @@ from sa.runtime.errors import InputError
 from sa.runtime.progress import Reporter
 
 DESCRIPTION = """\
-Merge result files into one report: OUT/report.html, a page that needs no other file and no network, and OUT/report.md.
+Merge result files into one report: OUT/report.html, a page that needs no other file and no network, OUT/report.md, and
+OUT/rows.csv with every row, for a spreadsheet.
 A row that several files hold counts once; of one subject measured twice by one set-up on one machine, the newer counts.
 """
 

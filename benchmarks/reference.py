@@ -1,27 +1,26 @@
-"""The float32 Paddle network itself behind the engine protocol: what accuracy is measured against."""
+"""The float32 Paddle networks themselves behind the engine protocol: what accuracy is measured against."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import paddle
+from paddle import nn
+from paddle.nn import functional as F
 
+from sa.benchmarks.peers.contracts import loss_gradient_contract
 from sa.export.certify import load_weights
 from sa.export.checkpoint import Checkpoint
-from sa.export.roles import DEFINITIONS, slots_by_part
+from sa.export.networks.arcface import ArcFace, config_from_tensors
+from sa.export.roles import DEFINITIONS, slots, slots_by_part
 from sa.runtime.backends.base import Engine, Tensor
-from sa.runtime.engine_set import EngineContract, Shapes
+from sa.runtime.engine_set import EngineContract, Role, Shapes
 
 
 class ReferenceEngine(Engine):
-    def __init__(self, checkpoint: Path, contract: EngineContract, shapes: Shapes, threads: int | None):
+    def __init__(self, checkpoint: Path, contract: EngineContract, threads: int | None):
         super().__init__(contract)
-        paddle.set_device("cpu")
-        if threads is not None:
-            paddle.base.core.set_num_threads(threads)
-        opened = Checkpoint(checkpoint)
-        definition = next(d for d in DEFINITIONS if d.role == contract.role)
-        self._network = definition.network(opened)
-        load_weights(self._network, opened.weights(definition.part, slots_by_part(opened)[definition.part]))
+        _use_cpu(threads)
+        self._network = _network(Checkpoint(checkpoint), contract.role)
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         (output,) = self.contract.outputs
@@ -31,3 +30,54 @@ class ReferenceEngine(Engine):
 
     def close(self) -> None:
         del self._network
+
+
+class ReferenceLossGradient(Engine):
+    """The face loss of one decoder chunk and its gradient, by Paddle's own autograd through decoder and ArcFace."""
+
+    def __init__(self, checkpoint: Path, shapes: Shapes, threads: int | None):
+        super().__init__(loss_gradient_contract(shapes))
+        _use_cpu(threads)
+        opened = Checkpoint(checkpoint)
+        self._decoder, self._recogniser = _network(opened, "vae_decoder"), _arcface(opened)
+
+    def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
+        values = {name: paddle.to_tensor(value) for name, value in inputs.items()}
+        latents = values["latents"]
+        latents.stop_gradient = False
+        frames = self._decoder(latents).clip(-1, 1)
+        faces = paddle.matmul(
+            paddle.matmul(values["rows"].unsqueeze(1), frames), values["columns"].unsqueeze(1), transpose_y=True
+        )
+        cosine = F.cosine_similarity(self._recogniser(faces), values["reference"], axis=1, eps=1e-8)
+        loss = (values["weights"] * (1 - cosine).abs()).sum()
+        (gradient,) = paddle.grad(loss, latents)
+        return {"loss": loss.numpy().reshape(1), "gradient": gradient.numpy()}
+
+    def close(self) -> None:
+        del self._decoder, self._recogniser
+
+
+def _use_cpu(threads: int | None) -> None:
+    paddle.set_device("cpu")
+    if threads is not None:
+        paddle.base.core.set_num_threads(threads)
+
+
+def _network(checkpoint: Checkpoint, role: Role) -> nn.Layer:
+    definition = next(d for d in DEFINITIONS if d.role == role)
+    network = definition.network(checkpoint)
+    (part,) = definition.parts.values()
+    load_weights(network, checkpoint.weights(part, slots_by_part(checkpoint, DEFINITIONS)[part]))
+    return network
+
+
+def _arcface(checkpoint: Checkpoint) -> nn.Layer:
+    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors("arcface").items()}
+    with paddle.LazyGuard():
+        network = ArcFace(config_from_tensors(shapes, str(checkpoint.path("arcface"))))
+    for parameter in network.parameters():
+        parameter.stop_gradient = True
+    network.eval()
+    load_weights(network, checkpoint.weights("arcface", slots(network)))
+    return network

@@ -159,11 +159,27 @@ class RunFloor:
         return self.peak_memory <= card.memory
 
 
+def usual_engines(manifest: Manifest) -> list[EngineRecord]:
+    """Those of every run: refinement has its own, and a run may do without."""
+    return [engine for engine in manifest.engines if engine.role in STAGE_OF]
+
+
+def loss_gradient_seconds(manifest: Manifest, rates: Rates, precision: Precision) -> float | None:
+    """The floor of one decoder chunk's loss gradient, nothing computed twice; None for a set made without refinement.
+
+    Its weights and tensors are counted together: in half precision, half of all is the least.
+    """
+    if manifest.refine is None:
+        return None
+    traffic = manifest.refine.bytes * WEIGHT_BYTES[precision] / WEIGHT_BYTES["fp32"]
+    return rates.seconds(manifest.refine.flops, traffic)
+
+
 def run_floor(manifest: Manifest, video: Video, rates: Rates, precision: Precision) -> RunFloor:
-    """One video on one machine, engine after engine as sa-run loads them."""
+    """One video without refinement on one machine, engine after engine as sa-run loads them."""
     seconds, memory = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0)
     often = calls(manifest, video)
-    for engine in manifest.engines:
+    for engine in usual_engines(manifest):
         stage = STAGE_OF[engine.role]
         seconds[stage] += sum(
             times * engine_seconds(engine, rates, precision, share) for times, share in often[engine.role]

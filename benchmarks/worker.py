@@ -11,7 +11,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -19,15 +19,18 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from sa.benchmarks.face_inputs import LOSS_GRADIENT, loss_gradient_inputs
 from sa.benchmarks.measure import Samples, sample
 from sa.runtime.animator import Settings, animate
-from sa.runtime.backends.base import Engine
-from sa.runtime.engine_set import EngineSet, Manifest, Role
+from sa.runtime.backends.base import Engine, Interface
+from sa.runtime.engine_set import ROLES, EngineSet, Manifest, Role
+from sa.runtime.errors import UserError
 from sa.runtime.fixed_inputs import fixed_inputs
 from sa.runtime.memory import peak_memory
 from sa.runtime.progress import Reporter
 
 REFERENCE = "reference"
+FIXED = 20250101  # the key of the inputs on which loss gradients are compared
 
 
 class Openable(Protocol):
@@ -39,25 +42,29 @@ class Openable(Protocol):
 
     def open_engine(self, role: Role, threads: int | None = None) -> Engine: ...
 
+    def open_loss_gradient(self, threads: int | None = None) -> Engine: ...
+
 
 def main() -> None:
     job = json.loads(sys.argv[1])
     # Engine libraries print to stdout at will; the results keep the real one to themselves.
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    contender = _contender(job)
+    contender, subject = _contender(job), job["subject"]
 
     def emit(**line: object) -> None:
         print(json.dumps(line), file=results, flush=True)
 
+    if isinstance(contender, Peer):
+        contender.prepare(ROLES if subject == "run" else [subject])
     if job["peer"] == REFERENCE:
-        with contender.open_engine(job["subject"], job["threads"]) as engine:
+        with open_subject(contender, subject, job["threads"]) as engine:
             store_output(engine, job["outputs"])
-    elif job["subject"] == "run":
+    elif subject == "run":
         for line in measure_run(contender, job["frames"], job["steps"], job["threads"]):
             emit(**line)
     else:
-        emit(**measure_engine(contender, job["subject"], job["repetitions"], job["threads"], job["outputs"]))
+        emit(**measure_engine(contender, subject, job["repetitions"], job["threads"], job["outputs"]))
     emit(peak_memory=peak_memory())
 
 
@@ -78,39 +85,70 @@ class Peer:
     cache: Path
     digest: str = ""
 
+    def prepare(self, subjects: Iterable[str]) -> None:
+        """What is done once, in the first round, and is no part of loading: an ONNX export."""
+        if self.kind == "onnx":
+            from sa.benchmarks.peers import prepare
+
+            for role in subjects:
+                if role in ROLES:
+                    prepare(self.kind, self.folder, role, self.manifest.shapes, self.cache)
+
     def open_engine(self, role: Role, threads: int | None = None) -> Engine:
         if self.kind == REFERENCE:
             from sa.benchmarks.reference import ReferenceEngine
 
-            return ReferenceEngine(self.folder, self.manifest.engine(role), self.manifest.shapes, threads)
+            return ReferenceEngine(self.folder, self.manifest.engine(role), threads)
         from sa.benchmarks.peers import open_peer
 
         return open_peer(self.kind, self.folder, role, self.manifest.shapes, threads, self.cache)
 
+    def open_loss_gradient(self, threads: int | None = None) -> Engine:
+        if self.kind == REFERENCE:
+            from sa.benchmarks.reference import ReferenceLossGradient
 
-def measure_engine(contender: Openable, role: Role, repetitions: int, threads: int, outputs: str | None) -> dict:
-    """Load one engine, time it on fresh inputs, and store its output for the fixed inputs in the file `outputs`."""
-    contract = contender.manifest.engine(role)
+            return ReferenceLossGradient(self.folder, self.manifest.shapes, threads)
+        from sa.benchmarks.peers import open_loss_gradient
+
+        return open_loss_gradient(self.kind, self.folder, self.manifest.shapes, threads)
+
+
+def open_subject(contender: Openable, subject: str, threads: int) -> Engine:
+    """The engine of a role, or the chain of engines that makes the gradient of the face loss."""
+    if subject == LOSS_GRADIENT:
+        return contender.open_loss_gradient(threads)
+    return contender.open_engine(subject, threads)
+
+
+def measure_engine(contender: Openable, subject: str, repetitions: int, threads: int, outputs: str | None) -> dict:
+    """Load one engine, time it on fresh inputs, and store its outputs for the fixed inputs in the file `outputs`."""
     generator = np.random.default_rng(1)
     start = time.perf_counter()
-    with contender.open_engine(role, threads) as engine:
+    with open_subject(contender, subject, threads) as engine:
         load = time.perf_counter() - start
-
-        def fresh(index: int) -> dict[str, np.ndarray]:
-            return {spec.name: generator.standard_normal(spec.largest, np.float32) for spec in contract.inputs}
-
-        samples = sample(engine.infer, fresh, repetitions)
+        samples = sample(engine.infer, lambda index: _fresh(engine.contract, generator), repetitions)
         if outputs is not None:
             store_output(engine, outputs)
-    return {"subject": f"engine {role}", "load": load, "frames": _frames(contract), **_plain(samples)}
+        frames = _frames(engine.contract)
+    return {"subject": f"engine {subject}", "load": load, "frames": frames, **_plain(samples)}
+
+
+def _fresh(contract: Interface, generator: np.random.Generator) -> dict[str, np.ndarray]:
+    if contract.role == LOSS_GRADIENT:
+        return loss_gradient_inputs(contract, generator)
+    return {spec.name: generator.standard_normal(spec.largest, np.float32) for spec in contract.inputs}
 
 
 def store_output(engine: Engine, path: str) -> None:
     """What the engine makes of the fixed inputs, for the accuracy column."""
-    np.savez(path, **engine.infer(fixed_inputs(engine.contract.inputs)))
+    if engine.contract.role == LOSS_GRADIENT:
+        inputs = loss_gradient_inputs(engine.contract, np.random.Generator(np.random.Philox(key=FIXED)))
+    else:
+        inputs = fixed_inputs(engine.contract.inputs)
+    np.savez(path, **engine.infer(inputs))
 
 
-def _frames(contract) -> int:
+def _frames(contract: Interface) -> int:
     """Frames one call works on: the UNet's tile, the decoder's chunk, else one."""
     first = contract.inputs[0].largest
     return first[1] if contract.role == "unet" else first[0]
@@ -193,4 +231,7 @@ def _draw_case(folder: Path, frames: int, height: int, width: int) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:  # its sentence, as the last line of stderr, becomes the row's reason
+        sys.exit(str(error))

@@ -17,6 +17,9 @@ from sa.runtime.errors import UserError
 from sa.runtime.fixed_inputs import fixed_inputs
 
 TOLERANCE = {"fp32": 1e-4}  # on max |engine - network| / max |network|
+# On |engine - network| / |network|, Euclidean, of gradients through ArcFace: next to the kink of a PReLU, rounding
+# decides which slope counts. At true size Paddle's float32 and ONNX Runtime's are 4e-3 from float64, and 6e-3 apart.
+KINKED_TOLERANCE = {"fp32": 1.4e-2}  # a cosine of 0.9999
 AFFORDABLE_FLOPS = 2e12  # a dearer engine is certified on a twin of reduced shapes
 AFFORDABLE_SEGMENT_FLOPS = 5e10  # the same for the decoder's segments, of which there are many
 TWIN_SIDE, TWIN_FRAMES = 64, 2  # pixels and frames a twin has at most; H and W keep their multiples of 64
@@ -84,27 +87,39 @@ def reference_outputs(
     return (result.numpy(),) if seed is not None else (output.numpy(), result.numpy())
 
 
-def certificate(engine: Engine, reference: tuple[np.ndarray, ...], reduced: bool, precision: str) -> Certificate:
-    """Compare one engine with the network's outputs for the same fixed inputs; the worst of them counts."""
+def certificate(
+    engine: Engine, reference: tuple[np.ndarray, ...], reduced: bool, precision: str, kinked: bool = False
+) -> Certificate:
+    """Compare one engine with the network's outputs for the same fixed inputs; the worst of them counts.
+
+    `kinked`: the last output is a gradient through functions whose slope jumps.
+    """
     values = fixed_inputs(engine.contract.inputs)
-    results = engine.infer(values).values()
-    worst = max((_difference(a, b) for a, b in zip(results, reference, strict=True)), key=lambda one: one["relative"])
+    results = list(engine.infer(values).values())
+    found = []
+    for i, (result, wanted) in enumerate(zip(results, reference, strict=True)):
+        euclidean = kinked and i == len(results) - 1
+        tolerance = (KINKED_TOLERANCE if euclidean else TOLERANCE)[precision]
+        found.append(_difference(result, wanted, "euclidean" if euclidean else "max") | {"tolerance": tolerance})
     return Certificate(
         shapes="reduced" if reduced else "full",
         input_shapes={name: value.shape for name, value in values.items()},
-        tolerance=TOLERANCE[precision],
-        **worst,
+        **max(found, key=lambda one: one["relative"] / max(one["tolerance"], 1e-30)),
     )
 
 
-def _difference(result: np.ndarray, reference: np.ndarray) -> dict[str, float]:
+def _difference(result: np.ndarray, reference: np.ndarray, norm: str) -> dict:
     result, reference = result.astype(np.float64), reference.astype(np.float64)
     difference = np.abs(result - reference).max()
     norms = np.linalg.norm(result) * np.linalg.norm(reference)
-    relative = float(difference / max(np.abs(reference).max(), 1e-30))
+    if norm == "max":
+        relative = float(difference / max(np.abs(reference).max(), 1e-30))
+    else:
+        relative = float(np.linalg.norm(result - reference) / max(np.linalg.norm(reference), 1e-30))
     return {
         "max_abs": float(difference),
         "relative": relative if math.isfinite(relative) else math.inf,
+        "norm": norm,
         "cosine": float(np.vdot(result, reference) / max(norms, 1e-30)),
     }
 

@@ -48,7 +48,7 @@ def parser() -> argparse.ArgumentParser:
         "--refine-plan",
         choices=["segmented", "whole"],
         default="segmented",
-        help="segmented: the decoder's gradient in many engines and little memory; whole: in one (default: %(default)s)",
+        help="segmented (default): the decoder's gradient in many engines, in little memory; whole: in one",
     )
     engines.add_argument(
         "--onednn",

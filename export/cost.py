@@ -57,7 +57,7 @@ def cost(steps: Iterable[Step], kept: Iterable[str]) -> Cost:
 
 
 def onnx_cost(model: onnx.ModelProto, frames: int, weights: Mapping[str, tuple[int, ...]]) -> Cost:
-    """The cost of an ONNX graph; `frames` stands for unknown sizes. A Scan's inside, small by design, does not count."""
+    """The cost of an ONNX graph, `frames` standing for unknown sizes. A Scan's inside, small by design, is left out."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     known: dict[str, tuple[int, ...]] = {}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):

@@ -177,7 +177,7 @@ def _engine(
             del network, method
             networks.release()  # the weights exist once: the engine loads its own next
     with reporter.stage(f"{role}: certify"):
-        result, onednn = _certify(folder, tested, reference, reduced, gradient is not None, settings)
+        result, onednn = _certify(definition, folder, tested, reference, reduced, settings)
     if reduced:
         (folder / tested.program).unlink()  # its weights are the engine's
     return EngineRecord(
@@ -220,19 +220,19 @@ def _contract(role: Role, written: Written, folder: Path) -> EngineContract:
 
 
 def _certify(
+    definition: EngineDefinition,
     folder: Path,
     contract: EngineContract,
     reference: tuple[np.ndarray, ...],
     reduced: bool,
-    gradient: bool,
     settings: ExportSettings,
 ) -> tuple[Certificate, bool]:
     """The engine's certificate and whether it was given with oneDNN; UserError beyond the tolerance."""
     # Never oneDNN for gradients: Paddle's kernels for them fail or crash.
-    for onednn in (True, False) if settings.onednn and not gradient else (False,):
+    for onednn in (True, False) if settings.onednn and definition.gradient is None else (False,):
         attempt = contract.model_copy(update={"onednn": onednn})
         with open_engine(settings.backend, folder, attempt, settings.threads) as engine:
-            result = certificate(engine, reference, reduced, settings.precision)
+            result = certificate(engine, reference, reduced, settings.precision, definition.kinked)
         if result.relative <= result.tolerance:
             return result, onednn
     raise beyond_tolerance(result, contract.role)

@@ -16,6 +16,7 @@ from sa.export.roles import EngineDefinition, spec
 from sa.runtime.engine_set import Segment, Shapes, TensorSpec
 
 RefinePlanName = Literal["segmented", "whole"]
+RECOMPUTED = 1000  # FLOP per byte up to which a tensor is computed again on the way back rather than kept
 
 
 @dataclass(frozen=True)
@@ -51,8 +52,8 @@ def refine_definitions(plan: RefinePlanName, checkpoint: Checkpoint) -> RefineDe
         forward = _forward(i, stretch)
         vjp = replace(forward, role=f"{forward.role}_vjp", gradient=_vjp(forward))
         engines += [forward, vjp]
-        # What looks over time costs a third of what works in space, so its result is computed again rather than kept.
-        keep = stretch.by_frame or i + 2 >= len(stretches)
+        # What goes into the last but one is needed again at once.
+        keep = stretch.flops_per_byte > RECOMPUTED or i + 3 >= len(stretches)
         segments.append(Segment(forward=forward.role, vjp=vjp.role, by_frame=stretch.by_frame, keep=keep))
     return RefineDefinitions((embed, loss, *engines), tuple(segments))
 
@@ -119,5 +120,6 @@ def _loss(role: str, of: str, arcface: ArcFaceConfig) -> EngineDefinition:
         build=lambda c: FaceLoss(arcface),
         inputs=inputs,
         output=lambda c, s: spec("loss", 1),
+        kinked=True,
         gradient=lambda c, s: Gradient(of, None, inputs(c, s)[0].model_copy(update={"name": "gradient"})),
     )

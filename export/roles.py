@@ -28,6 +28,7 @@ class EngineDefinition:
     output: Callable[[Checkpoint, Shapes], TensorSpec]
     method: Callable[[nn.Layer], Callable] = lambda network: network.forward  # what of the network the engine computes
     gradient: Callable[[Checkpoint, Shapes], Gradient] | None = None
+    kinked: bool = False  # the gradient crosses kinks, where rounding decides which slope counts
     alone: bool = True  # the network makes this one engine; the decoder's segments share theirs
 
     def network(self, checkpoint: Checkpoint) -> nn.Layer:

@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
@@ -53,7 +53,7 @@ class Settings:
     compat: str | None = None  # "upstream"
     threads: int | None = None
     refine: bool = False  # the HJB face refinement
-    refine_settings: RefineSettings = RefineSettings()
+    refine_settings: RefineSettings = field(default_factory=RefineSettings)
 
 
 @dataclass(frozen=True)

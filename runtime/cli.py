@@ -135,7 +135,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     require(0 <= a.seed < 1 << 32, "--seed", "0 to 4294967295", a.seed)
     require(math.isfinite(a.fps) and 0.1 <= a.fps <= 240, "--fps", "0.1 to 240", a.fps)
     require(a.threads is None or 1 <= a.threads <= 1024, "--threads", "1 to 1024", a.threads)
-    require(0 <= a.refine_start, "--refine-start", "0 or more", a.refine_start)
+    require(a.refine_start >= 0, "--refine-start", "0 or more", a.refine_start)
     require(a.refine_end >= a.refine_start, "--refine-end", f"{a.refine_start} (--refine-start) or more", a.refine_end)
     require(1 <= a.refine_iters <= 1000, "--refine-iters", "1 to 1000", a.refine_iters)
     tolerance = a.refine_tolerance

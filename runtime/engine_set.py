@@ -71,7 +71,8 @@ class Certificate(Record):
     shapes: Literal["full", "reduced"]  # the engine itself, or a smaller twin exported by the same code and weights
     input_shapes: dict[str, tuple[int, ...]]
     max_abs: float
-    relative: float  # max |engine - network| / max |network|
+    relative: float  # |engine - network| / |network|, in the norm named next
+    norm: Literal["max", "euclidean"] = "max"  # euclidean for gradients across kinks, of which single values may jump
     cosine: float
     tolerance: float  # on `relative`
 
@@ -215,8 +216,8 @@ class EngineSet:
     ) -> "EngineSet":
         """Check and open the engine set in `folder`; EngineSetError says what is wrong and how to rebuild.
 
-        `refine` asks for the refinement's engines too; `verify` hashes every file even if it was hashed before and has not changed since; `digest` is the
-        manifest's expected SHA-256.
+        `refine` asks for the refinement's engines too. `verify` hashes every file even if it was hashed before and has
+        not changed since; `digest` is the manifest's expected SHA-256.
         """
         manifest, found = read_manifest(folder)
         if digest is not None and digest.lower() != found:

@@ -13,7 +13,7 @@ import numpy as np
 
 from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.engine_set import EngineContract, Segment, TensorSpec
-from sa.runtime.memory import resident_memory
+from sa.runtime.memory import release_freed, resident_memory
 
 if TYPE_CHECKING:
     from sa.runtime.engine_set import EngineSet
@@ -64,6 +64,7 @@ class SegmentedLossGradient(Engine):
             self._vjp = [loaded(segment.vjp) for segment in segments]
             self._face_loss = loaded("face_loss")
             self._opened = opened.pop_all()
+        release_freed()
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         # kept[i] is what goes into segment i.
@@ -78,16 +79,15 @@ class SegmentedLossGradient(Engine):
         dy = ends["gradient"]
         del x
         for i in reversed(range(len(self.segments))):
-            x = self._input(kept, i)
-            kept.pop(i, None)
-            dy = self._run(self._vjp[i], self.segments[i].by_frame, {"x": x, "dy": dy})
+            self._compute_again(kept, i)
+            dy = self._run(self._vjp[i], self.segments[i].by_frame, {"x": kept.pop(i), "dy": dy})
         return {"loss": ends["loss"], "gradient": dy}
 
-    def _input(self, kept: Mapping[int, np.ndarray], i: int) -> np.ndarray:
-        """What goes into segment i: kept, or computed again from the last one before it that was."""
-        if i in kept:
-            return kept[i]
-        return self._run(self._forward[i - 1], self.segments[i - 1].by_frame, {"x": self._input(kept, i - 1)})
+    def _compute_again(self, kept: dict[int, np.ndarray], i: int) -> None:
+        """Add to `kept` what goes into segment i, if it is not there, and what that takes."""
+        if i not in kept:
+            self._compute_again(kept, i - 1)
+            kept[i] = self._run(self._forward[i - 1], self.segments[i - 1].by_frame, {"x": kept[i - 1]})
 
     def _run(self, engine: Engine, by_frame: bool, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         frames = len(inputs["x"])

@@ -1,5 +1,7 @@
 """Memory of this process, as the operating system counts it."""
 
+import contextlib
+import ctypes
 import resource
 from pathlib import Path
 
@@ -12,6 +14,12 @@ def peak_memory() -> int:
 def resident_memory() -> int:
     """Bytes resident now; where the system does not tell, at the peak."""
     return _status("VmRSS")
+
+
+def release_freed() -> None:
+    """Give memory that was freed back to the system: glibc keeps what loading engines took, up to their own size."""
+    with contextlib.suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _status(field: str) -> int:

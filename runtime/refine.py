@@ -1,8 +1,8 @@
 """The HJB face refinement: a denoiser whose result is led towards the reference's face (SPEC section 8).
 
 At some steps of the sampler the denoised latents are improved by a few steps of Adam on the face loss, whose gradient
-comes from engines. What drives Adam is the sign of the gradient more than its size: after K iterations nearly every latent
-has moved by about K times the learning rate.
+comes from engines. What drives Adam is the sign of the gradient more than its size: after K iterations nearly every
+latent has moved by about K times the learning rate.
 """
 
 from collections.abc import Callable

@@ -6,9 +6,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
+from sa.benchmarks.peers.contracts import FACE_SIZE
 from sa.runtime.errors import InputError
-
-FACE_SIZE = 112
 
 
 class Block(nn.Module):

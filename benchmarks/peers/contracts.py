@@ -4,8 +4,11 @@ Said a second time because roles.py brings Paddle along, 240 MB that would be co
 two together.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
+from sa.benchmarks.face_inputs import LOSS_GRADIENT
 from sa.export.checkpoint import Checkpoint, Part
 from sa.runtime.engine_set import Role, Shapes, TensorSpec
 
@@ -19,13 +22,14 @@ PARTS: dict[Role, Part] = {
 }
 FACE_TOKENS = 4
 IDENTITY_DIM = 512
+FACE_SIZE = 112  # pixels of ArcFace's square input
 
 
 @dataclass(frozen=True)
 class PeerContract:
     """An engine's interface; a peer has no files to list."""
 
-    role: Role
+    role: Role | Literal["loss_gradient"]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
@@ -59,7 +63,25 @@ def contract(role: Role, checkpoint: Checkpoint, shapes: Shapes) -> PeerContract
         ),
         "vae_decoder": ({"latents": (chunk, 4, *latent)}, {"frames": (chunk, 3, *pixels)}),
     }
-    inputs, outputs = (
-        tuple(TensorSpec(name=name, shape=shape) for name, shape in group.items()) for group in names[role]
-    )
-    return PeerContract(role, inputs, outputs)
+    return PeerContract(role, *map(_specs, names[role]))
+
+
+def loss_gradient_contract(shapes: Shapes) -> PeerContract:
+    """The interface of the face loss and its gradient with respect to one decoder chunk.
+
+    A face is rows @ frame @ columns^T, channel by channel; the loss is the sum over the frames of
+    weight * |1 - cosine(embedding, reference)|.
+    """
+    chunk, latent = (1, shapes.decode_chunk), (shapes.latent_height, shapes.latent_width)
+    inputs = {
+        "latents": (chunk, 4, *latent),
+        "rows": (chunk, FACE_SIZE, shapes.height),
+        "columns": (chunk, FACE_SIZE, shapes.width),
+        "reference": (1, IDENTITY_DIM),
+        "weights": (chunk,),
+    }
+    return PeerContract(LOSS_GRADIENT, _specs(inputs), _specs({"loss": (1,), "gradient": (chunk, 4, *latent)}))
+
+
+def _specs(shapes: Mapping[str, tuple]) -> tuple[TensorSpec, ...]:
+    return tuple(TensorSpec(name=name, shape=shape) for name, shape in shapes.items())

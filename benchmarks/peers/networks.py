@@ -22,14 +22,19 @@ def network(role: Role, checkpoint: Checkpoint) -> nn.Module:
     return loaded(PARTS[role], checkpoint)
 
 
-def loaded(part: Part, checkpoint: Checkpoint, of: Callable[[nn.Module], nn.Module] = lambda whole: whole) -> nn.Module:
+def loaded(
+    part: Part,
+    checkpoint: Checkpoint,
+    of: Callable[[nn.Module], nn.Module] = lambda whole: whole,
+    build: Callable[[Checkpoint], nn.Module] | None = None,
+) -> nn.Module:
     """The network of a checkpoint's part, or what `of` takes of it; nothing is read for the rest.
 
-    Memory is taken for the weights once: the network is built on PyTorch's meta device, and the tensors read become
-    its own.
+    `build` makes a network with the same parameters to use in place of the peer's own. Memory is taken for the weights
+    once: the network is built on PyTorch's meta device, and the tensors read become its own.
     """
     with torch.device("meta"):
-        whole = _build(part, checkpoint)
+        whole = build(checkpoint) if build else _build(part, checkpoint)
     weights = checkpoint.weights(part, _slots(whole))
     chosen = of(whole)
     linear = _linear(chosen)

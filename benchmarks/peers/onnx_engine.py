@@ -45,11 +45,16 @@ class OnnxEngine(Engine):
 
 
 def open_onnx(checkpoint: Checkpoint, role: Role, shapes: Shapes, threads: int | None, cache: Path) -> OnnxEngine:
-    interface = contract(role, checkpoint, shapes)
-    folder = cache / f"{role}-{_key(checkpoint, interface)[:16]}"
+    program = exported(checkpoint, role, shapes, cache)
+    return OnnxEngine(contract(role, checkpoint, shapes), program, threads or len(os.sched_getaffinity(0)))
+
+
+def exported(checkpoint: Checkpoint, role: Role, shapes: Shapes, cache: Path) -> Path:
+    """The ONNX file of a network in the cache, exported now if it is not there."""
+    folder = cache / f"{role}-{_key(checkpoint, contract(role, checkpoint, shapes))[:16]}"
     if not (folder / PROGRAM).is_file():
         _export(checkpoint, role, shapes, folder)
-    return OnnxEngine(interface, folder / PROGRAM, threads or len(os.sched_getaffinity(0)))
+    return folder / PROGRAM
 
 
 def _key(checkpoint: Checkpoint, interface: PeerContract) -> str:

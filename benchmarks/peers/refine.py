@@ -1,16 +1,17 @@
 """HJB refinement by autograd (SPEC section 8): the gradient of the face loss through decoder, crop and ArcFace."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sa.benchmarks.peers.arcface import FACE_SIZE
+from sa.benchmarks.peers.contracts import FACE_SIZE, PeerContract
 from sa.benchmarks.peers.networks import loaded, network
 from sa.export.checkpoint import Checkpoint
+from sa.runtime.backends.base import Engine, Tensor
 
 Box = Sequence[int]  # y0, y1, x0, x1 in pixels of the frame, all inclusive
 
@@ -46,10 +47,31 @@ class FaceLoss:
         boxes: one per frame of the chunk; reference [1, 512]; the loss is the sum over the chunk's frames of
         |1 - cosine|, divided by the `frames` of the whole video, so that chunks add up to the video's mean.
         """
+        weights = np.full(len(latents), 1 / frames, np.float32)
+        return self._of(latents, lambda decoded: crop_faces(decoded, boxes), reference, weights)
+
+    def of_crops(
+        self, latents: np.ndarray, rows: np.ndarray, columns: np.ndarray, reference: np.ndarray, weights: np.ndarray
+    ) -> tuple[float, np.ndarray]:
+        """`of_chunk` with crops given as matrices, rows [F, 112, H] and columns [F, 112, W]; weights [F] of the frames.
+
+        A weight of 0 takes a frame out of the loss.
+        """
+        left, right = torch.tensor(rows).unsqueeze(1), torch.tensor(columns).unsqueeze(1).mT
+        return self._of(latents, lambda decoded: left @ decoded.clamp(-1, 1) @ right, reference, weights)
+
+    def _of(
+        self,
+        latents: np.ndarray,
+        crop: Callable[[torch.Tensor], torch.Tensor],
+        reference: np.ndarray,
+        weights: np.ndarray,
+    ) -> tuple[float, np.ndarray]:
+        # A graph for this call alone, of the latents: the weights are frozen.
         z = torch.tensor(latents, requires_grad=True)
-        faces = crop_faces(self.decoder(z), boxes)
-        cosine = F.cosine_similarity(self.recogniser(faces), torch.tensor(reference), dim=1, eps=1e-8)
-        loss = (1 - cosine).abs().sum() / frames
+        embeddings = self.recogniser(crop(self.decoder(z)))
+        cosine = F.cosine_similarity(embeddings, torch.tensor(reference), dim=1, eps=1e-8)
+        loss = (torch.tensor(weights) * (1 - cosine).abs()).sum()
         (gradient,) = torch.autograd.grad(loss, z)
         return loss.item(), gradient.numpy()
 
@@ -77,6 +99,21 @@ class FaceLoss:
             latents = descent.step(gradient)
             losses.append(loss)
         return latents, losses
+
+
+class LossGradientEngine(Engine):
+    """One chunk's face loss and its gradient behind the engine protocol."""
+
+    def __init__(self, contract: PeerContract, face_loss: FaceLoss):
+        super().__init__(contract)
+        self._face_loss = face_loss
+
+    def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
+        loss, gradient = self._face_loss.of_crops(**inputs)
+        return {"loss": np.array([loss], np.float32), "gradient": gradient}
+
+    def close(self) -> None:
+        del self._face_loss
 
 
 class Descent:

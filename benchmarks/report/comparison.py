@@ -4,12 +4,17 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
+from sa.benchmarks.face_inputs import LOSS_GRADIENT
 from sa.benchmarks.report import units
 from sa.benchmarks.results import Contender, Machine, Row
 from sa.runtime.engine_set import Shapes
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}  # on the relative error; another precision is not judged
 CEILING_PRECISION = "fp32"  # of the matrix product that Machine.gemm_flops comes from
+GRADIENT = f"engine {LOSS_GRADIENT}"
+LEAST_COSINE = (
+    0.9999  # tolerated of a gradient: one activation that changes sides moves single values, not its direction
+)
 SAME_NETWORK = 1.5  # FLOPs of one subject that are further apart than this belong to different networks
 
 
@@ -35,14 +40,22 @@ class Setup:
         return [row for row in self.rows.values() if worked(row)]
 
     @property
+    def plain(self) -> list[Row]:
+        """What a run without refinement consists of."""
+        return [row for row in self.working if row.subject != GRADIENT]
+
+    @property
     def memory(self) -> float | None:
-        """Peak bytes: of the device where there is one, else of the process."""
-        return max((size for row in self.working if (size := row_memory(row)) is not None), default=None)
+        """Peak bytes of a run without refinement: of the device where there is one, else of the process."""
+        return max((size for row in self.plain if (size := row_memory(row)) is not None), default=None)
 
     @property
     def error(self) -> float | None:
-        """The worst relative error of its engines; NaN counts as the worst. None: nothing was compared."""
-        errors = [row.relative_error for row in self.working if row.relative_error is not None]
+        """The worst relative error of its engines; NaN counts as the worst. None: nothing was compared.
+
+        Without the gradient's, which is judged by its direction.
+        """
+        errors = [row.relative_error for row in self.plain if row.relative_error is not None]
         return max((error if units.known(error) else float("inf") for error in errors), default=None)
 
     @property

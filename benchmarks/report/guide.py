@@ -1,6 +1,7 @@
 """How to read the report: what each word in it means."""
 
-from sa.benchmarks.report.comparison import SAME_NETWORK, TOLERANCE
+from sa.benchmarks.face_inputs import LOSS_GRADIENT
+from sa.benchmarks.report.comparison import LEAST_COSINE, SAME_NETWORK, TOLERANCE
 from sa.benchmarks.report.parts import Section, Table
 from sa.benchmarks.report.video_cost import FPS
 
@@ -24,7 +25,17 @@ GUIDE = Section(
                 ),
                 ("floor", "the least seconds by arithmetic and memory traffic; measured engines stay above it"),
                 ("of ceiling", "floor by this machine's own matrix product and copy, over the seconds measured"),
-                ("peak memory", "of the process on a CPU, of the device on a GPU; the largest of a set-up's subjects"),
+                (
+                    "peak memory",
+                    "of the process on a CPU, of the device on a GPU; of a set-up the largest of its subjects but the "
+                    "loss gradient, which runs without refinement do not need",
+                ),
+                (
+                    LOSS_GRADIENT,
+                    "the loss of face refinement and its gradient, for one decoder chunk; its arithmetic is counted "
+                    "without what an engine computes twice. Single values jump where an activation changes sides, so "
+                    f"it is judged by its cosine: {LEAST_COSINE:g} and more is tolerated",
+                ),
                 (
                     "one video",
                     "put together: conditioning + steps x denoising step + decoding + writing, at their medians; where "

@@ -1,4 +1,4 @@
-"""Result files of any number of machines become one report: report.html, which needs nothing else, and report.md."""
+"""Result files of any number of machines become one report: report.html, which needs nothing else, and its tables."""
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -7,6 +7,7 @@ from pathlib import Path
 from sa.benchmarks import results
 from sa.benchmarks.report import units
 from sa.benchmarks.report.comparison import Place, compare, count_setups, measured_at, without_duplicates
+from sa.benchmarks.report.rows_csv import rows_csv
 from sa.benchmarks.results import Row
 from sa.runtime import signals
 from sa.runtime.engine_set import Manifest
@@ -14,7 +15,7 @@ from sa.runtime.errors import InputError
 from sa.runtime.staging import replace_entry, staged
 
 TITLE = "StableAnimator on engines: benchmark report"
-FILES = ("report.html", "report.md")
+FILES = ("report.html", "report.md", "rows.csv")
 SETUPS = 300  # in one report, and subjects: nobody reads more, and hostile files could keep us busy for hours
 SUBJECTS = 100
 
@@ -25,7 +26,7 @@ def merge(
     price_per_hour: Mapping[str, float] | None = None,
     manifests: Sequence[Manifest] = (),
 ) -> None:
-    """Write report.html and report.md into the folder `out`, from result files of `sa-bench run`.
+    """Write report.html, report.md and rows.csv into the folder `out`, from result files of `sa-bench run`.
 
     price_per_hour: euros by a part of a device's name; manifests: engine sets to predict floors of other cards for.
     InputError for a file, a price or an output folder that cannot be used; then nothing is written.
@@ -36,7 +37,7 @@ def merge(
     places = compare(rows)
     html, text = render(rows, places, dict(price_per_hour or {}), manifests)
     with staged(out) as staging:
-        for name, content in zip(FILES, (html, text), strict=True):
+        for name, content in zip(FILES, (html, text, rows_csv(rows)), strict=True):
             (staging / name).write_text(content, encoding="utf-8")
         with signals.ignored():
             out.mkdir(exist_ok=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from sa.benchmarks.face_inputs import LOSS_GRADIENT
 from sa.benchmarks.report import charts, units
 from sa.benchmarks.report.charts import Bar, Segment
 from sa.benchmarks.report.comparison import Place, floor
@@ -17,7 +18,9 @@ from sa.benchmarks.roofline import (
     engine_memory,
     engine_seconds,
     load_cards,
+    loss_gradient_seconds,
     run_floor,
+    usual_engines,
     usual_video,
 )
 from sa.runtime.engine_set import Manifest
@@ -28,7 +31,8 @@ MANIFESTS = 10  # predicted in one report
 def predictions(manifests: Sequence[Manifest], price_of: dict[str, float]) -> list[Section]:
     """A section for each network and shape; `price_of`: euros per hour by the card's name."""
     cards = load_cards()
-    known = {_network(manifest): manifest for manifest in manifests}
+    # Of sets of one network, one with refinement engines says more.
+    known = {_network(manifest): manifest for manifest in sorted(manifests, key=lambda m: m.refine is not None)}
     sections = [_predicted(manifest, cards, price_of) for manifest in list(known.values())[:MANIFESTS]]
     if not sections:
         return []
@@ -48,7 +52,7 @@ def predictions(manifests: Sequence[Manifest], price_of: dict[str, float]) -> li
 
 def _network(manifest: Manifest) -> tuple:
     """Engine sets of one network at one shape have one floor, whatever their backend."""
-    engines = tuple((engine.role, engine.flops, engine.parameters) for engine in manifest.engines)
+    engines = tuple((engine.role, engine.flops, engine.parameters) for engine in usual_engines(manifest))
     return manifest.shapes, engines
 
 
@@ -62,7 +66,7 @@ def _predicted(manifest: Manifest, cards: dict[str, Card], price_of: dict[str, f
         _engine_table(manifest, cards),
         _memory_table(manifest),
     )
-    parameters = sum(engine.parameters for engine in manifest.engines)
+    parameters = sum(engine.parameters for engine in usual_engines(manifest))
     size = f"{shapes.width}x{shapes.height}, tiles of {shapes.tile_size} frames"
     return Section(
         f"{size}, {units.digits(parameters / 1e6)} M parameters",
@@ -112,18 +116,20 @@ def _run_table(
 
 
 def _engine_table(manifest: Manifest, cards: dict[str, Card]) -> Table:
-    """Seconds of one call, cards down, engines across."""
-    roles = [engine.role for engine in manifest.engines]
+    """Seconds of one call, cards down, engines across; at the end the gradient of refinement for one decoder chunk."""
+    engines = usual_engines(manifest)
     rows = [
         (
             card.name,
             precision,
-            *(units.seconds(engine_seconds(engine, card.rates(precision), precision)) for engine in manifest.engines),
+            *(units.seconds(engine_seconds(engine, card.rates(precision), precision)) for engine in engines),
+            units.seconds(loss_gradient_seconds(manifest, card.rates(precision), precision)),
         )
         for card in cards.values()
         for precision in PRECISIONS
     ]
-    return Table(f"{LABEL}: one call of each engine", ("card", "precision", *roles), rows, words=2)
+    columns = ("card", "precision", *(engine.role for engine in engines), LOSS_GRADIENT)
+    return Table(f"{LABEL}: one call of each engine", columns, rows, words=2)
 
 
 def _memory_table(manifest: Manifest) -> Table:
@@ -134,7 +140,7 @@ def _memory_table(manifest: Manifest) -> Table:
             units.digits(engine.flops / 1e12),
             *(units.memory(engine_memory(engine, precision)) for precision in PRECISIONS),
         )
-        for engine in manifest.engines
+        for engine in usual_engines(manifest)
     ]
     columns = ("engine", "M parameters", "TFLOP a call", *(f"memory, {precision}" for precision in PRECISIONS))
     return Table(f"{LABEL}: weights, inputs and outputs", columns, rows)

@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from sa.benchmarks.report import units
 from sa.benchmarks.report.comparison import (
     CEILING_PRECISION,
+    GRADIENT,
+    LEAST_COSINE,
     Place,
     Setup,
     Workload,
@@ -85,6 +87,9 @@ def _doubts(workload: Workload) -> Iterator[Remark]:
             if fraction is not None and fraction > BELOW_FLOOR:
                 said = f"{units.percent(fraction)} of the ceiling"
                 yield setup.label, row.subject, f"{said}: the ceiling or the counts are wrong"
+            if row.subject == GRADIENT and row.cosine is not None and not row.cosine >= LEAST_COSINE:
+                said = f"cosine {row.cosine:.6f} to the float32 network's gradient"
+                yield setup.label, row.subject, f"{said}, less than the {LEAST_COSINE:g} tolerated"
         if few := [row for row in setup.working if row.n < FEW]:
             least = min(row.n for row in few)
             yield setup.label, f"{len(few)} subjects", f"fewer than {FEW} repetitions, {least} at the least"

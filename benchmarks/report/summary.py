@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sa.benchmarks.report import units
-from sa.benchmarks.report.comparison import Place, Setup, Workload, plainness
+from sa.benchmarks.report.comparison import GRADIENT, Place, Setup, Workload, plainness
 from sa.benchmarks.report.parts import Section, Table
 from sa.benchmarks.report.video_cost import video_cost, video_of
 
@@ -33,7 +33,16 @@ def speed(workload: Workload) -> Speed:
         seconds = {setup.letter: row.p50 for setup in workload.setups if (row := setup.measured(subject))}
         options.append(Speed(f"one {subject}", seconds, False))
     sets = {setup.letter for setup in workload.setups if not setup.is_peer}
-    return max(options, key=lambda option: (len(sets & option.seconds.keys()), option.whole_video, _longest(option)))
+    # The gradient of refinement, which most runs do without, is the last to choose by.
+    return max(
+        options,
+        key=lambda option: (
+            len(sets & option.seconds.keys()),
+            option.whole_video,
+            option.name != f"one {GRADIENT}",
+            _longest(option),
+        ),
+    )
 
 
 def _longest(option: Speed) -> float:

@@ -78,7 +78,7 @@ def _frames(video: Video, row: Row) -> float:
 
 def _from_engines(setup: Setup, video: Video) -> dict[str, float]:
     shapes = setup.contender.shapes
-    calls = {row.subject.removeprefix("engine "): row for row in setup.working if row.subject.startswith("engine ")}
+    calls = {row.subject.removeprefix("engine "): row for row in setup.plain if row.subject.startswith("engine ")}
     parts = {}
     if loads := [row.load for row in calls.values() if row.load is not None]:
         parts["loading"] = math.fsum(loads)

@@ -34,7 +34,7 @@ class GroupNorm:
 
 
 def find_group_norms(edges: Graph) -> dict[str, GroupNorm]:
-    """Every Reshape, InstanceNormalization, Reshape, Mul, Add (, Sigmoid, Mul) in a graph, by the name of its result."""
+    """Every Reshape, InstanceNormalization, Reshape, Mul, Add (, Sigmoid, Mul) of a graph, by its result's name."""
     found = {}
     for node in edges.graph.node:
         if node.op_type != "InstanceNormalization":

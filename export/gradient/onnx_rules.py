@@ -37,7 +37,9 @@ def _attributes(node: onnx.NodeProto) -> dict:
 @rule("Add")
 def _add(b, node, dy, wanted):
     given = b.shape(node.output[0])
-    return [b.sum_to(dy[0], given, b.shape(name)) if want else None for name, want in zip(node.input, wanted)]
+    return [
+        b.sum_to(dy[0], given, b.shape(name)) if want else None for name, want in zip(node.input, wanted, strict=True)
+    ]
 
 
 @rule("Sub")
@@ -156,9 +158,8 @@ def _conv(b, node, dy, wanted):
         return [b.op("Conv", dy[0], flipped, kernel_shape=kernel, pads=whole)]
     sizes = zip(b.shape(x)[2:], b.shape(node.output[0])[2:], strides, kernel, before, after, strict=True)
     missing = [size - ((out - 1) * stride + k - first - last) for size, out, stride, k, first, last in sizes]
-    return [
-        b.op("ConvTranspose", dy[0], weight, kernel_shape=kernel, strides=strides, pads=pads, output_padding=missing)
-    ]
+    shaped = {"kernel_shape": kernel, "strides": strides, "pads": pads, "output_padding": missing}
+    return [b.op("ConvTranspose", dy[0], weight, **shaped)]
 
 
 @rule("BatchNormalization")

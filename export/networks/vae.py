@@ -1,5 +1,6 @@
 """The temporal VAE: a plain image encoder and a decoder that smooths over time (SPEC sections 2.3 and 3.5)."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -118,6 +119,7 @@ class Segment:
     by_frame: bool
     channels: tuple[int, int]  # of x and of y
     scale: tuple[int, int]  # of x and of y: pixels per latent pixel along a side
+    flops_per_byte: float = math.inf  # what computing y again would cost, where that may be worth its memory
 
 
 class DecoderMid(nn.Layer):
@@ -157,14 +159,22 @@ class Decoder(nn.Layer):
         chain: list[Segment] = []
         channels, scale = self.latent_channels, 1
 
-        def add(name: str, forward: Callable, width: int, by_frame: bool = True, growth: int = 1) -> None:
+        def add(
+            name: str,
+            forward: Callable,
+            width: int,
+            by_frame: bool = True,
+            growth: int = 1,
+            flops_per_byte: float = math.inf,
+        ) -> None:
             nonlocal channels, scale
-            chain.append(Segment(name, forward, by_frame, (channels, width), (scale, scale * growth)))
+            chain.append(Segment(name, forward, by_frame, (channels, width), (scale, scale * growth), flops_per_byte))
             channels, scale = width, scale * growth
 
         def add_block(name: str, block: SpatioTemporalResBlock, width: int) -> None:
             add(f"{name}_spatial", block.spatial_res_block.forward, width)
-            add(f"{name}_temporal", block.over_time, width, by_frame=False)
+            # Two convolutions of 3 taps per 4-byte value.
+            add(f"{name}_temporal", block.over_time, width, by_frame=False, flops_per_byte=2 * 2 * 3 * width / 4)
 
         add("in", self.conv_in.forward, self.widths[0])
         add_block("mid_0", self.mid_block.resnets[0], self.widths[0])
@@ -177,7 +187,8 @@ class Decoder(nn.Layer):
             for j, block in enumerate(level.resnets):
                 add_block(f"up_{i}_{j}", block, width)
             if i < len(self.widths) - 1:
-                add(f"up_{i}_upsample", level.upsamplers[0].forward, width, growth=2)
+                upsample = level.upsamplers[0].forward
+                add(f"up_{i}_upsample", upsample, width, growth=2, flops_per_byte=2 * 4 * width / 4)
         add("out", self._to_pixels, self.out_channels)
         add("out_temporal", self._over_time, self.out_channels, by_frame=False)
         return chain

@@ -11,6 +11,15 @@ from sa.runtime.engine_set import EngineContract
 from sa.runtime.errors import EngineSetError
 
 
+# One arena for the activations of all engines: with one each, every engine would keep its own peak.
+onnxruntime.create_and_register_allocator(
+    onnxruntime.OrtMemoryInfo(
+        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+    ),
+    onnxruntime.OrtArenaCfg({}),
+)
+
+
 class OnnxRuntimeEngine(Engine):
     def __init__(self, folder: Path, contract: EngineContract, threads: int):
         super().__init__(contract)
@@ -19,6 +28,9 @@ class OnnxRuntimeEngine(Engine):
         options.log_severity_level = 3  # errors only
         # Threads of an engine that waits must not spin: the refinement holds seventy engines at once.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options.add_session_config_entry("session.use_env_allocators", "1")
+        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")  # weights: not the arena
+        options.enable_mem_pattern = False  # takes a whole peak in one piece, for which a shared arena seldom has room
         path = folder / contract.program
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

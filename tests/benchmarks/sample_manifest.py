@@ -19,6 +19,7 @@ def engine(role: str, **changes) -> EngineRecord:
         parameters=parameters,
         flops=FLOPS.get(role, ENGINE["flops"]),
         bytes=4 * parameters + TENSOR_BYTES,
+        working_bytes=TENSOR_BYTES,
         certificate=dict(
             shapes="full", input_shapes={}, max_abs=0.0, relative=0.0, cosine=1.0, tolerance=1e-4
         ),
@@ -48,3 +49,10 @@ def manifest(**changes) -> Manifest:
         engines=[engine(role) for role in ROLES],
     )
     return Manifest.model_validate({**facts, **changes})
+
+
+def refining_manifest() -> Manifest:
+    """With the engines of refinement beside the others: 8 TFLOP and 2 GB for a chunk's loss gradient."""
+    engines = [engine(role) for role in (*ROLES, "arcface", "loss_gradient")]
+    refine = dict(plan="whole", segments=[], flops=8e12, bytes=2e9, predicted_bytes=1)
+    return manifest(engines=engines, refine=refine)

@@ -1,12 +1,17 @@
 """sa-bench run on a small engine set: the rows it writes, and what it says when something fails."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
+from sample_manifest import manifest
+from sample_rows import contender, machine
 
 from sa.benchmarks import bench
 from sa.benchmarks.cli import main
 from sa.benchmarks.results import read
+from sa.runtime.engine_set import ROLES
 
 
 @pytest.fixture(scope="module")
@@ -59,9 +64,91 @@ def test_rows_are_appended(engines, tmp_path):
     assert rows[0].compared == "certificate, full shapes" and rows[0].relative_error < 1e-4
 
 
+@pytest.fixture
+def jobs(monkeypatch):
+    """The workers asked for, none of which is started."""
+    asked = []
+
+    def run_worker(job):
+        asked.append(job)
+        value = 2.0 if job["peer"] == "reference" else 2.002
+        if job["outputs"] is not None and job["subject"] == "loss_gradient":
+            np.savez(job["outputs"], loss=np.array([value + 1]), gradient=np.full((4, 4), value, np.float32))
+        elif job["outputs"] is not None:
+            np.savez(job["outputs"], result=np.full(3, value))
+        line = {"subject": f"engine {job['subject']}", "seconds": [0.5], "first": 1.0, "load": 1.0, "frames": 4}
+        return [{**line, "repeated": 0.5}], bench.Peak(resident=1 << 30, device=None)
+
+    monkeypatch.setattr(bench, "run_worker", run_worker)
+    monkeypatch.setattr(bench, "describe", lambda threads: machine())
+    return asked
+
+
+@pytest.fixture
+def plain(engines):
+    return engines("recipe_hjb", "onnxruntime")
+
+
+@pytest.fixture
+def refining(plain, tmp_path):
+    """An engine set whose manifest says that it refines; its engines for that are others by another name."""
+    folder = tmp_path / "refining"
+    shutil.copytree(plain, folder)
+    raw = json.loads((folder / "manifest.json").read_text())
+    raw["engines"] += [raw["engines"][-1] | {"role": role} for role in ("arcface", "loss_gradient")]
+    raw["refine"] = {"plan": "whole", "segments": [], "flops": 4e9, "bytes": 2e8, "predicted_bytes": 1}
+    (folder / "manifest.json").write_text(json.dumps(raw))
+    return folder
+
+
+@pytest.fixture
+def run(checkpoint, tmp_path):
+    """run(engine sets, flags): the rows."""
+
+    def call(*words):
+        few = ["--rounds", 1, "--repetitions", 1, "--quiet", "--checkpoint", checkpoint("recipe_hjb")]
+        out = ["--out", tmp_path / "out"]
+        assert main(["run", *map(str, [*few, *out, "--engines", *words])]) == 0
+        return read(tmp_path / "out" / "results.jsonl")
+
+    return call
+
+
+def test_the_loss_gradient_is_measured_where_an_engine_set_has_it(jobs, run, refining):
+    (row,) = (row for row in run(refining) if row.subject == "engine loss_gradient")
+    subjects = [job["subject"] for job in jobs if job["peer"] is None]
+    assert subjects == [*ROLES, "loss_gradient", "run"]
+    assert (row.flops, row.bytes, row.frames) == (4e9, 2e8, 4)
+    assert row.relative_error == pytest.approx(0.001, rel=1e-3) and row.cosine == pytest.approx(1)  # of the gradient
+    assert row.compared == "float32 network, full shapes"
+
+
+def test_without_refinement_engines_it_is_measured_only_if_asked_for(jobs, run, plain):
+    assert "engine loss_gradient" not in {row.subject for row in run(plain)}
+    assert "loss_gradient" not in {job["subject"] for job in jobs}
+
+
+def test_an_engine_set_without_it_is_a_row_that_says_so(jobs, run, plain):
+    (row,) = run(plain, "--subjects", "loss_gradient")
+    assert row.failure == "made without refinement engines; export with --refine"
+    assert (row.n, row.flops, row.bytes) == (0, None, None)
+    assert not jobs  # no reference either: there is nothing to compare with it
+
+
+def test_a_peer_has_the_counts_of_a_set_that_refines_at_its_shapes(jobs, run, plain, refining, monkeypatch):
+    """Though it stands beside the first one."""
+    installed = bench.metadata.version
+    monkeypatch.setattr(bench.metadata, "version", lambda name: "2.13.0" if name == "torch" else installed(name))
+    rows = run(plain, refining, "--subjects", "loss_gradient", "--peer", "diffusers")
+    by_name = {row.contender.name: row for row in rows}
+    assert len(rows) == 3 and by_name[plain.name].failure is not None and by_name[plain.name].flops is None
+    assert by_name["diffusers:eager"].failure is None
+    assert by_name["diffusers:eager"].flops == by_name["refining"].flops == 4e9
+
+
 def test_a_worker_that_dies_is_a_row_with_its_last_words(engines, tmp_path, monkeypatch):
     job = {"engines": str(tmp_path / "gone"), "peer": None, "subject": "unet"}
-    with pytest.raises(bench.WorkerError, match=r"exit code 1: .*is not a folder"):
+    with pytest.raises(bench.WorkerError, match=r"^exit code 1: .*gone is not a folder: give --engines"):
         bench.run_worker(job)
 
 
@@ -72,6 +159,11 @@ def test_a_worker_that_dies_is_a_row_with_its_last_words(engines, tmp_path, monk
         (["--rounds", "0"], 2, "--rounds must be 1 to 1000, not 0."),
         (["--steps", "1"], 2, "--steps must be 2 to 1000, not 1."),
         (["--peer", "diffusers"], 2, "--peer needs --checkpoint DIR"),
+        (
+            ["--peer", "torch", "--checkpoint", "weights"],
+            2,
+            "--peer torch is unknown: choose from diffusers, diffusers:compile, diffusers:onnx and upstream:DIR.",
+        ),
         ([], 3, "is not a folder"),
     ],
 )
@@ -81,6 +173,15 @@ def test_what_cannot_be_measured_is_said_in_one_sentence(flags, code, message, t
     said = capsys.readouterr().err.splitlines()
     assert len(said) == 1 and message in said[0]
     assert not (tmp_path / "out").exists()
+
+
+def test_the_rows_of_the_published_code_are_named_after_its_checkout(tmp_path, monkeypatch):
+    monkeypatch.setattr(bench.metadata, "version", lambda name: "2.5.1")
+    beside = bench.Entry(contender(), {"engines": "engines", "peer": None}, manifest())
+    entry = bench._peer("upstream:/code/StableAnimator", tmp_path, beside)
+    assert (entry.contender.name, entry.contender.kind) == ("upstream:StableAnimator", "peer")
+    assert (entry.contender.backend, entry.contender.backend_version) == ("torch, published code", "2.5.1")
+    assert entry.job["peer"] == "upstream:/code/StableAnimator" and entry.contender.shapes == beside.contender.shapes
 
 
 def test_result_lines_are_plain_json(engines, tmp_path):

@@ -32,7 +32,7 @@ def test_a_report_of_two_files_with_prices_and_predictions(run, tmp_path):
     prices = ["--price-per-hour", "H100=2.50", "Intel(R) Xeon(R) Processor=0.08"]
     paths = write(tmp_path, two_machines())
     code, said = run(*paths, "--out", tmp_path / "out", *prices, "--engines", engines)
-    assert code == 0 and "report.html" in said and "report.md" in said
+    assert code == 0 and all(name in said for name in ("report.html", "report.md", "rows.csv"))
     text = (tmp_path / "out" / "report.md").read_text()
     assert "€ 0.00144" in text and "NVIDIA L40S" in text
 

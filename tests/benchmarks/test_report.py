@@ -4,7 +4,7 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from sample_manifest import engine, manifest
+from sample_manifest import engine, manifest, refining_manifest
 from sample_rows import (
     ENGINES,
     STAGES,
@@ -79,7 +79,7 @@ def made(tmp_path):
         merge(write(tmp_path, files), out, prices, manifests)
         for path in tmp_path.glob("*.jsonl"):
             path.unlink()
-        assert sorted(path.name for path in out.iterdir()) == ["report.html", "report.md"]
+        assert sorted(path.name for path in out.iterdir()) == ["report.html", "report.md", "rows.csv"]
         return Page(out / "report.html"), (out / "report.md").read_text(encoding="utf-8")
 
     return make
@@ -247,6 +247,17 @@ def test_predictions_stand_apart(made):
     assert "floor, not measured" not in without.text.partition("What to run")[2] and "Cards nobody" not in text
 
 
+def test_the_floor_of_the_loss_gradient_is_predicted_where_a_set_refines(made):
+    page, _ = made(two_machines(), manifests=[manifest(), refining_manifest()])
+    assert page.source.count("<h4>fp16: floor, not measured</h4>") == 1  # one network, with and without refinement
+    heads = page.row("card", "precision", "image_encoder")
+    assert heads[-1] == "loss_gradient" and "arcface" not in heads
+    a100 = next(cells for cells in page.rows if cells[:2] == ["NVIDIA A100 SXM 80GB", "fp32"] and len(cells) == 9)
+    assert a100[-1] == units.seconds(8e12 / 19.5e12)
+    page, _ = made(two_machines(), manifests=[manifest()])
+    assert next(cells for cells in page.rows if cells[:2] == a100[:2] and len(cells) == 9)[-1] == units.NOTHING
+
+
 def test_what_does_not_fit_is_said(made):
     large = manifest(engines=[engine(role, parameters=10_000_000_000 if role == "unet" else 1) for role in ROLES])
     page, _ = made(two_machines(), manifests=[large])  # 20 GB of weights in fp16, 40 in fp32
@@ -268,6 +279,34 @@ def test_an_error_that_is_no_number_is_the_worst():
     (setup,) = place.setups
     assert setup.error == float("inf") and setup.within_tolerance is False
     assert units.error(setup.error) == "not finite"
+
+
+def gradient(**changes):
+    """A measured loss gradient: long, large, and with single values far off."""
+    known = dict(subject="engine loss_gradient", frames=4, seconds=99.0, load=70.0, peak_memory=20e9)
+    return row(**{**known, "relative_error": 3e-3, "cosine": 0.999998, **changes})
+
+
+def test_the_loss_gradient_is_judged_by_its_direction_and_apart_from_plain_runs(made):
+    engines = [r for r in rows_of(machine(), contender(), 1.0, 1e-6, 6e9) if r.subject.startswith("engine")]
+    (workload,) = compare([*engines, gradient()])[0].workloads
+    (setup,) = workload.setups
+    assert setup.error == 1e-6 and setup.within_tolerance and setup.memory == 6e9
+    loading = sum(r.load for r in engines)
+    assert video_cost(setup, video_of(workload)).parts["loading"] == pytest.approx(loading)
+    page, _ = made([[*engines, gradient()]])
+    assert page.row("loss_gradient", "A: engines-ort (onnxruntime fp32)")[2:4] == ["99.0 s", "3.0e-03"]
+    assert "tolerated" not in page.text.partition("To be read with care")[2].partition("How to read this")[0]
+    page, _ = made([[*engines, gradient(cosine=0.99)]])
+    said = "cosine 0.990000 to the float32 network's gradient, less than the 0.9999 tolerated"
+    assert page.row("M1", "A: engines-ort (onnxruntime fp32)", "engine loss_gradient")[3] == said
+
+
+def test_a_set_up_is_not_chosen_by_its_loss_gradient_while_there_is_another_engine():
+    (workload,) = compare([row(), gradient()])[0].workloads
+    assert speed(workload).name == "one engine unet"
+    (workload,) = compare([gradient()])[0].workloads
+    assert speed(workload).name == "one engine loss_gradient"
 
 
 def test_half_precision_is_not_held_against_a_single_precision_ceiling(made):

@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from sample_manifest import TENSOR_BYTES, engine, manifest
+from sample_manifest import TENSOR_BYTES, engine, manifest, refining_manifest
 from sample_rows import machine, row
 
 from sa.benchmarks import roofline
@@ -74,6 +74,15 @@ def test_a_run_by_hand():
     assert run.stages["conditioning"] == pytest.approx(11 * 0.001)  # 1 GFLOP each at 1 TFLOP/s
     assert run.seconds == pytest.approx(16.011)
     assert run.peak_memory == run.memory["denoising"] == 6_000_000_000 + TENSOR_BYTES
+
+
+def test_the_loss_gradient_has_a_floor_of_its_own_and_is_no_part_of_a_plain_run():
+    rates = Rates(flops=4e12, bandwidth=0.5e9)
+    assert roofline.loss_gradient_seconds(refining_manifest(), rates, "fp32") == pytest.approx(4.0)  # of traffic
+    assert roofline.loss_gradient_seconds(refining_manifest(), rates, "fp16") == pytest.approx(2.0)
+    assert roofline.loss_gradient_seconds(manifest(), rates, "fp32") is None
+    video = Video(frames=8, steps=2)
+    assert run_floor(refining_manifest(), video, rates, "fp32") == run_floor(manifest(), video, rates, "fp32")
 
 
 def test_fits_only_where_the_largest_engine_does():

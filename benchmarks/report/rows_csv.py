@@ -1,0 +1,65 @@
+"""Every row of a report as one line of a table, for spreadsheets and scripts of the reader's own."""
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator
+
+from sa.benchmarks.report.comparison import ceiling_fraction, floor
+from sa.benchmarks.report.units import clean
+from sa.benchmarks.results import Contender, Machine, Row
+from sa.runtime.engine_set import Shapes
+
+RATES: dict[str, Callable[[Row], float | None]] = {
+    "flops_per_second": lambda row: row.flops_per_second,
+    "bytes_per_second": lambda row: row.bytes_per_second,
+    "floor": floor,
+    "fraction": ceiling_fraction,
+}
+# What makes a spreadsheet compute a cell, at its start or where another separator would begin one.
+FORMULA = re.compile(r"""(^|[,;|"])(\s*)(?=[=+\-@＝＋－＠])""")
+
+
+def rows_csv(rows: Iterable[Row]) -> str:
+    """Comma-separated, one line per row under one of names; what a row does not know is an empty cell.
+
+    machine.* and contender.* are the row's two parts. Foreign text that would be a formula gets an apostrophe before.
+    """
+    text = io.StringIO()
+    writer = csv.DictWriter(text, _columns(), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow(dict(_cells(row)))
+    return text.getvalue()
+
+
+def _columns() -> list[str]:
+    columns = []
+    for name in Row.model_fields:
+        part = {"machine": Machine, "contender": Contender}.get(name)
+        columns += [name] if part is None else [f"{name}.{field}" for field in part.model_fields]
+    at = columns.index("contender.shapes")
+    columns[at : at + 1] = [f"contender.shapes.{field}" for field in Shapes.model_fields]
+    return [*columns, *RATES]
+
+
+def _cells(row: Row) -> Iterator[tuple[str, str | float | int | None]]:
+    facts = {**row.model_dump(), **{name: rate(row) for name, rate in RATES.items()}}
+    for name, value in facts.items():
+        yield from _flat(name, value)
+
+
+def _flat(name: str, value: object) -> Iterator[tuple[str, str | float | int | None]]:
+    if name == "contender.shapes" and value is None:
+        return
+    if name == "machine.libraries":  # by names that the file chooses: one column for all of them
+        yield name, _harmless(" ".join(f"{library} {version}" for library, version in sorted(value.items())))
+    elif isinstance(value, dict):
+        for field, part in value.items():
+            yield from _flat(f"{name}.{field}", part)
+    else:
+        yield name, _harmless(value) if isinstance(value, str) else value
+
+
+def _harmless(text: str) -> str:
+    return FORMULA.sub(r"\1\2'", clean(text))

@@ -1,0 +1,52 @@
+"""What a worker makes of the gradient of the face loss: the same inputs for every contender, its own to time."""
+
+from types import SimpleNamespace
+
+import numpy as np
+
+from sa.benchmarks.peers.contracts import loss_gradient_contract
+from sa.benchmarks.worker import measure_engine
+from sa.runtime.backends.base import Engine
+from sa.runtime.engine_set import Shapes
+
+SHAPES = Shapes(height=64, width=128, tile_size=2, decode_chunk=3)
+
+
+class Recorder(Engine):
+    """Keeps what it is given; its gradient is twice the latents."""
+
+    def __init__(self):
+        super().__init__(loss_gradient_contract(SHAPES))
+        self.seen = []
+
+    def _infer(self, inputs, keep):
+        self.seen.append(inputs)
+        return {"loss": np.ones(1, np.float32), "gradient": 2 * inputs["latents"]}
+
+    def close(self):
+        self.closed = True
+
+
+def test_it_is_opened_as_a_whole_and_gets_crops_as_inputs(tmp_path):
+    engine = Recorder()
+    asked = []
+    contender = SimpleNamespace(open_loss_gradient=lambda threads: asked.append(threads) or engine)
+    line = measure_engine(contender, "loss_gradient", repetitions=2, threads=3, outputs=str(tmp_path / "outputs.npz"))
+    assert asked == [3] and engine.closed
+    assert line["subject"] == "engine loss_gradient" and line["frames"] == 3 and len(line["seconds"]) == 2
+    timed, fixed = engine.seen[:3], engine.seen[-1]
+    assert not np.array_equal(timed[1]["latents"], timed[2]["latents"])
+    for inputs in engine.seen:
+        assert np.allclose(inputs["rows"].sum(axis=2), 1) and np.allclose(inputs["weights"].sum(), 1)
+    with np.load(tmp_path / "outputs.npz") as stored:
+        assert np.array_equal(stored["gradient"], 2 * fixed["latents"]) and stored["loss"] == 1
+
+
+def test_the_inputs_it_is_compared_on_are_always_the_same(tmp_path):
+    stored = []
+    for repetitions in (1, 2):  # which use up more or fewer of the timed inputs
+        contender = SimpleNamespace(open_loss_gradient=lambda threads: Recorder())
+        measure_engine(contender, "loss_gradient", repetitions, threads=1, outputs=str(tmp_path / "outputs.npz"))
+        with np.load(tmp_path / "outputs.npz") as archive:
+            stored.append(archive["gradient"])
+    assert np.array_equal(*stored)
