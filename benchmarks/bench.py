@@ -45,6 +45,7 @@ class Plan:
     frames: int | None = None
     steps: int = 3
     threads: int | None = None
+    memory_limit: int | None = None  # bytes each worker may take; one that needs more becomes a row with that reason
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,7 @@ def _job(subject: str, plan: Plan, entry: Entry, threads: int, outputs: Path | N
         "repetitions": plan.repetitions,
         "frames": plan.frames or max(shapes.tile_size, 2 * shapes.decode_chunk),
         "steps": plan.steps,
+        "memory_limit": plan.memory_limit,
         "outputs": str(outputs) if outputs is not None else None,
     }
 
@@ -266,7 +268,9 @@ def run_worker(job: dict) -> tuple[list[dict], Peak]:
         if process.returncode:
             errors.seek(0)
             said = [line for line in errors.read()[-20_000:].decode(errors="replace").splitlines() if line.strip()]
-            raise WorkerError(f"exit code {process.returncode}: {said[-1][:300] if said else 'no message'}")
+            limit = job.get("memory_limit")
+            within = f" (within the memory limit of {limit / 2**30:g} GiB)" if limit is not None else ""
+            raise WorkerError(f"exit code {process.returncode}{within}: {said[-1][:300] if said else 'no message'}")
     *lines, last = [json.loads(line) for line in output.splitlines()]
     return lines, Peak(last["peak_memory"], watched.peak)
 
@@ -283,7 +287,9 @@ def _references(subject: str, plan: Plan, entries: list[Entry], threads: int, sc
         path = scratch / f"{subject}-reference-{len(found)}.npz"
         job = _job(subject, plan, entry, threads, path)
         try:
-            run_worker({**job, "peer": REFERENCE, "checkpoint": str(plan.checkpoint), "cache": ""})
+            run_worker(
+                {**job, "memory_limit": None, "peer": REFERENCE, "checkpoint": str(plan.checkpoint), "cache": ""}
+            )
         except WorkerError as error:
             raise UserError(f"the float32 {subject} network could not be run from {plan.checkpoint}: {error}") from None
         found[shapes] = path

@@ -59,6 +59,12 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--frames", type=int, help="of the whole run (default: a tile, at least two decode chunks)")
     run.add_argument("--steps", type=int, default=3, help="denoising steps of the whole run (default: %(default)s)")
     run.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")
+    run.add_argument(
+        "--memory-limit",
+        type=float,
+        metavar="GIB",
+        help="memory each contender may take; one that needs more becomes a row that says so (default: no limit)",
+    )
     run.add_argument("--quiet", action="store_true", help="no progress, no summary: errors only")
     run.set_defaults(action=_run)
     add_merge(commands)
@@ -72,6 +78,8 @@ def _run(arguments: argparse.Namespace) -> None:
             raise InputError(f"{flag} must be {least} to 1000, not {value}.")
     if a.threads is not None and not 1 <= a.threads <= 1024:
         raise InputError(f"--threads must be 1 to 1024, not {a.threads}.")
+    if a.memory_limit is not None and not 0.1 <= a.memory_limit <= 1e5:
+        raise InputError(f"--memory-limit must be 0.1 to 100000 GiB, not {a.memory_limit}.")
     if a.peer and a.checkpoint is None:
         raise InputError("--peer needs --checkpoint DIR: peers are made from the checkpoint the engines came from.")
     bench(
@@ -85,6 +93,7 @@ def _run(arguments: argparse.Namespace) -> None:
             frames=a.frames,
             steps=a.steps,
             threads=a.threads,
+            memory_limit=int(a.memory_limit * 2**30) if a.memory_limit is not None else None,
         ),
         a.out,
         Reporter(a.quiet),

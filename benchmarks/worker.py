@@ -8,6 +8,7 @@ import contextlib
 import json
 import math
 import os
+import resource
 import sys
 import tempfile
 import time
@@ -28,6 +29,7 @@ from sa.runtime.errors import UserError
 from sa.runtime.fixed_inputs import fixed_inputs
 from sa.runtime.memory import peak_memory
 from sa.runtime.progress import Reporter
+from sa.runtime.refine import RefineSettings
 
 REFERENCE = "reference"
 FIXED = 20250101  # the key of the inputs on which loss gradients are compared
@@ -47,6 +49,8 @@ class Openable(Protocol):
 
 def main() -> None:
     job = json.loads(sys.argv[1])
+    if job.get("memory_limit") is not None:
+        resource.setrlimit(resource.RLIMIT_DATA, (job["memory_limit"], job["memory_limit"]))
     # Engine libraries print to stdout at will; the results keep the real one to themselves.
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
@@ -173,19 +177,31 @@ class Stopwatch(Reporter):
 
 
 def measure_run(contender: Openable, frames: int, steps: int, threads: int) -> list[dict]:
-    """A whole run on a drawn case, stage by stage: the same code path as sa-run."""
+    """A whole run on a drawn case, stage by stage: the same code path as sa-run.
+
+    An engine set with refinement refines its last step twice, the first time as a warm-up.
+    """
     shapes = contender.manifest.shapes
+    refine = isinstance(contender, EngineSet) and contender.manifest.refine is not None
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as scratch:
         case = Path(scratch) / "case"
         _draw_case(case, frames, shapes.height, shapes.width)
-        settings = Settings(steps=steps, tile_overlap=1, identity="none", threads=threads)
+        settings = Settings(
+            steps=steps,
+            tile_overlap=1,
+            identity="none",
+            threads=threads,
+            refine=refine,
+            refine_settings=RefineSettings(start=steps - 1, end=steps - 1, iterations=2),
+        )
         start = time.perf_counter()
         animate(contender, case, Path(scratch) / "out", settings, watch)
         total = time.perf_counter() - start
     tiles = (len(watch.marks["denoising"]) - 2) // steps
-    step_ends = watch.marks["denoising"][tiles : steps * tiles + 1 : tiles]
-    denoising = np.diff([watch.marks["denoising"][0], *step_ends])
+    calls = watch.marks["denoising"][: steps * tiles + 1]
+    iterations = np.diff(watch.marks["denoising"][steps * tiles : -1])
+    denoising = np.diff(calls[::tiles])
     chunk = shapes.decode_chunk
     decode = watch.marks["decoding"]
     # Frames of a chunk arrive together: a chunk ends where its last frame is written.
@@ -196,6 +212,11 @@ def measure_run(contender: Openable, frames: int, steps: int, threads: int) -> l
     def once(subject: str, seconds: float, count: int) -> dict:
         return {"subject": subject, "first": None, "seconds": [seconds], "repeated": None, "frames": count}
 
+    refinement = []
+    if refine:
+        first, *rest = iterations.tolist()
+        line = {"subject": "stage refinement iteration", "first": first, "seconds": rest, "repeated": None}
+        refinement.append({**line, "frames": frames})
     return [
         once("stage load", sum(loads.values()), 0),
         once("stage conditioning", watch.marks["conditioning"][-1] - watch.marks["conditioning"][0], frames),
@@ -206,6 +227,7 @@ def measure_run(contender: Openable, frames: int, steps: int, threads: int) -> l
             "repeated": None,
             "frames": frames,
         },
+        *refinement,
         {
             "subject": "stage decoding a chunk",
             "first": float(decoding[0]),
@@ -219,8 +241,14 @@ def measure_run(contender: Openable, frames: int, steps: int, threads: int) -> l
 
 
 def _draw_case(folder: Path, frames: int, height: int, width: int) -> None:
-    """A reference and poses of smooth colour: what they show does not change how long they take."""
-    (folder / "poses").mkdir(parents=True)
+    """A reference and poses of smooth colour, faces in the middle: what they show does not change how long they take."""
+    for name in ("poses", "faces"):
+        (folder / name).mkdir(parents=True)
+    face = Image.new("L", (width, height))
+    face.paste(255, (width // 3, height // 3, 2 * width // 3, 2 * height // 3))
+    face.save(folder / "reference_mask.png")
+    for i in range(frames):
+        face.save(folder / "faces" / f"frame_{i}.png")
     y, x = np.mgrid[0:height, 0:width] / max(height, width)
     for i in range(-1, frames):
         phase = 2 * math.pi * i / frames

@@ -24,11 +24,15 @@ def refine_plan(plan: RefinePlanName, segments: Sequence[Segment], engines: Sequ
     calls = {segment.forward: chunk if segment.by_frame else 1 for segment in segments}
     forward = sum(calls[role] * by_role[role].flops for role in calls)
     parts = [*ends, *(by_role[role] for segment in segments for role in (segment.forward, segment.vjp))]
+    latents = by_role[segments[0].forward].inputs[0]
+    frames = by_role[segments[-1].forward].outputs[0]
+    weights = 4 * sum(by_role[segment.forward].parameters for segment in segments)
     return RefinePlan(
         plan=plan,
         segments=tuple(segments),
         flops=2 * forward + ends[0].flops,  # frozen weights: a VJP has the arithmetic of its forward pass
-        bytes=sum(engine.bytes for engine in parts),
+        # As of one engine: latents in, their gradient out, and no frames between.
+        bytes=ends[0].bytes + weights + 2 * _size(latents, chunk) - 2 * _size(frames, chunk),
         predicted_bytes=_peak(segments, by_role, chunk) + sum(4 * engine.parameters for engine in parts),
     )
 
@@ -36,10 +40,7 @@ def refine_plan(plan: RefinePlanName, segments: Sequence[Segment], engines: Sequ
 def _peak(segments: Sequence[Segment], engines: dict[str, EngineRecord], chunk: int) -> int:
     """Of kept tensors and the engine at work, over the way there and back."""
 
-    def size(spec: TensorSpec) -> int:
-        return 4 * chunk * math.prod(spec.largest[1:])
-
-    outputs = [size(engines[segment.forward].outputs[0]) for segment in segments]
+    outputs = [_size(engines[segment.forward].outputs[0], chunk) for segment in segments]
     kept = [0, *(size if segment.keep else 0 for segment, size in zip(segments, outputs, strict=True))]
     peak = 0
     for i, segment in enumerate(segments):
@@ -50,3 +51,8 @@ def _peak(segments: Sequence[Segment], engines: dict[str, EngineRecord], chunk: 
             back += outputs[i - 1]
         peak = max(peak, there, back)
     return peak
+
+
+def _size(spec: TensorSpec, chunk: int) -> int:
+    """Bytes of a tensor for all frames of a chunk."""
+    return 4 * chunk * math.prod(spec.largest[1:])

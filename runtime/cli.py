@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from dataclasses import replace
 from pathlib import Path
 
 from sa.runtime.animator import Settings, animate
@@ -85,28 +86,18 @@ def parser() -> argparse.ArgumentParser:
     )
     refinement.add_argument("--refine", action="store_true", help="refine the denoised latents at some of the steps")
     refine = default.refine_settings
+    refinement.add_argument("--refine-start", type=int, metavar="STEP", help=f"first step refined ({refine.start})")
     refinement.add_argument(
-        "--refine-start", type=int, default=refine.start, metavar="STEP", help="first step refined (default: 0)"
+        "--refine-end", type=int, metavar="STEP", help=f"last step refined, itself included ({refine.end})"
     )
     refinement.add_argument(
-        "--refine-end",
-        type=int,
-        default=refine.end,
-        metavar="STEP",
-        help="last step refined, itself included (default: %(default)s)",
-    )
-    refinement.add_argument(
-        "--refine-iters",
-        type=int,
-        default=refine.iterations,
-        metavar="N",
-        help="gradient steps at each of them (default: %(default)s)",
+        "--refine-iters", type=int, metavar="N", help=f"gradient steps at each of them ({refine.iterations})"
     )
     refinement.add_argument(
         "--refine-tolerance",
         type=float,
         metavar="SHARE",
-        help="end a step's gradient steps once the loss falls by less than this share, such as 0.01 (default: never)",
+        help="end a step's gradient steps once the loss falls by less than this share, such as 0.01 (never)",
     )
     output = parser.add_argument_group("output and machine")
     output.add_argument(
@@ -119,13 +110,33 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def require(good: bool, flag: str, expected: str, found: object) -> None:
+    """InputError unless the flag's value is good."""
+    if not good:
+        raise InputError(f"{flag} must be {expected}, not {found}.")
+
+
+def refine_settings_from(arguments: argparse.Namespace) -> RefineSettings:
+    """When and how long to refine; InputError for a flag out of its range or without --refine."""
+    flags = {"start": "--refine-start", "end": "--refine-end", "iterations": "--refine-iters"}
+    flags["tolerance"] = "--refine-tolerance"
+    given = {name: getattr(arguments, flag[2:].replace("-", "_")) for name, flag in flags.items()}
+    given = {name: value for name, value in given.items() if value is not None}
+    if given and not arguments.refine:
+        raise InputError(f"{flags[next(iter(given))]} says how to refine: give it with --refine.")
+    chosen = replace(RefineSettings(), **given)
+    require(0 <= chosen.start <= 999, "--refine-start", "0 to 999", chosen.start)
+    require(chosen.end >= chosen.start, "--refine-end", f"{chosen.start} (the first step refined) or more", chosen.end)
+    require(1 <= chosen.iterations <= 1000, "--refine-iters", "1 to 1000", chosen.iterations)
+    tolerance = chosen.tolerance
+    require(tolerance is None or 0 <= tolerance < 1, "--refine-tolerance", "0 or more and less than 1", tolerance)
+    steps = arguments.steps
+    require(not arguments.refine or chosen.start < steps, "--refine-start", f"less than --steps {steps}", chosen.start)
+    return chosen
+
+
 def settings_from(arguments: argparse.Namespace) -> Settings:
     """The settings of a run; InputError names the first flag out of its range."""
-
-    def require(good: bool, flag: str, expected: str, found: object) -> None:
-        if not good:
-            raise InputError(f"{flag} must be {expected}, not {found}.")
-
     a = arguments
     require(1 <= a.steps <= 1000, "--steps", "1 to 1000", a.steps)
     for flag, scale in (("--guidance", a.guidance), ("--guidance-start", a.guidance_start)):
@@ -135,12 +146,6 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     require(0 <= a.seed < 1 << 32, "--seed", "0 to 4294967295", a.seed)
     require(math.isfinite(a.fps) and 0.1 <= a.fps <= 240, "--fps", "0.1 to 240", a.fps)
     require(a.threads is None or 1 <= a.threads <= 1024, "--threads", "1 to 1024", a.threads)
-    require(a.refine_start >= 0, "--refine-start", "0 or more", a.refine_start)
-    require(a.refine_end >= a.refine_start, "--refine-end", f"{a.refine_start} (--refine-start) or more", a.refine_end)
-    require(1 <= a.refine_iters <= 1000, "--refine-iters", "1 to 1000", a.refine_iters)
-    tolerance = a.refine_tolerance
-    require(tolerance is None or 0 <= tolerance < 1, "--refine-tolerance", "0 or more and less than 1", tolerance)
-    require(not a.refine or a.refine_start < a.steps, "--refine-start", f"less than --steps {a.steps}", a.refine_start)
     return Settings(
         steps=a.steps,
         guidance=a.guidance,
@@ -154,7 +159,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         compat=a.compat,
         threads=a.threads,
         refine=a.refine,
-        refine_settings=RefineSettings(a.refine_start, a.refine_end, a.refine_iters, tolerance),
+        refine_settings=refine_settings_from(a),
     )
 
 

@@ -83,13 +83,13 @@ def case_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory, checkpoint):
-    """engines(case, backend): the folder of an engine set at the case's shapes. Read only."""
+    """engines(case, backend, *flags of --refine): the folder of an engine set at the case's shapes. Read only."""
     from sa.export.cli import main
 
-    made: dict[tuple[str, str], Path] = {}
+    made: dict[tuple[str, ...], Path] = {}
 
-    def make(case: str, backend: str) -> Path:
-        if (case, backend) not in made:
+    def make(case: str, backend: str, *refine: str) -> Path:
+        if (case, backend, *refine) not in made:
             parameters = json.loads((GOLDEN / case / "case.json").read_text())
             folder = tmp_path_factory.mktemp("engines") / f"{case}-{backend}"
             flags = {
@@ -102,11 +102,17 @@ def engines(tmp_path_factory, checkpoint):
                 "--decode-chunk": parameters["chunk"],
             }
             arguments = [str(word) for flag in flags.items() for word in flag]
-            assert main([*arguments, "--quiet"]) == 0
-            made[case, backend] = folder
-        return made[case, backend]
+            assert main([*arguments, *refine, "--quiet"]) == 0
+            made[case, backend, *refine] = folder
+        return made[case, backend, *refine]
 
     return make
+
+
+@pytest.fixture(params=["segmented", "whole"])
+def refining(request, engines, backend) -> Path:
+    """An engine set of recipe_hjb that can refine, by either plan."""
+    return engines("recipe_hjb", backend, "--refine", "--refine-plan", request.param)
 
 
 @pytest.fixture(params=CASES)

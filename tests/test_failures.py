@@ -211,11 +211,11 @@ def test_an_export_that_fails_leaves_the_earlier_engine_set(
 def failing_at(role: str, error: BaseException) -> Callable:
     """Paddle's target, which fails after it has written a part of one engine."""
 
-    def write_engine(traced, weights, folder, stem, weights_stem):
+    def write_engine(network, folder, stem):
         if stem == role:
             (folder / f"{stem}.json").write_text("{")
             raise error
-        return target("paddle")(traced, weights, folder, stem, weights_stem)
+        return target("paddle")(network, folder, stem)
 
     return write_engine
 

@@ -5,19 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+from onnxruntime import OrtAllocatorType, OrtMemoryInfo, OrtMemType
 
 from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.engine_set import EngineContract
 from sa.runtime.errors import EngineSetError
 
-
 # One arena for the activations of all engines: with one each, every engine would keep its own peak.
-onnxruntime.create_and_register_allocator(
-    onnxruntime.OrtMemoryInfo(
-        "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-    ),
-    onnxruntime.OrtArenaCfg({}),
-)
+_ARENA = OrtMemoryInfo("Cpu", OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, OrtMemType.DEFAULT)
+onnxruntime.create_and_register_allocator(_ARENA, onnxruntime.OrtArenaCfg({}))
 
 
 class OnnxRuntimeEngine(Engine):

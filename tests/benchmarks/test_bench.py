@@ -152,9 +152,18 @@ def test_a_worker_that_dies_is_a_row_with_its_last_words(engines, tmp_path, monk
         bench.run_worker(job)
 
 
+def test_a_worker_beyond_its_memory_limit_fails_and_says_so(engines):
+    folder = str(engines("recipe_hjb", "onnxruntime"))
+    job = {"engines": folder, "peer": None, "subject": "unet", "repetitions": 1, "threads": 1, "outputs": None}
+    bench.run_worker({**job, "memory_limit": 4 << 30})
+    with pytest.raises(bench.WorkerError, match=r"within the memory limit of 0.03125 GiB"):
+        bench.run_worker({**job, "memory_limit": 1 << 25})
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
+        (["--memory-limit", "0"], 2, "--memory-limit must be 0.1 to 100000 GiB, not 0.0."),
         (["--subjects", "decoder"], 2, "--subjects decoder is unknown: choose from image_encoder,"),
         (["--rounds", "0"], 2, "--rounds must be 1 to 1000, not 0."),
         (["--steps", "1"], 2, "--steps must be 2 to 1000, not 1."),

@@ -27,6 +27,18 @@ def test_runs_are_repeatable(decoder):
     np.testing.assert_array_equal(decoder.infer({"latents": latents})["frames"], first)
 
 
+def test_outputs_can_be_written_into_given_arrays(decoder):
+    latents = np.random.default_rng(0).standard_normal((2, 4, 8, 8), np.float32)
+    frames = np.full((3, 3, 64, 64), 7, np.float32)
+    decoder.infer_into({"latents": latents}, {"frames": frames[:2]})
+    np.testing.assert_array_equal(frames[:2], decoder.infer({"latents": latents})["frames"])
+    assert (frames[2] == 7).all()
+    with pytest.raises(ValueError, match="outputs"):
+        decoder.infer_into({"latents": latents}, {"y": frames[:2]})
+    with pytest.raises(ValueError, match="float64"):
+        decoder.infer_into({"latents": latents}, {"frames": frames[:2].astype(np.float64)})
+
+
 @pytest.mark.parametrize(
     ("inputs", "message"),
     [

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import pytest
+
 BLOCKED = """
 import sys
 
@@ -20,10 +22,13 @@ raise SystemExit(code)
 """
 
 
-def test_sa_run_needs_no_training_framework(engines, case_folder, tmp_path):
+@pytest.mark.parametrize("refine", [False, True])
+def test_sa_run_needs_no_training_framework(refine, engines, case_folder, tmp_path):
+    plan = ("--refine", "--refine-plan", "segmented") if refine else ()
     arguments = [
-        *("--engines", engines("recipe_hjb", "onnxruntime"), "--case", case_folder("recipe_hjb")),
+        *("--engines", engines("recipe_hjb", "onnxruntime", *plan), "--case", case_folder("recipe_hjb")),
         *("--out", tmp_path / "out", "--steps", 2, "--quiet"),
+        *(("--refine", "--refine-end", 0, "--refine-iters", 1) if refine else ()),
     ]
     done = subprocess.run(
         [sys.executable, "-c", BLOCKED, *map(str, arguments)], capture_output=True, text=True, timeout=300
