@@ -241,7 +241,7 @@ def measure_run(contender: Openable, frames: int, steps: int, threads: int) -> l
 
 
 def _draw_case(folder: Path, frames: int, height: int, width: int) -> None:
-    """A reference and poses of smooth colour, faces in the middle: what they show does not change how long they take."""
+    """A reference and poses of smooth colour, faces in the middle: what they show does not change the time taken."""
     for name in ("poses", "faces"):
         (folder / name).mkdir(parents=True)
     face = Image.new("L", (width, height))

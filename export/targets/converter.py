@@ -1,5 +1,6 @@
 """paddle2onnx in a process of its own, started once: a conversion that fails aborts its process."""
 
+import atexit
 import contextlib
 import os
 import subprocess
@@ -36,6 +37,7 @@ class Converter:
     def convert(self, source: Path, result: Path) -> None:
         """Turn a Paddle program (.json) into an ONNX graph without weights; ConversionError if that fails."""
         if self._process is None:
+            atexit.register(self.close)
             self._errors = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process
             self._process = subprocess.Popen(
                 [sys.executable, "-c", _SERVE, str(OPSET)],
@@ -65,8 +67,14 @@ class Converter:
         if not result.exists() or not result.stat().st_size:
             raise ConversionError(f"(an empty file): {self._last_words(said)}")
 
+    def close(self) -> None:
+        """End the process, if there is one."""
+        if self._process is not None:
+            self._stop()
+
     def _stop(self) -> int:
         process, self._process = self._process, None
+        atexit.unregister(self.close)
         with contextlib.suppress(BrokenPipeError):
             process.stdin.close()
         process.stdout.close()

@@ -1,6 +1,7 @@
 """Certificates: they find damage, and a twin's stands for its engine."""
 
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def pose_net_reference(checkpoint):
     network = definition.network(source)
     certify.load_weights(network, source.weights("pose_net", slots(network)))
     shapes = Shapes(height=64, width=64, tile_size=5, decode_chunk=4)
-    return certify.reference_output(network, definition.inputs(source, shapes))
+    return certify.reference_outputs(network.forward, None, definition.inputs(source, shapes))
 
 
 def test_a_sound_engine_is_within_and_a_damaged_one_beyond(engines, pose_net_reference, backend, tmp_path):
@@ -110,3 +111,22 @@ def test_an_engine_beyond_its_tolerance_fails_the_export(checkpoint, only, monke
         export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
     assert failure.value.exit_code == 1
     assert list(tmp_path.iterdir()) == []
+
+
+def test_gradients_across_kinks_are_judged_by_their_length():
+    """One value that jumped does not matter, one in a hundred that all did does."""
+    reference = np.random.default_rng(0).standard_normal(10_000)
+    contract = SimpleNamespace(inputs=(), outputs=())
+
+    def judged(result, kinked):
+        engine = SimpleNamespace(contract=contract, infer=lambda values: {"loss": np.ones(1), "gradient": result})
+        return certify.certificate(engine, (np.ones(1), reference), False, "fp32", kinked)
+
+    jumped = reference.copy()
+    jumped[7] += 0.5
+    assert judged(jumped, kinked=False).relative > certify.TOLERANCE["fp32"]
+    assert judged(jumped, kinked=True).relative < certify.KINKED_TOLERANCE["fp32"]
+    assert judged(jumped, kinked=True).norm == "euclidean"
+    turned = reference.copy()
+    turned[::100] *= -1
+    assert judged(turned, kinked=True).relative > certify.KINKED_TOLERANCE["fp32"]

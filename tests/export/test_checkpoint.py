@@ -12,7 +12,7 @@ from weight_files import torch_state, write_pdparams, write_torch
 from sa.benchmarks.checkpoints import PLACES, SMALL_ARCFACE
 from sa.export.checkpoint import Checkpoint, Part, Slot
 from sa.export.networks.arcface import ArcFace
-from sa.export.roles import DEFINITIONS, slots
+from sa.export.roles import slots, slots_by_part
 from sa.runtime.errors import InputError
 
 PARTS = get_args(Part)
@@ -64,10 +64,7 @@ def published(checkpoint) -> Path:
 def expected(published) -> dict[Part, dict[str, Slot]]:
     """What the networks of the checkpoint expect, by part."""
     opened = Checkpoint(published)
-    found: dict[Part, dict[str, Slot]] = {"arcface": slots(ArcFace(SMALL_ARCFACE))}
-    for definition in DEFINITIONS:
-        found.setdefault(definition.part, {}).update(slots(definition.network(opened)))
-    return found
+    return {"arcface": slots(ArcFace(SMALL_ARCFACE)), **slots_by_part(opened)}
 
 
 @pytest.fixture
