@@ -517,8 +517,7 @@ ENGINE_ROWS = [
     ),
     Row(
         "an unknown role",
-        "{manifest} {unsound} engines.4.role must be 'image_encoder', 'face_encoder', 'pose_net', "
-        "'vae_encoder', 'unet' or 'vae_decoder', not 'evil'; {export_again}",
+        "{manifest} {unsound} engines.4.role cannot be 'evil'; {export_again}",
         edit_engine("unet", lambda engine: engine.update(role="evil")),
     ),
     Row(
