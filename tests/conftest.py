@@ -13,6 +13,7 @@ from sa.export.architecture import ArcFaceConfig
 GOLDEN = Path(__file__).parent / "golden"
 CASES = ("recipe_basic", "recipe_hjb")
 BACKENDS = ("onnxruntime", "paddle")
+PLANS = ("segmented", "whole")
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -109,10 +110,11 @@ def engines(tmp_path_factory, checkpoint):
     return make
 
 
-@pytest.fixture(params=["segmented", "whole"])
-def refining(request, engines, backend) -> Path:
-    """An engine set of recipe_hjb that can refine, by either plan."""
-    return engines("recipe_hjb", backend, "--refine", "--refine-plan", request.param)
+@pytest.fixture(scope="session", params=[(backend, plan) for backend in BACKENDS for plan in PLANS], ids="-".join)
+def refining(request, engines) -> Path:
+    """An engine set of recipe_hjb that can refine, of either backend, by either plan."""
+    backend, plan = request.param
+    return engines("recipe_hjb", backend, "--refine", "--refine-plan", plan)
 
 
 @pytest.fixture(params=CASES)

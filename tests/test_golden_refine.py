@@ -32,7 +32,7 @@ def targets(data):
     return read_targets(reference, data.inputs / "reference_mask.png", masks, *size, upstream=True, warnings=[])
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def engine(refining):
     with EngineSet.open(refining, refine=True).open_loss_gradient() as opened:
         yield opened
