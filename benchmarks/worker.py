@@ -198,7 +198,8 @@ def measure_run(contender: Openable, frames: int, steps: int, threads: int) -> l
         start = time.perf_counter()
         animate(contender, case, Path(scratch) / "out", settings, watch)
         total = time.perf_counter() - start
-    tiles = (len(watch.marks["denoising"]) - 2) // steps
+    refined = settings.refine_settings.iterations if refine else 0
+    tiles = (len(watch.marks["denoising"]) - 2 - refined) // steps
     calls = watch.marks["denoising"][: steps * tiles + 1]
     iterations = np.diff(watch.marks["denoising"][steps * tiles : -1])
     denoising = np.diff(calls[::tiles])

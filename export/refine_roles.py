@@ -45,7 +45,7 @@ def refine_definitions(plan: RefinePlanName, checkpoint: Checkpoint) -> RefineDe
     loss = replace(
         _loss("face_loss", "frames", arcface), parts={"recogniser.": "arcface"}, build=lambda c: FaceLoss(arcface)
     )
-    stretches = _decoder(EngineDefinition.network(_DECODER, checkpoint))
+    stretches = _DECODER.network(checkpoint).segments()
     engines: list[EngineDefinition] = []
     segments: list[Segment] = []
     for i, stretch in enumerate(stretches):
@@ -67,13 +67,10 @@ def _build_decoder(checkpoint: Checkpoint) -> nn.Layer:
     return VaeDecoder(checkpoint.vae)
 
 
+# What the segments' engines have in common; each has its own inputs and output.
 _DECODER = EngineDefinition(
     "vae_decoder", {"": "vae"}, build=_build_decoder, inputs=lambda c, s: (), output=lambda c, s: spec("y", 1)
 )
-
-
-def _decoder(network: VaeDecoder) -> list[Stretch]:
-    return network.segments()
 
 
 def _forward(index: int, stretch: Stretch) -> EngineDefinition:

@@ -3,11 +3,12 @@
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from sa.benchmarks.peers.contracts import loss_gradient_contract
-from sa.benchmarks.worker import measure_engine
+from sa.benchmarks.worker import measure_engine, measure_run
 from sa.runtime.backends.base import Engine
-from sa.runtime.engine_set import Shapes
+from sa.runtime.engine_set import EngineSet, Shapes
 
 SHAPES = Shapes(height=64, width=128, tile_size=2, decode_chunk=3)
 
@@ -50,3 +51,19 @@ def test_the_inputs_it_is_compared_on_are_always_the_same(tmp_path):
         with np.load(tmp_path / "outputs.npz") as archive:
             stored.append(archive["gradient"])
     assert np.array_equal(*stored)
+
+
+@pytest.mark.parametrize("refine", [False, True])
+def test_the_stages_of_a_whole_run(refine, engines):
+    plan = ("--refine", "--refine-plan", "whole") if refine else ()
+    opened = EngineSet.open(engines("recipe_hjb", "onnxruntime", *plan))
+    lines = {line["subject"]: line for line in measure_run(opened, frames=9, steps=3, threads=2)}
+    assert ("stage refinement iteration" in lines) == refine
+    assert len(lines["stage denoising step"]["seconds"]) == 2  # the first is the warm-up
+    if refine:
+        iteration = lines["stage refinement iteration"]
+        assert iteration["first"] > 0 and len(iteration["seconds"]) == 1 and iteration["seconds"][0] > 0
+    parts = sum(
+        sum(line["seconds"]) + (line["first"] or 0) for name, line in lines.items() if name != "stage whole run"
+    )
+    assert parts <= lines["stage whole run"]["seconds"][0]
