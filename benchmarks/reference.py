@@ -10,7 +10,8 @@ from paddle.nn import functional as F
 from sa.benchmarks.peers.contracts import loss_gradient_contract
 from sa.export.certify import load_weights
 from sa.export.checkpoint import Checkpoint
-from sa.export.networks.arcface import ArcFace, config_from_tensors
+from sa.export.networks.arcface import ArcFace
+from sa.export.refine_roles import arcface_config
 from sa.export.roles import DEFINITIONS, slots, slots_by_part
 from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.engine_set import EngineContract, Role, Shapes
@@ -73,9 +74,8 @@ def _network(checkpoint: Checkpoint, role: Role) -> nn.Layer:
 
 
 def _arcface(checkpoint: Checkpoint) -> nn.Layer:
-    shapes = {name: tensor.shape for name, tensor in checkpoint.tensors("arcface").items()}
     with paddle.LazyGuard():
-        network = ArcFace(config_from_tensors(shapes, str(checkpoint.path("arcface"))))
+        network = ArcFace(arcface_config(checkpoint))
     for parameter in network.parameters():
         parameter.stop_gradient = True
     network.eval()
