@@ -7,21 +7,22 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from sa.benchmarks.peers.contracts import loss_gradient_contract
+from sa.benchmarks.peers.contracts import contract, loss_gradient_contract
 from sa.export.certify import load_weights
 from sa.export.checkpoint import Checkpoint
 from sa.export.networks.arcface import ArcFace
 from sa.export.refine_roles import arcface_config
-from sa.export.roles import DEFINITIONS, slots, slots_by_part
+from sa.export.roles import PLAIN_DEFINITIONS, slots, slots_by_part
 from sa.runtime.backends.base import Engine, Tensor
-from sa.runtime.engine_set import EngineContract, Role, Shapes
+from sa.runtime.engine_set import Role, Shapes
 
 
 class ReferenceEngine(Engine):
-    def __init__(self, checkpoint: Path, contract: EngineContract, threads: int | None):
-        super().__init__(contract)
+    def __init__(self, checkpoint: Path, role: Role, shapes: Shapes, threads: int | None):
+        opened = Checkpoint(checkpoint)
+        super().__init__(contract(role, opened, shapes))
         _use_cpu(threads)
-        self._network = _network(Checkpoint(checkpoint), contract.role)
+        self._network = _network(opened, role)
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         (output,) = self.contract.outputs
@@ -66,10 +67,10 @@ def _use_cpu(threads: int | None) -> None:
 
 
 def _network(checkpoint: Checkpoint, role: Role) -> nn.Layer:
-    definition = next(d for d in DEFINITIONS if d.role == role)
+    definition = next(d for d in PLAIN_DEFINITIONS if d.role == role)
     network = definition.network(checkpoint)
     (part,) = definition.parts.values()
-    load_weights(network, checkpoint.weights(part, slots_by_part(checkpoint, DEFINITIONS)[part]))
+    load_weights(network, checkpoint.weights(part, slots_by_part(checkpoint, PLAIN_DEFINITIONS)[part]))
     return network
 
 

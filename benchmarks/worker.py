@@ -102,7 +102,7 @@ class Peer:
         if self.kind == REFERENCE:
             from sa.benchmarks.reference import ReferenceEngine
 
-            return ReferenceEngine(self.folder, self.manifest.engine(role), threads)
+            return ReferenceEngine(self.folder, role, self.manifest.shapes, threads)
         from sa.benchmarks.peers import open_peer
 
         return open_peer(self.kind, self.folder, role, self.manifest.shapes, threads, self.cache)

@@ -20,8 +20,6 @@ TOLERANCE = {"fp32": 1e-4}  # on max |engine - network| / max |network|
 # On |engine - network| / |network|, Euclidean, of gradients through ArcFace: next to the kink of a PReLU, rounding
 # decides which slope counts. At true size Paddle's float32 and ONNX Runtime's are 4e-3 from float64, and 6e-3 apart.
 KINKED_TOLERANCE = {"fp32": 1.4e-2}  # a cosine of 0.9999
-AFFORDABLE_FLOPS = 2e12  # a dearer engine is certified on a twin of reduced shapes
-AFFORDABLE_SEGMENT_FLOPS = 5e10  # the same for the decoder's segments, of which there are many
 TWIN_SIDE, TWIN_FRAMES = 64, 2  # pixels and frames a twin has at most; H and W keep their multiples of 64
 
 
@@ -75,11 +73,12 @@ def load_weights(network: nn.Layer, weights: Weights, prefix: str = "") -> None:
 def reference_outputs(
     method: Callable, gradient: Gradient | None, inputs: tuple[TensorSpec, ...]
 ) -> tuple[np.ndarray, ...]:
-    """What a float32 network's method, or Paddle's eager autograd of it, makes of an engine's fixed inputs."""
+    """What a float32 network's method, or Paddle's eager autograd of it, makes of the fixed inputs."""
     values = {name: paddle.to_tensor(value) for name, value in fixed_inputs(inputs).items()}
     if gradient is None:
         with paddle.no_grad():
-            return (method(*values.values()).numpy(),)
+            outputs = method(*values.values())
+        return tuple(output.numpy() for output in (outputs if isinstance(outputs, tuple | list) else (outputs,)))
     values[gradient.of].stop_gradient = False
     seed = values.pop(gradient.cotangent.name) if gradient.cotangent is not None else None
     output = method(*values.values())

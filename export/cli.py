@@ -43,6 +43,11 @@ def parser() -> argparse.ArgumentParser:
         "--backend", choices=["onnxruntime", "paddle"], default="onnxruntime", help="default: %(default)s"
     )
     engines.add_argument("--precision", choices=["fp32"], default="fp32", help="default: %(default)s")
+    engines.add_argument(
+        "--plain",
+        action="store_true",
+        help="the UNet as published, for comparison; otherwise what cannot change between its calls is taken out, exactly",
+    )
     engines.add_argument("--refine", action="store_true", help="also the engines of the HJB face refinement")
     engines.add_argument(
         "--refine-plan",
@@ -97,6 +102,7 @@ def run(arguments: argparse.Namespace) -> None:
         a.preset if shapes == preset.shapes else None,
         a.backend,
         a.precision,
+        a.plain,
         a.refine_plan if a.refine else None,
         a.onednn,
         a.threads,

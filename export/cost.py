@@ -56,13 +56,13 @@ def cost(steps: Iterable[Step], kept: Iterable[str]) -> Cost:
     return Cost(sum(step.flops for step in steps), peak)
 
 
-def onnx_cost(model: onnx.ModelProto, frames: int, weights: Mapping[str, tuple[int, ...]]) -> Cost:
-    """The cost of an ONNX graph, `frames` standing for unknown sizes. A Scan's inside, small by design, is left out."""
+def onnx_cost(model: onnx.ModelProto, batch: int, weights: Mapping[str, tuple[int, ...]]) -> Cost:
+    """The cost of an ONNX graph, `batch` standing for unknown sizes. A Scan's inside, small by design, is left out."""
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     known: dict[str, tuple[int, ...]] = {}
     for value in (*inferred.input, *inferred.value_info, *inferred.output):
         dims = value.type.tensor_type.shape.dim
-        known[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else frames for dim in dims)
+        known[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else batch for dim in dims)
     constant = _constants(inferred, weights)
     shapes = {name: shape for name, shape in known.items() if name not in constant}
     steps = []
@@ -100,13 +100,13 @@ def _onnx_flops(node: onnx.NodeProto, attributes: dict, shapes: Mapping[str, tup
     return 0
 
 
-def paddle_cost(program: object, frames: int) -> Cost:
-    """The cost of a Paddle program; `frames` stands for unknown sizes."""
+def paddle_cost(program: object, batch: int) -> Cost:
+    """The cost of a Paddle program; `batch` stands for unknown sizes."""
     weights: set[int] = set()
     steps, kept = [], []
 
     def shape(value: object) -> tuple[int, ...]:
-        return tuple(frames if size == UNKNOWN else size for size in value.shape)
+        return tuple(batch if size == UNKNOWN else size for size in value.shape)
 
     def tensors(values: Iterable) -> dict[str, tuple[int, ...]]:
         return {

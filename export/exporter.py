@@ -4,6 +4,7 @@ import json
 import os
 import platform
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
@@ -12,8 +13,6 @@ import numpy as np
 import paddle
 
 from sa.export.certify import (
-    AFFORDABLE_FLOPS,
-    AFFORDABLE_SEGMENT_FLOPS,
     Networks,
     beyond_tolerance,
     certificate,
@@ -23,10 +22,11 @@ from sa.export.certify import (
 from sa.export.checkpoint import Checkpoint
 from sa.export.refine_plan import refine_plan
 from sa.export.refine_roles import RefinePlanName, refine_definitions
-from sa.export.roles import DEFINITIONS, EngineDefinition, slots_by_part
+from sa.export.roles import DEFINITIONS, PLAIN_DEFINITIONS, EngineDefinition, slots_by_part
 from sa.export.targets import TWIN, Network, Written, target
 from sa.runtime import hashing, signals
 from sa.runtime.backends import open_engine
+from sa.runtime.backends.base import Engine
 from sa.runtime.engine_set import (
     FORMAT_VERSION,
     MANIFEST,
@@ -43,6 +43,7 @@ from sa.runtime.engine_set import (
 from sa.runtime.errors import InputError
 from sa.runtime.memory import peak_memory
 from sa.runtime.progress import Reporter
+from sa.runtime.specialized_unet import SpecializedUNet
 from sa.runtime.staging import replace_entry, staged
 
 
@@ -52,6 +53,7 @@ class ExportSettings:
     preset: str | None
     backend: str = "onnxruntime"
     precision: str = "fp32"
+    plain: bool = False  # the UNet as published, not specialized
     refine: RefinePlanName | None = None  # also the engines of the HJB refinement, by this plan
     onednn: bool = False  # Paddle Inference: try oneDNN's kernels, keep them for engines certified with them
     threads: int | None = None
@@ -64,6 +66,8 @@ class ExportSettings:
             f"sa-export --checkpoint CHECKPOINT --out ENGINES --backend {self.backend} --precision {self.precision} "
             f"--height {s.height} --width {s.width} --tile-size {s.tile_size} --decode-chunk {s.decode_chunk}"
         )
+        if self.plain:
+            words += " --plain"
         if self.refine is not None:
             words += " --refine" + (f" --refine-plan {self.refine}" if self.refine != "segmented" else "")
         return words + (" --onednn" if self.onednn else "")
@@ -83,7 +87,8 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
         checkpoint = Checkpoint(checkpoint_folder)
         # All names and shapes are checked before any work begins.
         refinement = refine_definitions(settings.refine, checkpoint) if settings.refine is not None else None
-        definitions = (*DEFINITIONS, *(refinement.engines if refinement is not None else ()))
+        usual = PLAIN_DEFINITIONS if settings.plain else DEFINITIONS
+        definitions = (*usual, *(refinement.engines if refinement is not None else ()))
         expected = slots_by_part(checkpoint, definitions)
         networks = Networks(checkpoint, {part: checkpoint.weights(part, slots) for part, slots in expected.items()})
     with staged(out) as folder:
@@ -161,25 +166,29 @@ def _engine(
 ) -> EngineRecord:
     """Write and certify one engine."""
     role, shapes = definition.role, settings.shapes
+    known = definition.stands_for or definition
     with reporter.stage(f"{role}: convert"):
         written = _write(definition, networks, shapes, folder, settings.backend, role)
         contract = _contract(role, written, folder)
-        reduced = written.cost.flops > (AFFORDABLE_FLOPS if definition.alone else AFFORDABLE_SEGMENT_FLOPS)
-        tested = contract
-        if reduced:
-            twin = _write(definition, networks, twin_shapes(shapes), folder, settings.backend, role + TWIN)
-            tested = _contract(role, twin, folder)
+        reduced = written.cost.flops > definition.affordable
+        at = twin_shapes(shapes) if reduced else shapes
+        twins = [
+            _contract(one.role, _write(one, networks, at, folder, settings.backend, one.role + TWIN), folder)
+            for one in (*definition.helpers, *([definition] if reduced else []))
+        ]
+        tested = {role: contract} | {twin.role: twin for twin in twins}
+        inputs = tested[role].inputs if known is definition else known.inputs(networks.checkpoint, at)
     with reporter.stage(f"{role}: reference"):
         network = networks.loaded(definition)
-        method, gradient = definition.method(network), networks.gradient(definition, shapes)
-        reference = reference_outputs(method, gradient, tested.inputs)
-        if definition.alone:
+        method, gradient = known.method(network), networks.gradient(known, shapes)
+        reference = reference_outputs(method, gradient, inputs)
+        if definition.last:
             del network, method
             networks.release()  # the weights exist once: the engine loads its own next
     with reporter.stage(f"{role}: certify"):
         result, onednn = _certify(definition, folder, tested, reference, reduced, settings)
-    if reduced:
-        (folder / tested.program).unlink()  # its weights are the engine's
+    for twin in twins:
+        (folder / twin.program).unlink()  # its weights are the engine's
     return EngineRecord(
         **contract.model_dump(exclude={"onednn"}),
         onednn=onednn,
@@ -198,9 +207,10 @@ def _write(
     made_of = Network(
         definition.method(network),
         definition.inputs(networks.checkpoint, shapes),
-        definition.output(networks.checkpoint, shapes),
+        definition.outputs(networks.checkpoint, shapes),
         networks.gradient(definition, shapes),
         [networks.weights[part] for part in definition.parts.values()],
+        definition.own_weights,
     )
     with signals.deferred():  # while Paddle traces, an exception from outside can end in a segmentation fault
         return target(backend)(made_of, folder, stem)
@@ -222,7 +232,7 @@ def _contract(role: Role, written: Written, folder: Path) -> EngineContract:
 def _certify(
     definition: EngineDefinition,
     folder: Path,
-    contract: EngineContract,
+    contracts: Mapping[Role, EngineContract],
     reference: tuple[np.ndarray, ...],
     reduced: bool,
     settings: ExportSettings,
@@ -230,9 +240,18 @@ def _certify(
     """The engine's certificate and whether it was given with oneDNN; UserError beyond the tolerance."""
     # Never oneDNN for gradients: Paddle's kernels for them fail or crash.
     for onednn in (True, False) if settings.onednn and definition.gradient is None else (False,):
-        attempt = contract.model_copy(update={"onednn": onednn})
-        with open_engine(settings.backend, folder, attempt, settings.threads) as engine:
+        attempt = contracts[definition.role].model_copy(update={"onednn": onednn})
+        with _open(definition, folder, {**contracts, definition.role: attempt}, settings) as engine:
             result = certificate(engine, reference, reduced, settings.precision, definition.kinked)
         if result.relative <= result.tolerance:
             return result, onednn
-    raise beyond_tolerance(result, contract.role)
+    raise beyond_tolerance(result, definition.role)
+
+
+def _open(
+    definition: EngineDefinition, folder: Path, contracts: Mapping[Role, EngineContract], settings: ExportSettings
+) -> Engine:
+    def opened(role: Role) -> Engine:
+        return open_engine(settings.backend, folder, contracts[role], settings.threads)
+
+    return opened(definition.role) if definition.stands_for is None else SpecializedUNet(contracts, opened)

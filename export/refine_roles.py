@@ -35,7 +35,7 @@ def refine_definitions(plan: RefinePlanName, checkpoint: Checkpoint) -> RefineDe
         {"": "arcface"},
         build=lambda c: ArcFace(arcface),
         inputs=lambda c, s: (spec("face", 1, 3, FACE_SIZE, FACE_SIZE),),
-        output=lambda c, s: spec("embedding", 1, arcface.features),
+        outputs=lambda c, s: (spec("embedding", 1, arcface.features),),
     )
     if plan == "whole":
         loss = _loss("loss_gradient", "latents", arcface)
@@ -69,7 +69,13 @@ def _build_decoder(checkpoint: Checkpoint) -> nn.Layer:
 
 # What the segments' engines have in common; each has its own inputs and output.
 _DECODER = EngineDefinition(
-    "vae_decoder", {"": "vae"}, build=_build_decoder, inputs=lambda c, s: (), output=lambda c, s: spec("y", 1)
+    "vae_decoder",
+    {"": "vae"},
+    build=_build_decoder,
+    inputs=lambda c, s: (),
+    outputs=lambda c, s: (),
+    last=False,
+    affordable=5e10,  # there are many
 )
 
 
@@ -83,15 +89,14 @@ def _forward(index: int, stretch: Stretch) -> EngineDefinition:
         _DECODER,
         role=f"decoder_{stretch.name}",
         inputs=lambda c, s: (tensor("x", s, 0),),
-        output=lambda c, s: tensor("y", s, 1),
+        outputs=lambda c, s: (tensor("y", s, 1),),
         method=lambda network: network.segments()[index].forward,
-        alone=False,
     )
 
 
 def _vjp(forward: EngineDefinition):
     def gradient(checkpoint: Checkpoint, shapes: Shapes) -> Gradient:
-        (x,), y = forward.inputs(checkpoint, shapes), forward.output(checkpoint, shapes)
+        (x,), (y,) = forward.inputs(checkpoint, shapes), forward.outputs(checkpoint, shapes)
         return Gradient("x", y.model_copy(update={"name": "dy"}), x.model_copy(update={"name": "dx"}))
 
     return gradient
@@ -116,7 +121,7 @@ def _loss(role: str, of: str, arcface: ArcFaceConfig) -> EngineDefinition:
         {},
         build=lambda c: FaceLoss(arcface),
         inputs=inputs,
-        output=lambda c, s: spec("loss", 1),
+        outputs=lambda c, s: (spec("loss", 1),),
         kinked=True,
         gradient=lambda c, s: Gradient(of, None, inputs(c, s)[0].model_copy(update={"name": "gradient"})),
     )

@@ -33,8 +33,8 @@ class Traced:
         paddle.core.serialize_pir_program(self.program, str(path), True, False, True)
 
     @property
-    def frames(self) -> int:
-        """The largest number of frames, which unknown sizes in the program stand for."""
+    def batch(self) -> int:
+        """The largest batch, which unknown sizes in the program stand for."""
         return max((dim[1] for spec in self.inputs for dim in spec.shape if not isinstance(dim, int)), default=1)
 
     @property
@@ -49,7 +49,10 @@ class Traced:
 
 
 def trace(
-    forward: Callable, inputs: tuple[TensorSpec, ...], output: TensorSpec, gradient: Gradient | None = None
+    forward: Callable,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    gradient: Gradient | None = None,
 ) -> Traced:
     """The static program of a network's method `forward`, which takes `inputs` in this order; or of its gradient."""
     # Our networks hold no data-dependent branches: they are traced as they stand, without rewriting their source.
@@ -75,8 +78,8 @@ def trace(
         if op.name() == "builtin.parameter"
     }
     if gradient is None:
-        return Traced(program, inputs, (output,), parameters)
-    return Traced(program, gradient.inputs(inputs), gradient.outputs(output), parameters)
+        return Traced(program, inputs, outputs, parameters)
+    return Traced(program, gradient.inputs(inputs), gradient.outputs(outputs[0]), parameters)
 
 
 def _network_modules() -> list:

@@ -35,9 +35,9 @@ class TiledDenoiser:
         self.guidance = guidance
         self.on_tile = on_tile
         # The unconditional branch sees neither image, tokens nor pose; upstream gives it zeros (SPEC 2.3 and 3.3).
-        self._no_image = np.zeros_like(conditioning.image_latents)
-        self._no_tokens = np.zeros_like(conditioning.encoder_hidden_states)
-        self._no_pose = np.zeros_like(conditioning.pose_latents[:tile_size])
+        self._branches = 1 if guidance is None else 2
+        self._image = _with_zeros(conditioning.image_latents, self._branches)
+        self._tokens = _with_zeros(conditioning.encoder_hidden_states, self._branches)
 
     def __call__(self, x: np.ndarray, sigma: float) -> np.ndarray:
         """x [1, T, 4, h, w] float32 at noise level sigma -> the denoised latents, same shape."""
@@ -57,25 +57,25 @@ class TiledDenoiser:
         return total / weight
 
     def _tile_velocity(self, scaled: np.ndarray, time: np.float32, tile: np.ndarray) -> np.ndarray:
-        given = self.conditioning
-        with_person = self._call(
-            scaled, given.image_latents, time, given.encoder_hidden_states, given.pose_latents[tile]
-        )
+        """scaled [1, t, 4, h, w] -> the guided velocity of a tile, both branches in one call of the UNet."""
+        shape = (self._branches, *scaled.shape[1:])
+        image = np.broadcast_to(self._image[:, None], shape)
+        velocity = self.unet.infer(
+            {
+                "sample": np.concatenate([np.broadcast_to(scaled, shape), image], axis=2),
+                "timestep": np.array([time], np.float32),
+                "added_time_ids": self.conditioning.added_time_ids,
+                "encoder_hidden_states": self._tokens,
+                "pose_latents": _with_zeros(self.conditioning.pose_latents[None, tile], self._branches),
+            }
+        )["velocity"]
         if self.guidance is None:
-            return with_person
-        without = self._call(scaled, self._no_image, time, self._no_tokens, self._no_pose)
+            return velocity
+        with_person, without = velocity[:1], velocity[1:]
         scale = self.guidance[tile].reshape(1, -1, 1, 1, 1)
         return without + scale * (with_person - without)
 
-    def _call(
-        self, scaled: np.ndarray, image: np.ndarray, time: np.float32, tokens: np.ndarray, pose: np.ndarray
-    ) -> np.ndarray:
-        repeated = np.broadcast_to(image[:, None], (1, scaled.shape[1], *image.shape[1:]))
-        inputs = {
-            "sample": np.concatenate([scaled, repeated], axis=2),
-            "timestep": np.array([time], np.float32),
-            "added_time_ids": self.conditioning.added_time_ids,
-            "encoder_hidden_states": tokens,
-            "pose_latents": pose,
-        }
-        return self.unet.infer(inputs)["velocity"]
+
+def _with_zeros(value: np.ndarray, branches: int) -> np.ndarray:
+    """[1, ...] -> [branches, ...]: the value for the conditional branch, zeros for the other."""
+    return np.concatenate([value, *([np.zeros_like(value)] * (branches - 1))])

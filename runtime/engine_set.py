@@ -26,14 +26,15 @@ MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 16 << 20  # bytes; a real one has some kilobytes
 
 ROLES = ("image_encoder", "face_encoder", "pose_net", "vae_encoder", "unet", "vae_decoder")
+SPECIALIZED = ("conditioning", "time_embedding")  # beside the UNet, unless it is exported plain
 # With refinement also `arcface`, and `face_loss` with the decoder's segments, or `loss_gradient` in one engine.
 Role = Annotated[
-    str, StringConstraints(pattern=rf"^({'|'.join(ROLES)}|arcface|face_loss|loss_gradient|decoder_[a-z0-9_]{{1,60}})$")
+    str, StringConstraints(pattern=rf"^({'|'.join(ROLES + SPECIALIZED)}|arcface|face_loss|loss_gradient|decoder_[a-z0-9_]{{1,60}})$")
 ]
 
 BareName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Size = Annotated[int, Field(ge=1, le=1 << 20)]
+Size = Annotated[int, Field(ge=1, le=1 << 24)]
 Span = tuple[Size, Size]
 
 
@@ -181,9 +182,17 @@ class Manifest(Record):
         roles = [engine.role for engine in self.engines]
         if len(set(roles)) != len(roles):
             raise ValueError("an engine role is listed twice")
+        if present := [role for role in SPECIALIZED if role in roles]:
+            if lacking := [role for role in SPECIALIZED if role not in present]:
+                raise ValueError(f"the specialized UNet's engine {lacking[0]} is not listed")
         if lacking := [role for role in self.refinement_roles if role not in roles]:
             raise ValueError(f"the refinement's engine {lacking[0]} is not listed")
         return self
+
+    @property
+    def specialized(self) -> bool:
+        """Whether the UNet comes with engines for what does not change between its calls."""
+        return any(engine.role in SPECIALIZED for engine in self.engines)
 
     @property
     def refinement_roles(self) -> tuple[Role, ...]:
@@ -238,10 +247,19 @@ class EngineSet:
         return cls(folder, manifest, found)
 
     def open_engine(self, role: Role, threads: int | None = None) -> "Engine":
-        """Load one engine; `threads` None means every core this process may use."""
-        from sa.runtime.backends import open_engine  # backends know contracts, so they import this module
+        """Load one engine; `threads` None means every core this process may use.
 
-        return open_engine(self.manifest.backend, self.folder, self.manifest.engine(role), threads)
+        `unet` has the plain UNet's contract, whether it is one engine or specialized.
+        """
+        from sa.runtime.backends import open_engine  # backends know contracts, so they import this module
+        from sa.runtime.specialized_unet import ENGINES, SpecializedUNet
+
+        def opened(role: Role) -> "Engine":
+            return open_engine(self.manifest.backend, self.folder, self.manifest.engine(role), threads)
+
+        if role == "unet" and self.manifest.specialized:
+            return SpecializedUNet({name: self.manifest.engine(name) for name in ENGINES}, opened)
+        return opened(role)
 
     def open_loss_gradient(self, threads: int | None = None) -> "Engine":
         """The engine (or the chain of them) for a chunk's loss gradient, of a set made with --refine."""

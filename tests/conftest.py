@@ -84,13 +84,13 @@ def case_folder(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def engines(tmp_path_factory, checkpoint):
-    """engines(case, backend, *flags of --refine): the folder of an engine set at the case's shapes. Read only."""
+    """engines(case, backend, *further): the folder of an engine set at the case's shapes. Read only."""
     from sa.export.cli import main
 
     made: dict[tuple[str, ...], Path] = {}
 
-    def make(case: str, backend: str, *refine: str) -> Path:
-        if (case, backend, *refine) not in made:
+    def make(case: str, backend: str, *further: str) -> Path:
+        if (case, backend, *further) not in made:
             parameters = json.loads((GOLDEN / case / "case.json").read_text())
             folder = tmp_path_factory.mktemp("engines") / f"{case}-{backend}"
             flags = {
@@ -103,9 +103,9 @@ def engines(tmp_path_factory, checkpoint):
                 "--decode-chunk": parameters["chunk"],
             }
             arguments = [str(word) for flag in flags.items() for word in flag]
-            assert main([*arguments, *refine, "--quiet"]) == 0
-            made[case, backend, *refine] = folder
-        return made[case, backend, *refine]
+            assert main([*arguments, *further, "--quiet"]) == 0
+            made[case, backend, *further] = folder
+        return made[case, backend, *further]
 
     return make
 

@@ -7,7 +7,6 @@ import pytest
 from conftest import relative
 from PIL import Image
 
-from sa.runtime.backends import open_engine
 from sa.runtime.conditioning import make_conditioning
 from sa.runtime.denoiser import TiledDenoiser, guidance_scales
 from sa.runtime.engine_set import EngineSet
@@ -26,21 +25,31 @@ def opened(engines, case, backend):
     engine_set = EngineSet.open(engines(case, backend))
 
     def open_(role):
-        return open_engine(backend, engine_set.folder, engine_set.manifest.engine(role))
+        return engine_set.open_engine(role)
 
     open_.manifest = engine_set.manifest
     return open_
 
 
 def test_unet_matches_every_stored_call(golden, case, opened):
-    data = golden(case)
+    assert opened.manifest.specialized
+    check_every_stored_call(golden(case), opened("unet"))
+
+
+def test_the_plain_unet_matches_every_stored_call(golden, engines, backend):
+    engine_set = EngineSet.open(engines("recipe_basic", backend, "--plain"))
+    assert not engine_set.manifest.specialized
+    check_every_stored_call(golden("recipe_basic"), engine_set.open_engine("unet"))
+
+
+def check_every_stored_call(data, unet):
     ids = np.array([[6.0, 127.0, data.parameters.noise_aug]], np.float32)
     samples = [name for name in data.expected if name.startswith("unet_") and name.endswith("_sample")]
     assert len(samples) >= 6
-    with opened("unet") as unet:
+    with unet:
         for name in samples:
             _, step, tile, branch, _ = name.split("_")
-            pose = data.expected["pose_latents"][data.parameters.tiles[int(tile.removeprefix("tile"))]]
+            pose = data.expected["pose_latents"][None, data.parameters.tiles[int(tile.removeprefix("tile"))]]
             velocity = unet.infer(
                 {
                     "sample": data.expected[name],

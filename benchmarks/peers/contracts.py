@@ -20,6 +20,7 @@ PARTS: dict[Role, Part] = {
     "unet": "unet",
     "vae_decoder": "vae",
 }
+BRANCHES = (1, 2)  # of classifier-free guidance in one call
 FACE_TOKENS = 4
 IDENTITY_DIM = 512
 FACE_SIZE = 112  # pixels of ArcFace's square input
@@ -53,13 +54,13 @@ def contract(role: Role, checkpoint: Checkpoint, shapes: Shapes) -> PeerContract
         "vae_encoder": ({"image": (1, 3, *pixels)}, {"image_latents": (1, 4, *latent)}),
         "unet": (
             {
-                "sample": (1, tile, 8, *latent),
+                "sample": (BRANCHES, tile, 8, *latent),
                 "timestep": (1,),
                 "added_time_ids": (1, 3),
-                "encoder_hidden_states": (1, 1 + FACE_TOKENS, context),
-                "pose_latents": (tile, first, *latent),
+                "encoder_hidden_states": (BRANCHES, 1 + FACE_TOKENS, context),
+                "pose_latents": (BRANCHES, tile, first, *latent),
             },
-            {"velocity": (1, tile, 4, *latent)},
+            {"velocity": (BRANCHES, tile, 4, *latent)},
         ),
         "vae_decoder": ({"latents": (chunk, 4, *latent)}, {"frames": (chunk, 3, *pixels)}),
     }

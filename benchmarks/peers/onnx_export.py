@@ -19,7 +19,7 @@ def export(checkpoint: Checkpoint, role: Role, shapes: Shapes, path: Path) -> No
     interface = contract(role, checkpoint, shapes)
     ranges = tuple(
         {
-            axis: torch.export.Dim("frames", min=size[0], max=size[1])
+            axis: torch.export.Dim("batch", min=size[0], max=size[1])
             for axis, size in enumerate(spec.shape)
             if not isinstance(size, int) and size[0] < size[1]
         }

@@ -70,13 +70,14 @@ class UNet(UNetSpatioTemporalConditionModel):
         encoder_hidden_states: torch.Tensor,
         pose_latents: torch.Tensor,
     ) -> torch.Tensor:
-        """The velocity [1, T, 4, h, w] of one tile.
+        """The velocities [B, T, 4, h, w] of one tile in B branches.
 
-        sample [1, T, 8, h, w], timestep [1] = 0.25 ln sigma, added_time_ids [1, 3], encoder_hidden_states [1, 5, X],
-        pose_latents [T, C0, h, w] (zeros for the unconditional branch).
+        sample [B, T, 8, h, w], timestep [1] = 0.25 ln sigma, added_time_ids [1, 3], encoder_hidden_states [B, 5, X],
+        pose_latents [B, T, C0, h, w] (zeros for the unconditional branch).
         """
-        posed = torch.cat([sample, pose_latents.unsqueeze(0)], dim=2)
-        return super().forward(posed, timestep, encoder_hidden_states, added_time_ids, return_dict=False)[0]
+        posed = torch.cat([sample, pose_latents], dim=2)
+        ids = added_time_ids.expand(sample.shape[0], -1)
+        return super().forward(posed, timestep, encoder_hidden_states, ids, return_dict=False)[0]
 
 
 def build(config: dict) -> UNet:

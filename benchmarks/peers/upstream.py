@@ -87,8 +87,8 @@ def _unet(folder: Path, checkpoint: Checkpoint) -> Callable[..., "torch.Tensor"]
             sample,
             timestep,
             encoder_hidden_states=encoder_hidden_states,
-            added_time_ids=added_time_ids,
-            pose_latents=pose_latents,
+            added_time_ids=added_time_ids.expand(sample.shape[0], -1),
+            pose_latents=pose_latents.flatten(0, 1),
             image_only_indicator=False,
             return_dict=False,
         )[0]

@@ -69,7 +69,7 @@ def group_norm_vjp(b: Backward, norm: GroupNorm, dy: str) -> str:
     """
     batch, channels, *rest = b.shape(norm.x)
     width = channels // norm.groups
-    pixels = int(np.prod([b.frames if size is None else size for size in rest]))
+    pixels = int(np.prod([b.batch if size is None else size for size in rest]))
     together = norm.groups
     while together > 1 and 4 * together * width * pixels > SLICE_BYTES:
         together //= 2

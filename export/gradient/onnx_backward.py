@@ -22,15 +22,15 @@ Shape = tuple[int | None, ...]
 class Backward:
     """The nodes of a backward pass as they are built, and what is known of the forward graph."""
 
-    def __init__(self, model: onnx.ModelProto, frames: int):
-        """frames: what an unknown size stands for at most."""
+    def __init__(self, model: onnx.ModelProto, batch: int):
+        """batch: what an unknown size stands for at most."""
         self.edges = Graph(model.graph)
-        self.frames = frames
+        self.batch = batch
         self.nodes: list[onnx.NodeProto] = []
         self._shapes = _inferred_shapes(model)
 
     def shape(self, name: str) -> Shape:
-        """The shape of a tensor of the forward graph; None where the number of frames decides."""
+        """The shape of a tensor of the forward graph; None where the batch decides."""
         return self._shapes[name]
 
     def rank(self, name: str) -> int:
@@ -68,15 +68,15 @@ class Backward:
 
 
 def differentiate(
-    model: onnx.ModelProto, of: str, cotangent: TensorSpec | None, result: TensorSpec, frames: int
+    model: onnx.ModelProto, of: str, cotangent: TensorSpec | None, result: TensorSpec, batch: int
 ) -> None:
     """Turn y = f(x, ...) into (x, ..., dy) -> dx, or without a cotangent, for a loss y [1], into (x, ...) -> (y, dx).
 
-    of: the name of the input x; result: the name and shape of dx; frames: the largest value of an unknown size.
+    of: the name of the input x; result: the name and shape of dx; batch: the largest value of an unknown size.
     ValueError for an operator between x and y that has no rule.
     """
     graph = model.graph
-    backward = Backward(model, frames)
+    backward = Backward(model, batch)
     output = graph.output[0]
     active = _descendants(graph, of)
     if output.name not in active:
@@ -133,5 +133,5 @@ def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
 
 
 def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:
-    dims = [size if isinstance(size, int) else "frames" for size in spec.shape]
+    dims = [size if isinstance(size, int) else "batch" for size in spec.shape]
     return helper.make_tensor_value_info(spec.name, onnx.TensorProto.FLOAT, dims)

@@ -8,7 +8,7 @@ from sa.export.networks.layers import GroupNorm, TemporalConv, TimeMixer
 
 
 class SpatialResBlock(nn.Layer):
-    """Two 3x3 convolutions per frame. x [T, C, H, W]; time [1, E] or None (VAE) -> [T, C_out, H, W]."""
+    """Two 3x3 convolutions per frame. x [B T, C, H, W]; time [1, E] or None (VAE) -> [B T, C_out, H, W]."""
 
     def __init__(self, channels: int, out_channels: int, eps: float, time_dim: int | None = None):
         super().__init__()
@@ -23,13 +23,13 @@ class SpatialResBlock(nn.Layer):
     def forward(self, x: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
         y = self.conv1(F.silu(self.norm1(x)))
         if time is not None:
-            y = y + self.time_emb_proj(F.silu(time)).unsqueeze(-1).unsqueeze(-1)
+            y = y + self.time_emb_proj(time).unsqueeze(-1).unsqueeze(-1)
         y = self.conv2(F.silu(self.norm2(y)))
         return y + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
 class TemporalResBlock(nn.Layer):
-    """Two convolutions over time; GroupNorm spans (T, H, W). x [1, C, T, N] -> what it adds to x, same shape."""
+    """Two convolutions over time; GroupNorm spans (T, H, W). x [B, C, T, N] -> what it adds to x, same shape."""
 
     def __init__(self, channels: int, eps: float, time_dim: int | None = None):
         super().__init__()
@@ -44,12 +44,12 @@ class TemporalResBlock(nn.Layer):
         """The residual branch times `scale` [1]."""
         y = self.conv1(F.silu(self.norm1(x)))
         if time is not None:
-            y = y + self.time_emb_proj(F.silu(time)).unsqueeze(-1).unsqueeze(-1)
+            y = y + self.time_emb_proj(time).unsqueeze(-1).unsqueeze(-1)
         return self.conv2(F.silu(self.norm2(y)), scale)
 
 
 class SpatioTemporalResBlock(nn.Layer):
-    """A spatial block, a temporal block on its result, and their learned mix. x [T, C, H, W] -> [T, C_out, H, W].
+    """A spatial block, a temporal block on its result, and their learned mix. x [B T, C, H, W] -> [B T, C_out, H, W].
 
     The temporal block is residual, t = s + branch(s), so the mix a s + (1 - a) t is s + (1 - a) branch(s).
     """
@@ -68,12 +68,16 @@ class SpatioTemporalResBlock(nn.Layer):
         self.temporal_res_block = TemporalResBlock(out_channels, temporal_eps or eps, time_dim)
         self.time_mixer = TimeMixer(switched)
 
-    def forward(self, x: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
-        return self.over_time(self.spatial_res_block(x, time), time)
+    def forward(self, x: paddle.Tensor, time: paddle.Tensor | None = None, frames: int | None = None) -> paddle.Tensor:
+        """time: [1, E], what SiLU makes of the embedding; frames: of each clip, or None for one clip of them all."""
+        return self.over_time(self.spatial_res_block(x, time), time, frames)
 
-    def over_time(self, spatial: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
-        """The second half: spatial [T, C, H, W] -> the block's result, same shape."""
+    def over_time(
+        self, spatial: paddle.Tensor, time: paddle.Tensor | None = None, frames: int | None = None
+    ) -> paddle.Tensor:
+        """The second half: spatial [B T, C, H, W] -> the block's result, same shape."""
         channels, height, width = spatial.shape[1], spatial.shape[2], spatial.shape[3]
-        flat = spatial.transpose([1, 0, 2, 3]).reshape([1, channels, -1, height * width])
+        clips = [1, -1] if frames is None else [-1, frames]
+        flat = spatial.reshape([*clips, channels, height * width]).transpose([0, 2, 1, 3])
         branch = self.temporal_res_block(flat, self.time_mixer.temporal_share(), time)
-        return spatial + branch.reshape([channels, -1, height, width]).transpose([1, 0, 2, 3])
+        return spatial + branch.transpose([0, 2, 1, 3]).reshape([-1, channels, height, width])

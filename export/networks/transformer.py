@@ -1,11 +1,22 @@
 """The UNet's transformers: self-attention, ID attention and feed-forward per frame, then the same over time."""
 
+from dataclasses import dataclass
+
 import paddle
 from paddle import nn
 
 from sa.export.networks.layers import Attention, FeedForward, GroupNorm, TimeMixer, TimestepEmbedding, attend, sinusoid
 
 FACE_TOKENS = 4
+
+
+@dataclass(frozen=True)
+class Given:
+    """What every block is given beside the features of B clips."""
+
+    frames: int  # T, of each clip
+    time: paddle.Tensor  # [1, E]
+    tokens: paddle.Tensor  # [B, 1 + 4, X]: the image token, then the face tokens
 
 
 class IDProjections(nn.Layer):
@@ -28,12 +39,14 @@ class IDAttention(Attention):
         super().__init__(dim, heads, context_dim)
         self.processor = IDProjections(dim, context_dim)
 
-    def forward(self, x: paddle.Tensor, context: paddle.Tensor) -> paddle.Tensor:
-        """x [T, N, C] (normed); context [1, 1 + 4, X], the image token first -> [T, N, C]."""
-        image, face = context[:, :-FACE_TOKENS], context[:, -FACE_TOKENS:]
-        query = self.to_q(x)
+    def forward(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
+        """x [B T, N, C], normed -> the same shape."""
+        image, face = given.tokens[:, :-FACE_TOKENS], given.tokens[:, -FACE_TOKENS:]
+        tokens, channels = x.shape[1], x.shape[2]
+        query = self.to_q(x).reshape([-1, given.frames * tokens, channels])
         base = attend(query, self.to_k(image), self.to_v(image), self.heads)
         identity = attend(query, self.processor.id_to_k(face), self.processor.id_to_v(face), self.heads)
+        base, identity = (part.reshape([-1, tokens, channels]) for part in (base, identity))
         base_mean, base_std = _mean_and_std(base)
         mean, std = _mean_and_std(identity)
         aligned = (identity - mean) * (base_std / (std + 1e-5)) + base_mean
@@ -41,19 +54,19 @@ class IDAttention(Attention):
 
 
 def _mean_and_std(x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """Mean and unbiased standard deviation of each frame: x [T, N, C] -> two [T, 1, 1]."""
+    """Mean and unbiased standard deviation of each frame: x [F, N, C] -> two [F, 1, 1]."""
     mean = _sum(x) / float(x.shape[1] * x.shape[2])
     centred = x - mean
     return mean, paddle.sqrt(_sum(centred * centred) / float(x.shape[1] * x.shape[2] - 1))
 
 
 def _sum(x: paddle.Tensor) -> paddle.Tensor:
-    """[T, N, C] -> [T, 1, 1], one axis at a time: float32 loses four digits over 10^6 numbers in a row."""
+    """[F, N, C] -> [F, 1, 1], one axis at a time: float32 loses four digits over 10^6 numbers in a row."""
     return x.sum(axis=2, keepdim=True).sum(axis=1, keepdim=True)
 
 
 class SpatialBlock(nn.Layer):
-    """Within each frame: self-attention, ID attention, feed-forward. x [T, N, C]."""
+    """Within each frame: self-attention, ID attention, feed-forward. x [B T, N, C]."""
 
     def __init__(self, dim: int, heads: int, context_dim: int):
         super().__init__()
@@ -64,14 +77,22 @@ class SpatialBlock(nn.Layer):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim)
 
-    def forward(self, x: paddle.Tensor, context: paddle.Tensor) -> paddle.Tensor:
+    def forward(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
         x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2(self.norm2(x), context)
+        x = x + self.attn2(self.norm2(x), given)
         return x + self.ff(self.norm3(x))
 
 
+class ImageAttention(Attention):
+    """Over time, features see the image token alone: upstream cuts the four face tokens off (SPEC section 3.4)."""
+
+    def forward(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
+        """x [B, N T, C], normed -> the same shape."""
+        return super().forward(x, given.tokens[:, :-FACE_TOKENS])
+
+
 class TemporalBlock(nn.Layer):
-    """Across frames, for each pixel: feed-forward, self-attention, image token, feed-forward. x [T, N, C]."""
+    """Across frames, for each pixel: feed-forward, self-attention, image token, feed-forward. x [B, T, N, C]."""
 
     def __init__(self, dim: int, heads: int, context_dim: int):
         super().__init__()
@@ -80,18 +101,19 @@ class TemporalBlock(nn.Layer):
         self.norm1 = nn.LayerNorm(dim)
         self.attn1 = TemporalSelfAttention(dim, heads)
         self.norm2 = nn.LayerNorm(dim)
-        self.attn2 = Attention(dim, heads, context_dim)
+        self.attn2 = ImageAttention(dim, heads, context_dim)
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim)
 
-    def forward(self, x: paddle.Tensor, context: paddle.Tensor) -> paddle.Tensor:
-        x = x.transpose([1, 0, 2])
+    def forward(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
+        frames, tokens, channels = x.shape[1:]
+        x = x.transpose([0, 2, 1, 3]).reshape([-1, frames, channels])
         x = x + self.ff_in(self.norm_in(x))
         x = x + self.attn1(self.norm1(x))
-        # Time sees the image token alone: upstream cuts the four face tokens off (SPEC section 3.4).
-        x = x + self.attn2(self.norm2(x), context[:, :-FACE_TOKENS])
+        x = x.reshape([-1, tokens * frames, channels])
+        x = x + self.attn2(self.norm2(x), given)
         x = x + self.ff(self.norm3(x))
-        return x.transpose([1, 0, 2])
+        return x.reshape([-1, tokens, frames, channels]).transpose([0, 2, 1, 3])
 
 
 class TemporalSelfAttention(Attention):
@@ -101,8 +123,19 @@ class TemporalSelfAttention(Attention):
         return self.to_out[0](attend(self.to_q(x), self.to_k(x), self.to_v(x), self.heads))
 
 
+class PositionEmbedding(TimestepEmbedding):
+    """What marks each frame of a clip for the temporal block, [T, C]."""
+
+    def forward(self, given: Given) -> paddle.Tensor:
+        return self.of(given.frames)
+
+    def of(self, frames: int) -> paddle.Tensor:
+        position = paddle.arange(frames, dtype=self.linear_1.weight.dtype)
+        return super().forward(sinusoid(position, self.linear_1.weight.shape[0]))
+
+
 class SpatioTemporalTransformer(nn.Layer):
-    """GroupNorm, Linear in, spatial block, temporal block with position, mix, Linear out, residual. x [T, C, H, W]."""
+    """GroupNorm, Linear in, spatial block, temporal block with position, mix, Linear out, residual. x [B T, C, H, W]."""
 
     def __init__(self, dim: int, heads: int, context_dim: int):
         super().__init__()
@@ -110,16 +143,15 @@ class SpatioTemporalTransformer(nn.Layer):
         self.proj_in = nn.Linear(dim, dim)
         self.transformer_blocks = nn.LayerList([SpatialBlock(dim, heads, context_dim)])
         self.temporal_transformer_blocks = nn.LayerList([TemporalBlock(dim, heads, context_dim)])
-        self.time_pos_embed = TimestepEmbedding(dim, 4 * dim, dim)
+        self.time_pos_embed = PositionEmbedding(dim, 4 * dim, dim)
         self.time_mixer = TimeMixer()
         self.proj_out = nn.Linear(dim, dim)
 
-    def forward(self, x: paddle.Tensor, context: paddle.Tensor) -> paddle.Tensor:
-        frames, channels, height, width = x.shape
-        tokens = self.norm(x).transpose([0, 2, 3, 1]).reshape([frames, height * width, channels])
-        tokens = self.proj_in(tokens)
-        position = self.time_pos_embed(sinusoid(paddle.arange(frames, dtype=x.dtype), channels)).unsqueeze(1)
-        spatial = self.transformer_blocks[0](tokens, context)
-        temporal = self.temporal_transformer_blocks[0](spatial + position, context)
-        tokens = self.proj_out(self.time_mixer(spatial, temporal))
-        return x + tokens.reshape([frames, height, width, channels]).transpose([0, 3, 1, 2])
+    def forward(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
+        channels, height, width = x.shape[1:]
+        tokens = self.norm(x).transpose([0, 2, 3, 1]).reshape([-1, height * width, channels])
+        spatial = self.transformer_blocks[0](self.proj_in(tokens), given)
+        clips = spatial.reshape([-1, given.frames, height * width, channels])
+        temporal = self.temporal_transformer_blocks[0](clips + self.time_pos_embed(given).unsqueeze(1), given)
+        tokens = self.proj_out(self.time_mixer(clips, temporal))
+        return x + tokens.reshape([-1, height, width, channels]).transpose([0, 3, 1, 2])

@@ -7,7 +7,7 @@ from paddle.nn import functional as F
 from sa.export.architecture import UNetConfig
 from sa.export.networks.layers import GroupNorm, TimestepEmbedding, Upsample, sinusoid
 from sa.export.networks.resnet import SpatioTemporalResBlock
-from sa.export.networks.transformer import SpatioTemporalTransformer
+from sa.export.networks.transformer import Given, SpatioTemporalTransformer
 
 
 class Downsample(nn.Layer):
@@ -40,9 +40,9 @@ class Level(nn.Layer):
         if resampler is not None:
             setattr(self, resampler[0], nn.LayerList([resampler[1]]))
 
-    def step(self, i: int, x: paddle.Tensor, time: paddle.Tensor, context: paddle.Tensor) -> paddle.Tensor:
-        x = self.resnets[i](x, time)
-        return self.attentions[i](x, context) if self.attends else x
+    def step(self, i: int, x: paddle.Tensor, given: Given) -> paddle.Tensor:
+        x = self.resnets[i](x, given.time, given.frames)
+        return self.attentions[i](x, given) if self.attends else x
 
 
 class MidBlock(nn.Layer):
@@ -51,8 +51,9 @@ class MidBlock(nn.Layer):
         self.resnets = nn.LayerList([SpatioTemporalResBlock(width, width, 1e-5, time_dim=time_dim) for _ in range(2)])
         self.attentions = nn.LayerList([SpatioTemporalTransformer(width, heads, context_dim)])
 
-    def forward(self, x: paddle.Tensor, time: paddle.Tensor, context: paddle.Tensor) -> paddle.Tensor:
-        return self.resnets[1](self.attentions[0](self.resnets[0](x, time), context), time)
+    def forward(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
+        x = self.attentions[0](self.resnets[0](x, given.time, given.frames), given)
+        return self.resnets[1](x, given.time, given.frames)
 
 
 class UNet(nn.Layer):
@@ -113,29 +114,38 @@ class UNet(nn.Layer):
         encoder_hidden_states: paddle.Tensor,
         pose_latents: paddle.Tensor,
     ) -> paddle.Tensor:
-        """The velocity of one tile.
+        """The velocities of B clips, the branches of guidance, each one tile of T frames.
 
-        sample [1, T, 8, h, w]: scaled latents and image latents; timestep [1] = 0.25 ln sigma; added_time_ids [1, 3];
-        encoder_hidden_states [1, 1 + 4, X]; pose_latents [T, C0, h, w] (zeros for the unconditional branch).
-        Returns [1, T, 4, h, w].
+        sample [B, T, 8, h, w]: scaled latents and image latents; timestep [1] = 0.25 ln sigma; added_time_ids [1, 3];
+        encoder_hidden_states [B, 1 + 4, X]; pose_latents [B, T, C0, h, w]. The unconditional branch has zeros for
+        image latents, tokens and poses. Returns [B, T, 4, h, w].
         """
-        time = self.time_embedding(sinusoid(timestep, self.first_width))
-        added = sinusoid(added_time_ids.reshape([3]), self.added_time_dim).reshape([1, 3 * self.added_time_dim])
-        time = time + self.add_embedding(added)
+        frames, channels, height, width = sample.shape[1:]
+        features = self.conv_in(sample.reshape([-1, channels, height, width]))
+        features = features + pose_latents.reshape([-1, self.first_width, height, width])
+        time = F.silu(self.time_features(timestep, added_time_ids))
+        return self.denoise(features, Given(frames, time, encoder_hidden_states))
 
-        x = self.conv_in(sample.squeeze(0)) + pose_latents
+    def time_features(self, timestep: paddle.Tensor, added_time_ids: paddle.Tensor) -> paddle.Tensor:
+        """The embedding of noise level, frame rate, motion and noise augmentation, [1, E]."""
+        added = sinusoid(added_time_ids.reshape([3]), self.added_time_dim).reshape([1, 3 * self.added_time_dim])
+        return self.time_embedding(sinusoid(timestep, self.first_width)) + self.add_embedding(added)
+
+    def denoise(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
+        """Everything behind conv_in: x [B T, C0, h, w] -> velocities [B, T, 4, h, w]."""
         skips = [x]
         for level in self.down_blocks:
             for i in range(len(level.resnets)):
-                x = level.step(i, x, time, encoder_hidden_states)
+                x = level.step(i, x, given)
                 skips.append(x)
             if level.resamples:
                 x = level.downsamplers[0](x)
                 skips.append(x)
-        x = self.mid_block(x, time, encoder_hidden_states)
+        x = self.mid_block(x, given)
         for level in self.up_blocks:
             for i in range(len(level.resnets)):
-                x = level.step(i, paddle.concat([x, skips.pop()], axis=1), time, encoder_hidden_states)
+                x = level.step(i, paddle.concat([x, skips.pop()], axis=1), given)
             if level.resamples:
                 x = level.upsamplers[0](x)
-        return self.conv_out(F.silu(self.conv_norm_out(x))).unsqueeze(0)
+        x = self.conv_out(F.silu(self.conv_norm_out(x)))
+        return x.reshape([-1, given.frames, *x.shape[1:]])

@@ -23,9 +23,10 @@ class Network:
 
     forward: Callable
     inputs: tuple[TensorSpec, ...]  # of the method
-    output: TensorSpec
+    outputs: tuple[TensorSpec, ...]
     gradient: Gradient | None
     weights: Collection[Weights]
+    own_weights: bool = False  # in a file of the engine's own, with nothing in it that the engine does not read
 
 
 @dataclass(frozen=True)

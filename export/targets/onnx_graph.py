@@ -70,7 +70,9 @@ class Graph:
         self.graph.node.extend(reversed(kept))
 
 
-def tidy(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], output: TensorSpec, fused: bool = True) -> None:
+def tidy(
+    model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], fused: bool = True
+) -> None:
     """All rewrites, in their order; the model's input and outputs get the names and shapes of the engine.
 
     `fused` False leaves attention in single operators, which can be differentiated.
@@ -79,7 +81,7 @@ def tidy(model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], output: TensorS
     remove_centring(model.graph)
     if fused:
         fuse_attention(model)
-    name_inputs_and_outputs(model.graph, inputs, output)
+    name_inputs_and_outputs(model.graph, inputs, outputs)
 
 
 def remove_identities(graph: onnx.GraphProto) -> None:
@@ -181,18 +183,21 @@ def _split_heads(edges: Graph, name: str) -> tuple[str, int] | None:
     return (node.input[0], int(shape[2])) if shape is not None and len(shape) == 4 else None
 
 
-def name_inputs_and_outputs(graph: onnx.GraphProto, inputs: tuple[TensorSpec, ...], output: TensorSpec) -> None:
-    """Give the graph the engine's names and sizes; a size with a range becomes the symbol `frames`."""
+def name_inputs_and_outputs(
+    graph: onnx.GraphProto, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...]
+) -> None:
+    """Give the graph the engine's names and sizes; a size with a range becomes the symbol `batch`."""
     if [value.name for value in graph.input] != [spec.name for spec in inputs]:
         by_name = {value.name: value for value in graph.input}
         ordered = [by_name[spec.name] for spec in inputs]
         del graph.input[:]
         graph.input.extend(ordered)
-    Graph(graph).rename(graph.output[0].name, output.name)
-    graph.output[0].name = output.name
-    for value, spec in zip([*graph.input, *graph.output], [*inputs, output], strict=True):
+    for value, spec in zip(graph.output, outputs, strict=True):
+        Graph(graph).rename(value.name, spec.name)
+        value.name = spec.name
+    for value, spec in zip([*graph.input, *graph.output], [*inputs, *outputs], strict=True):
         for dim, size in zip(value.type.tensor_type.shape.dim, spec.shape, strict=True):
             if isinstance(size, int):
                 dim.dim_value = size
             else:
-                dim.dim_param = "frames"
+                dim.dim_param = "batch"

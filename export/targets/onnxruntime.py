@@ -12,7 +12,7 @@ from onnx import TensorProto
 from sa.export.checkpoint import Weights
 from sa.export.cost import Cost, onnx_cost, paddle_cost
 from sa.export.gradient.onnx_backward import differentiate
-from sa.export.targets import Network, Written
+from sa.export.targets import TWIN, Network, Written
 from sa.export.targets.converter import ConversionError, Converter
 from sa.export.targets.onnx_graph import tidy
 from sa.export.trace import Traced, trace
@@ -24,19 +24,20 @@ _CONVERTER = Converter()
 
 
 def write_engine(network: Network, folder: Path, stem: str) -> Written:
-    traced = trace(network.forward, network.inputs, network.output)
+    traced = trace(network.forward, network.inputs, network.outputs)
     model = _convert(traced, stem)
-    tidy(model, traced.inputs, network.output, fused=network.gradient is None)
-    cost = paddle_cost(traced.program, traced.frames)
+    tidy(model, traced.inputs, network.outputs, fused=network.gradient is None)
+    cost = paddle_cost(traced.program, traced.batch)
     if network.gradient is not None:
         traced, cost = _differentiate(model, traced, network)
     program = f"{stem}.onnx"
     data = []
     for weights in network.weights:
         if names := [name for name in traced.parameters if name in weights]:
-            # One file per part of the checkpoint, shared by all engines that take their weights from it.
-            data.append(f"{weights.part}.weights")
-            offsets = _offsets(weights.shapes)
+            # One file per part of the checkpoint, shared by all engines that take their weights from it; or, where
+            # each reads others, one per engine, so that what none reads is in no file.
+            data.append(f"{stem.removesuffix(TWIN) if network.own_weights else weights.part}.weights")
+            offsets = _offsets({name: weights.shapes[name] for name in names} if network.own_weights else weights.shapes)
             _declare_weights(model.graph, {name: traced.parameters[name] for name in names}, offsets, data[-1])
             if not (folder / data[-1]).exists():
                 _write_weights(folder / data[-1], weights, offsets)
@@ -50,8 +51,8 @@ def _differentiate(model: onnx.ModelProto, traced: Traced, network: Network) -> 
     # Their shapes decide which rule applies how; the values are declared later.
     values = [onnx.helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in traced.parameters.items()]
     model.graph.input.extend(values)
-    differentiate(model, gradient.of, gradient.cotangent, gradient.result, traced.frames)
-    cost = onnx_cost(model, traced.frames, weights=traced.parameters)
+    differentiate(model, gradient.of, gradient.cotangent, gradient.result, traced.batch)
+    cost = onnx_cost(model, traced.batch, weights=traced.parameters)
     read = {name for node in model.graph.node for name in node.input}
     inputs = [value for value in model.graph.input if value.name not in traced.parameters]
     del model.graph.input[:]
@@ -59,7 +60,7 @@ def _differentiate(model: onnx.ModelProto, traced: Traced, network: Network) -> 
     return Traced(
         traced.program,
         gradient.inputs(traced.inputs),
-        gradient.outputs(network.output),
+        gradient.outputs(network.outputs[0]),
         {name: shape for name, shape in traced.parameters.items() if name in read},
     ), cost
 

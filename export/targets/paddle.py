@@ -15,7 +15,7 @@ FLOAT32 = 5  # VarType.FP32 in Paddle's framework.proto
 
 
 def write_engine(network: Network, folder: Path, stem: str) -> Written:
-    traced = trace(network.forward, network.inputs, network.output, network.gradient)
+    traced = trace(network.forward, network.inputs, network.outputs, network.gradient)
     program, params = f"{stem}.json", f"{stem.removesuffix(TWIN)}{PARAMS_SUFFIX}"
     traced.save(folder / program)
     if not (folder / params).exists():
@@ -25,7 +25,7 @@ def write_engine(network: Network, folder: Path, stem: str) -> Written:
                 weights = next(weights for weights in network.weights if name in weights)
                 _write_tensor(file, weights.read(name))
                 weights.forget()
-    return Written(program, (params,), traced, paddle_cost(traced.program, traced.frames))
+    return Written(program, (params,), traced, paddle_cost(traced.program, traced.batch))
 
 
 def _write_tensor(file: BinaryIO, value: np.ndarray) -> None:

@@ -9,7 +9,7 @@ from sa.benchmarks.recipe import tensor
 from sa.export.architecture import ArcFaceConfig, VaeConfig
 from sa.export.networks.arcface import ArcFace, config_from_tensors
 from sa.export.networks.layers import GroupNorm, attend, attend_by_frame
-from sa.export.networks.transformer import IDAttention
+from sa.export.networks.transformer import Given, IDAttention
 from sa.export.networks.vae import VaeDecoder
 from sa.export.roles import slots
 from sa.export.tensor_files import open_tensor_file
@@ -37,9 +37,11 @@ def test_id_attention_at_true_width():
     attention = fill(IDAttention(320, 5, 1024), lambda name, shape: stored[f"attn2.{name}"].read())
     with np.load(GOLDEN / "units" / "id_attn2_c320.npz") as unit:
         tokens = unit["encoder_hidden_states"][:1]  # the same for both frames
-        x = run(norm, unit["x"])
-        assert relative(run(attention, x, tokens), unit["out_cond"]) < 1e-4
-        assert relative(run(attention, x, np.zeros_like(tokens)), unit["out_uncond"]) < 1e-4
+        x = paddle.to_tensor(run(norm, unit["x"]))
+        for branch, told in (("cond", tokens), ("uncond", np.zeros_like(tokens))):
+            with paddle.no_grad():
+                result = attention(x, Given(2, x, paddle.to_tensor(told))).numpy()
+            assert relative(result, unit[f"out_{branch}"]) < 1e-4
 
 
 def test_arcface_gives_the_golden_embeddings(golden):

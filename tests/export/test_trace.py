@@ -38,22 +38,22 @@ def upsampling(frames, *levels):
     ],
 )
 def test_arithmetic_and_parameters_of_the_true_size(full_size, role, tflop, million):
-    definition = next(definition for definition in DEFINITIONS if definition.role == role)
+    definition = next(definition for definition in PLAIN_DEFINITIONS if definition.role == role)
     traced = trace(
         definition.network(full_size).forward,
         definition.inputs(full_size, SHAPES),
-        definition.output(full_size, SHAPES),
+        definition.outputs(full_size, SHAPES),
     )
     # Keys and values of the tokens are counted once here, not once per frame and pixel: up to 1 % less.
-    assert paddle_cost(traced.program, traced.frames).flops / 1e12 == pytest.approx(tflop, rel=0.012)
+    assert paddle_cost(traced.program, traced.batch).flops / 1e12 == pytest.approx(tflop, rel=0.012)
     assert traced.parameter_count / 1e6 == pytest.approx(million, rel=2e-3, abs=0.006)
     assert traced.bytes > 4 * traced.parameter_count
 
 
 def test_the_decoders_gradient_at_true_size(full_size):
     """As much arithmetic back as there (SPEC section 13: 12.17 and 12.31 as published; attention makes the rest)."""
-    definition = next(definition for definition in DEFINITIONS if definition.role == "vae_decoder")
-    inputs, output = definition.inputs(full_size, SHAPES), definition.output(full_size, SHAPES)
+    definition = next(definition for definition in PLAIN_DEFINITIONS if definition.role == "vae_decoder")
+    inputs, outputs = definition.inputs(full_size, SHAPES), definition.outputs(full_size, SHAPES)
     gradient = Gradient(
         "latents", TensorSpec(name="dy", shape=output.shape), TensorSpec(name="dx", shape=inputs[0].shape)
     )

@@ -13,7 +13,7 @@ from sa.benchmarks.peers import open_peer
 from sa.benchmarks.peers.contracts import contract
 from sa.export.certify import load_weights, reference_outputs
 from sa.export.checkpoint import Checkpoint
-from sa.export.roles import DEFINITIONS, slots_by_part
+from sa.export.roles import PLAIN_DEFINITIONS, slots_by_part
 from sa.runtime.engine_set import Shapes
 from sa.runtime.errors import InputError
 from sa.runtime.fixed_inputs import fixed_inputs
@@ -22,7 +22,7 @@ from sa.runtime.images import pose_pixels, read_image, reference_pixels
 
 pytestmark = pytest.mark.filterwarnings("ignore:\\s*Non compatible API")  # Paddle's, where PyTorch is loaded too
 NETWORK = 1e-4  # tolerance of the golden data: max |value - reference| / max |reference|
-ROLES = [definition.role for definition in DEFINITIONS]
+ROLES = [definition.role for definition in PLAIN_DEFINITIONS]
 
 
 @pytest.fixture
@@ -41,7 +41,7 @@ def test_unet_matches_every_stored_call(golden, case, opened):
     with opened("unet") as unet:
         for name in samples:
             _, step, tile, branch, _ = name.split("_")
-            pose = data.expected["pose_latents"][data.parameters.tiles[int(tile.removeprefix("tile"))]]
+            pose = data.expected["pose_latents"][None, data.parameters.tiles[int(tile.removeprefix("tile"))]]
             velocity = unet.infer(
                 {
                     "sample": data.expected[name],
@@ -90,17 +90,17 @@ def test_every_network_agrees_with_paddles_on_random_inputs(checkpoint, role):
     folder = checkpoint("recipe_hjb")
     opened = Checkpoint(folder)
     shapes = Shapes(height=128, width=64, tile_size=3, decode_chunk=2)
-    definition = next(definition for definition in DEFINITIONS if definition.role == role)
-    inputs, output = definition.inputs(opened, shapes), definition.output(opened, shapes)
+    definition = next(definition for definition in PLAIN_DEFINITIONS if definition.role == role)
+    inputs, outputs = definition.inputs(opened, shapes), definition.outputs(opened, shapes)
     interface = contract(role, opened, shapes)
-    assert (interface.inputs, interface.outputs) == (inputs, (output,))
+    assert (interface.inputs, interface.outputs) == (inputs, outputs)
 
     network = definition.network(opened)
     (part,) = definition.parts.values()
-    load_weights(network, opened.weights(part, slots_by_part(opened, DEFINITIONS)[part]))
+    load_weights(network, opened.weights(part, slots_by_part(opened, PLAIN_DEFINITIONS)[part]))
     (expected,) = reference_outputs(network.forward, None, inputs)
     with open_peer("eager", folder, role, shapes) as peer:
-        assert relative(peer.infer(fixed_inputs(inputs))[output.name], expected) < NETWORK
+        assert relative(peer.infer(fixed_inputs(inputs))[outputs[0].name], expected) < NETWORK
 
 
 def test_a_checkpoint_that_does_not_fit_is_refused(checkpoint, tmp_path):

@@ -1,0 +1,109 @@
+"""The UNet on the engines of a specialized set: what does not change between calls is computed once and kept.
+
+Three engines (see sa.export.specialize) behind the plain UNet's contract, so that a run goes the same way with either:
+`conditioning` once per video and branch of guidance, `time_embedding` once per step, `unet` every time.
+"""
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.engine_set import EngineContract, Role, TensorSpec
+
+LATENTS = 4  # of the sample's channels the noisy latents; the image latents follow
+ENGINES: tuple[Role, ...] = ("conditioning", "time_embedding", "unet")
+
+
+class PlainContract:
+    """The plain UNet's interface, as the three engines imply it.
+
+    sample [B, T, 8, h, w]: scaled latents, then image latents; timestep [1]; added_time_ids [1, 3];
+    encoder_hidden_states [B, 1 + 4, X]; pose_latents [B, T, C0, h, w] -> velocity [B, T, 4, h, w].
+    """
+
+    role = "unet"
+
+    def __init__(self, contracts: Mapping[Role, EngineContract]):
+        latents, features, *_ = contracts["unet"].inputs
+        image, tokens = contracts["conditioning"].inputs
+        branches, frames, _, *size = latents.shape
+        self.inputs = (
+            TensorSpec(name="sample", shape=(branches, frames, LATENTS + image.largest[1], *size)),
+            *contracts["time_embedding"].inputs,
+            TensorSpec(name="encoder_hidden_states", shape=(branches, *tokens.shape[1:])),
+            TensorSpec(name="pose_latents", shape=features.shape),
+        )
+        self.outputs = contracts["unet"].outputs
+
+
+@dataclass(frozen=True)
+class Branch:
+    """What the conditioning engine was given for one branch, and what it made of that."""
+
+    image_latents: np.ndarray  # [T, 4, h, w]
+    tokens: np.ndarray  # [1, 1 + 4, X]
+    made: dict[str, np.ndarray]
+
+    def is_of(self, image_latents: np.ndarray, tokens: np.ndarray) -> bool:
+        return np.array_equal(self.image_latents, image_latents) and np.array_equal(self.tokens, tokens)
+
+
+class SpecializedUNet(Engine):
+    def __init__(self, contracts: Mapping[Role, EngineContract], open_engine: Callable[[Role], Engine]):
+        super().__init__(PlainContract(contracts))
+        self._open = open_engine
+        self._branches: list[Branch] = []
+        self._step: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None = None
+        self._unet = open_engine("unet")
+        try:
+            self._time_embedding = open_engine("time_embedding")
+        except BaseException:
+            self._unet.close()
+            raise
+
+    def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
+        sample, pose = inputs["sample"], inputs["pose_latents"]
+        self._branches = self._conditioned(sample[:, :, LATENTS:], inputs["encoder_hidden_states"])
+        made = [branch.made for branch in self._branches]
+        features = np.empty_like(pose)
+        for one, its_pose, branch in zip(features, pose, made, strict=True):
+            np.add(its_pose, branch["image_features"], out=one)
+        return self._unet.infer(
+            {
+                "latents": np.ascontiguousarray(sample[:, :, :LATENTS]),
+                "frame_features": features,
+                "time_rows": self._time_rows(inputs["timestep"], inputs["added_time_ids"]),
+                "constants": np.concatenate([branch["constants"] for branch in made]),
+                "positions": made[0]["positions"],
+            },
+            keep,
+        )
+
+    def _conditioned(self, image_latents: np.ndarray, tokens: np.ndarray) -> list[Branch]:
+        """One for each branch. Its engine is large and seldom needed, so it is loaded for as long as that takes."""
+        given = [(image, tokens[i : i + 1]) for i, image in enumerate(image_latents)]
+        found = [next((known for known in self._branches if known.is_of(*one)), None) for one in given]
+        if None not in found:
+            return found
+        with self._open("conditioning") as engine:
+            return [known or _condition(engine, *one) for known, one in zip(found, given, strict=True)]
+
+    def _time_rows(self, timestep: np.ndarray, added_time_ids: np.ndarray) -> np.ndarray:
+        given = {"timestep": timestep, "added_time_ids": added_time_ids}
+        if self._step is None or any(not np.array_equal(self._step[0][name], given[name]) for name in given):
+            self._step = {name: value.copy() for name, value in given.items()}, self._time_embedding.infer(given)
+        return self._step[1]["time_rows"]
+
+    def close(self) -> None:
+        self._branches, self._step = [], None
+        self._unet.close()
+        self._time_embedding.close()
+
+
+def _condition(engine: Engine, image_latents: np.ndarray, tokens: np.ndarray) -> Branch:
+    image_latents, tokens = image_latents.copy(), tokens.copy()
+    return Branch(
+        image_latents, tokens, engine.infer({"image_latents": image_latents, "encoder_hidden_states": tokens})
+    )
