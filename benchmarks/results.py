@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from sa.runtime.engine_set import Shapes
 from sa.runtime.errors import InputError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # since then, a call of the UNet is both branches of guidance
 FILE_LIMIT = 64 << 20  # bytes
 ROW_LIMIT = 100_000
 
@@ -60,7 +60,7 @@ class Contender(_Record):
 class Row(_Record):
     """One engine or stage of one contender on one machine, or the reason why there is none."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[2]
     project_version: Text
     measured: Text  # date and time, ISO 8601
     machine: Machine

@@ -29,6 +29,8 @@ STAGE_OF: dict[Role, str] = {
     "face_encoder": "conditioning",
     "vae_encoder": "conditioning",
     "pose_net": "conditioning",
+    "conditioning": "conditioning",
+    "time_embedding": "denoising",
     "unet": "denoising",
     "vae_decoder": "decoding",
 }
@@ -92,7 +94,7 @@ class Video:
     frames: int
     steps: int = Settings.steps
     tile_overlap: int = Settings.tile_overlap
-    guided: bool = True  # two UNet calls for each tile of a step
+    guided: bool = True  # two branches for each tile of a step
 
     def tiles(self, tile_size: int) -> int:
         """Tiles of one step; the overlap gives way to a tile too short for it."""
@@ -114,7 +116,7 @@ def tensor_bytes(engine: EngineRecord) -> int:
 
 
 def engine_seconds(engine: EngineRecord, rates: Rates, precision: Precision = "fp32", share: float = 1.0) -> float:
-    """The floor of one call; `share` is the part of its frames that a short last chunk has."""
+    """The floor of one call; `share` is the part of its largest batch that it gets."""
     traffic = weight_bytes(engine, precision) + share * tensor_bytes(engine)
     return rates.seconds(share * engine.flops, traffic)
 
@@ -125,16 +127,18 @@ def engine_memory(engine: EngineRecord, precision: Precision) -> int:
 
 
 def calls(manifest: Manifest, video: Video) -> dict[Role, list[tuple[int, float]]]:
-    """How often each engine runs for one video: (times, share of its frames), as sa-run does it."""
+    """How often each engine runs for one video: (times, share of its largest batch), as sa-run does it."""
     whole, rest = divmod(video.frames, manifest.shapes.decode_chunk)
     decoding = [(whole, 1.0), (1, rest / manifest.shapes.decode_chunk)] if rest else [(whole, 1.0)]
-    unet_calls = video.steps * video.tiles(manifest.shapes.tile_size) * (2 if video.guided else 1)
+    unet_calls = video.steps * video.tiles(manifest.shapes.tile_size)
     return {
         "image_encoder": [(1, 1.0)],
         "face_encoder": [(1, 1.0)],
         "vae_encoder": [(1, 1.0)],
         "pose_net": [(video.frames, 1.0)],
-        "unet": [(unet_calls, 1.0)],
+        "conditioning": [(2 if video.guided else 1, 1.0)],
+        "time_embedding": [(video.steps, 1.0)],
+        "unet": [(unet_calls, 1.0 if video.guided else 0.5)],
         "vae_decoder": decoding,
     }
 

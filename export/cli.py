@@ -46,7 +46,7 @@ def parser() -> argparse.ArgumentParser:
     engines.add_argument(
         "--plain",
         action="store_true",
-        help="the UNet as published, for comparison; otherwise what cannot change between its calls is taken out, exactly",
+        help="the UNet as published, for comparison; by default, what cannot change between its calls is taken out",
     )
     engines.add_argument("--refine", action="store_true", help="also the engines of the HJB face refinement")
     engines.add_argument(

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import onnx
 from onnx import helper
 
-UNKNOWN = -1
 VIEWS = ("reshape", "squeeze", "unsqueeze", "flatten", "identity")  # operators whose result is their input's memory
 
 
@@ -100,13 +99,13 @@ def _onnx_flops(node: onnx.NodeProto, attributes: dict, shapes: Mapping[str, tup
     return 0
 
 
-def paddle_cost(program: object, batch: int) -> Cost:
-    """The cost of a Paddle program; `batch` stands for unknown sizes."""
+def paddle_cost(program: object) -> Cost:
+    """The cost of a Paddle program without unknown sizes."""
     weights: set[int] = set()
     steps, kept = [], []
 
     def shape(value: object) -> tuple[int, ...]:
-        return tuple(batch if size == UNKNOWN else size for size in value.shape)
+        return tuple(value.shape)
 
     def tensors(values: Iterable) -> dict[str, tuple[int, ...]]:
         return {

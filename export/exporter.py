@@ -95,7 +95,7 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
         with reporter.stage("exporting", len(definitions)) as advance:
             engines = []
             for definition in definitions:
-                engines.append(_engine(definition, networks, folder, settings, reporter))
+                engines.append(_engine(definition, networks, folder, settings, engines, reporter))
                 advance(definition.role)
             networks.release()
         with reporter.stage("hashing sources"):
@@ -162,9 +162,14 @@ def _deliver(folder: Path, out: Path) -> None:
 
 
 def _engine(
-    definition: EngineDefinition, networks: Networks, folder: Path, settings: ExportSettings, reporter: Reporter
+    definition: EngineDefinition,
+    networks: Networks,
+    folder: Path,
+    settings: ExportSettings,
+    earlier: list[EngineRecord],
+    reporter: Reporter,
 ) -> EngineRecord:
-    """Write and certify one engine."""
+    """Write and certify one engine; `earlier` are those its helpers are among."""
     role, shapes = definition.role, settings.shapes
     known = definition.stands_for or definition
     with reporter.stage(f"{role}: convert"):
@@ -174,9 +179,9 @@ def _engine(
         at = twin_shapes(shapes) if reduced else shapes
         twins = [
             _contract(one.role, _write(one, networks, at, folder, settings.backend, one.role + TWIN), folder)
-            for one in (*definition.helpers, *([definition] if reduced else []))
+            for one in ((*definition.helpers, definition) if reduced else ())
         ]
-        tested = {role: contract} | {twin.role: twin for twin in twins}
+        tested = {one.role: one for one in (*earlier, contract, *twins)}
         inputs = tested[role].inputs if known is definition else known.inputs(networks.checkpoint, at)
     with reporter.stage(f"{role}: reference"):
         network = networks.loaded(definition)

@@ -4,6 +4,7 @@ Tracing needs no weights: parameters appear in the program by name, and each tar
 network of 1.55 B parameters is traced in seconds within some hundred megabytes.
 """
 
+import dataclasses
 import importlib
 import math
 import pkgutil
@@ -12,8 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import paddle
+from paddle import nn
 
 from sa.export import networks
+from sa.export.cost import Cost, paddle_cost
 from sa.export.gradient import Gradient
 from sa.export.gradient.paddle_backward import differentiate
 from sa.runtime.engine_set import TensorSpec
@@ -61,7 +64,8 @@ def trace(
         paddle.static.InputSpec([dim if isinstance(dim, int) else None for dim in spec.shape], "float32", spec.name)
         for spec in inputs
     ]
-    static = paddle.jit.to_static(forward, input_spec=specs, full_graph=True)
+    entry = _Entry(forward)
+    static = paddle.jit.to_static(entry.forward, input_spec=[specs], full_graph=True)
     concrete = static.concrete_program_specify_input_spec(with_hook=False, is_prim_infer=False)
     with paddle.pir_utils.IrGuard():
         mapping = paddle.pir.IrMapping()
@@ -80,6 +84,40 @@ def trace(
     if gradient is None:
         return Traced(program, inputs, outputs, parameters)
     return Traced(program, gradient.inputs(inputs), gradient.outputs(outputs[0]), parameters)
+
+
+class _Entry(nn.Layer):
+    """Paddle rewrites the outermost function it traces, and asks of each that calls, at length, whether it may."""
+
+    def __init__(self, method: Callable):
+        super().__init__()
+        self.network = method.__self__  # so that its parameters are found
+        self.method = method
+
+    def forward(self, inputs):
+        return self.method(*inputs)
+
+
+def call_cost(
+    traced: Traced,
+    forward: Callable,
+    inputs: tuple[TensorSpec, ...],
+    outputs: tuple[TensorSpec, ...],
+    gradient: Gradient | None = None,
+) -> Cost:
+    """What a call of what `trace` made of the same costs at its largest shapes."""
+    largest = [tuple(spec.model_copy(update={"shape": spec.largest}) for spec in specs) for specs in (inputs, outputs)]
+    if (inputs, outputs) != tuple(largest):
+        # Traced once more: of an unknown size, a program does not say how many times it counts.
+        traced = trace(forward, *largest, _at_largest(gradient))
+    return paddle_cost(traced.program)
+
+
+def _at_largest(gradient: Gradient | None) -> Gradient | None:
+    if gradient is None or gradient.cotangent is None:
+        return gradient
+    cotangent = gradient.cotangent.model_copy(update={"shape": gradient.cotangent.largest})
+    return dataclasses.replace(gradient, cotangent=cotangent)
 
 
 def _network_modules() -> list:

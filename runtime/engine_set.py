@@ -28,9 +28,8 @@ MANIFEST_LIMIT = 16 << 20  # bytes; a real one has some kilobytes
 ROLES = ("image_encoder", "face_encoder", "pose_net", "vae_encoder", "unet", "vae_decoder")
 SPECIALIZED = ("conditioning", "time_embedding")  # beside the UNet, unless it is exported plain
 # With refinement also `arcface`, and `face_loss` with the decoder's segments, or `loss_gradient` in one engine.
-Role = Annotated[
-    str, StringConstraints(pattern=rf"^({'|'.join(ROLES + SPECIALIZED)}|arcface|face_loss|loss_gradient|decoder_[a-z0-9_]{{1,60}})$")
-]
+_NAMED = (*ROLES, *SPECIALIZED, "arcface", "face_loss", "loss_gradient")
+Role = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(_NAMED)}|decoder_[a-z0-9_]{{1,60}})$")]
 
 BareName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -182,9 +181,8 @@ class Manifest(Record):
         roles = [engine.role for engine in self.engines]
         if len(set(roles)) != len(roles):
             raise ValueError("an engine role is listed twice")
-        if present := [role for role in SPECIALIZED if role in roles]:
-            if lacking := [role for role in SPECIALIZED if role not in present]:
-                raise ValueError(f"the specialized UNet's engine {lacking[0]} is not listed")
+        if len(lacking := [role for role in SPECIALIZED if role not in roles]) == 1:
+            raise ValueError(f"the specialized UNet's engine {lacking[0]} is not listed")
         if lacking := [role for role in self.refinement_roles if role not in roles]:
             raise ValueError(f"the refinement's engine {lacking[0]} is not listed")
         return self

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from sa.benchmarks.peers.contracts import contract
+from sa.benchmarks.peers.contracts import PeerContract, contract
 from sa.benchmarks.peers.networks import network
 from sa.export.checkpoint import Checkpoint
 from sa.runtime.engine_set import Role, Shapes
@@ -17,12 +17,9 @@ from sa.runtime.errors import UserError
 def export(checkpoint: Checkpoint, role: Role, shapes: Shapes, path: Path) -> None:
     """torch.onnx.export as it comes, its weights beside the file; a range in a shape becomes a dynamic axis."""
     interface = contract(role, checkpoint, shapes)
+    batch = {span: torch.export.Dim("batch", min=span[0], max=span[1]) for span in _spans(interface)}
     ranges = tuple(
-        {
-            axis: torch.export.Dim("batch", min=size[0], max=size[1])
-            for axis, size in enumerate(spec.shape)
-            if not isinstance(size, int) and size[0] < size[1]
-        }
+        {axis: batch[size] for axis, size in enumerate(spec.shape) if not isinstance(size, int) and size[0] < size[1]}
         for spec in interface.inputs
     )
     torch.onnx.export(
@@ -35,6 +32,10 @@ def export(checkpoint: Checkpoint, role: Role, shapes: Shapes, path: Path) -> No
         external_data=True,  # a UNet of 6 GB fits into no single ONNX file
         verbose=False,
     )
+
+
+def _spans(interface: PeerContract) -> set[tuple[int, int]]:
+    return {size for spec in interface.inputs for size in spec.shape if not isinstance(size, int)}
 
 
 if __name__ == "__main__":

@@ -86,7 +86,7 @@ def _from_engines(setup: Setup, video: Video) -> dict[str, float]:
         once = math.fsum(calls[role].p50 for role in CONDITIONERS)
         parts["conditioning"] = once + video.frames * calls["pose_net"].p50
     if "unet" in calls:
-        parts["denoising"] = 2 * video.steps * video.tiles(shapes.tile_size) * calls["unet"].p50
+        parts["denoising"] = video.steps * video.tiles(shapes.tile_size) * calls["unet"].p50
     if "vae_decoder" in calls:
         parts["decoding"] = video.frames / shapes.decode_chunk * calls["vae_decoder"].p50
     return parts

@@ -135,7 +135,7 @@ class PositionEmbedding(TimestepEmbedding):
 
 
 class SpatioTemporalTransformer(nn.Layer):
-    """GroupNorm, Linear in, spatial block, temporal block with position, mix, Linear out, residual. x [B T, C, H, W]."""
+    """GroupNorm, Linear, spatial block, temporal block with position, mix, Linear, residual. x [B T, C, H, W]."""
 
     def __init__(self, dim: int, heads: int, context_dim: int):
         super().__init__()

@@ -10,12 +10,13 @@ import onnx
 from onnx import TensorProto
 
 from sa.export.checkpoint import Weights
-from sa.export.cost import Cost, onnx_cost, paddle_cost
+from sa.export.cost import Cost, onnx_cost
 from sa.export.gradient.onnx_backward import differentiate
 from sa.export.targets import TWIN, Network, Written
 from sa.export.targets.converter import ConversionError, Converter
+from sa.export.targets.gates import Columns, split_gates
 from sa.export.targets.onnx_graph import tidy
-from sa.export.trace import Traced, trace
+from sa.export.trace import Traced, call_cost, trace
 from sa.runtime.errors import UserError
 
 ALIGNMENT = 4096  # a page: ONNX Runtime maps the weights instead of reading them
@@ -27,20 +28,29 @@ def write_engine(network: Network, folder: Path, stem: str) -> Written:
     traced = trace(network.forward, network.inputs, network.outputs)
     model = _convert(traced, stem)
     tidy(model, traced.inputs, network.outputs, fused=network.gradient is None)
-    cost = paddle_cost(traced.program, traced.batch)
-    if network.gradient is not None:
+    # Only where no other engine reads the same parameters whole.
+    columns = split_gates(model, traced.parameters) if network.own_weights else {}
+    if network.gradient is None:
+        cost = call_cost(traced, network.forward, network.inputs, network.outputs)
+    else:
         traced, cost = _differentiate(model, traced, network)
     program = f"{stem}.onnx"
+    read = {name for node in model.graph.node for name in node.input}
     data = []
     for weights in network.weights:
-        if names := [name for name in traced.parameters if name in weights]:
-            # One file per part of the checkpoint, shared by all engines that take their weights from it; or, where
-            # each reads others, one per engine, so that what none reads is in no file.
-            data.append(f"{stem.removesuffix(TWIN) if network.own_weights else weights.part}.weights")
-            offsets = _offsets({name: weights.shapes[name] for name in names} if network.own_weights else weights.shapes)
-            _declare_weights(model.graph, {name: traced.parameters[name] for name in names}, offsets, data[-1])
-            if not (folder / data[-1]).exists():
-                _write_weights(folder / data[-1], weights, offsets)
+        names = [name for name in traced.parameters if name in weights]
+        if not names:
+            continue
+        if network.own_weights:
+            stored = {name: Columns(name, 0, traced.parameters[name][-1]) for name in names if name in read} | columns
+        else:  # one file per part of the checkpoint, shared by all engines that take their weights from it
+            stored = {name: Columns(name, 0, shape[-1]) for name, shape in weights.shapes.items()}
+        shapes = {name: part.shape(weights.shapes) for name, part in stored.items()}
+        offsets = _offsets(shapes)
+        data.append(f"{stem.removesuffix(TWIN) if network.own_weights else weights.part}.weights")
+        _declare_weights(model.graph, {name: shapes[name] for name in shapes if name in read}, offsets, data[-1])
+        if not (folder / data[-1]).exists():
+            _write_weights(folder / data[-1], weights, stored, offsets)
     onnx.save_model(model, folder / program)
     return Written(program, tuple(data), traced, cost)
 
@@ -100,8 +110,10 @@ def _declare_weights(
         graph.initializer.append(tensor)
 
 
-def _write_weights(path: Path, weights: Weights, offsets: Mapping[str, int]) -> None:
+def _write_weights(path: Path, weights: Weights, stored: Mapping[str, Columns], offsets: Mapping[str, int]) -> None:
     with path.open("wb") as file:
-        for name, value in weights.each(offsets):
+        for name, part in stored.items():
             file.seek(offsets[name])
+            value = weights.read(part.of)[..., part.start : part.stop]
             file.write(np.ascontiguousarray(value, dtype="<f4").data)
+            weights.forget()

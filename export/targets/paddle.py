@@ -6,9 +6,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sa.export.cost import paddle_cost
 from sa.export.targets import TWIN, Network, Written
-from sa.export.trace import trace
+from sa.export.trace import call_cost, trace
 from sa.runtime.backends.paddle import PARAMS_SUFFIX
 
 FLOAT32 = 5  # VarType.FP32 in Paddle's framework.proto
@@ -25,7 +24,8 @@ def write_engine(network: Network, folder: Path, stem: str) -> Written:
                 weights = next(weights for weights in network.weights if name in weights)
                 _write_tensor(file, weights.read(name))
                 weights.forget()
-    return Written(program, (params,), traced, paddle_cost(traced.program, traced.batch))
+    cost = call_cost(traced, network.forward, network.inputs, network.outputs, network.gradient)
+    return Written(program, (params,), traced, cost)
 
 
 def _write_tensor(file: BinaryIO, value: np.ndarray) -> None:

@@ -26,6 +26,7 @@ class OnnxRuntimeEngine(Engine):
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")  # weights: not the arena
+        options.enable_mem_reuse = False  # planned at load in seconds for a UNet; the arena reuses as well by itself
         options.enable_mem_pattern = False  # takes a whole peak in one piece, for which a shared arena seldom has room
         path = folder / contract.program
         try:

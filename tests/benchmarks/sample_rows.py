@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from sa.benchmarks.results import Contender, Machine, Row, append
+from sa.benchmarks.results import SCHEMA_VERSION, Contender, Machine, Row, append
 from sa.runtime.engine_set import Shapes
 
 SHAPES = Shapes(height=256, width=256, tile_size=2, decode_chunk=4)
@@ -86,7 +86,7 @@ def peer(kind: str = "eager", **changes) -> Contender:
 def row(**changes) -> Row:
     seconds = changes.pop("seconds", 3.7)
     facts = dict(
-        schema_version=1,
+        schema_version=SCHEMA_VERSION,
         project_version="0.1.0",
         measured="2026-11-22T10:00:00+0000",
         machine=machine(),

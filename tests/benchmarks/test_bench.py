@@ -197,4 +197,4 @@ def test_result_lines_are_plain_json(engines, tmp_path):
     flags = ["--engines", engines("recipe_hjb", "onnxruntime"), "--out", tmp_path, "--subjects", "face_encoder"]
     assert main(["run", *map(str, [*flags, "--rounds", 1, "--repetitions", 1, "--quiet"])]) == 0
     (line,) = (tmp_path / "results.jsonl").read_text().splitlines()
-    assert json.loads(line)["schema_version"] == 1
+    assert json.loads(line)["schema_version"] == 2

@@ -185,7 +185,7 @@ def test_one_video_is_put_together_from_engines_where_no_stage_was_measured():
     cost = video_cost(workload.setups[0], video)
     once = sum(ENGINES[role][2] for role in ("image_encoder", "face_encoder", "vae_encoder"))
     assert cost.parts["conditioning"] == pytest.approx(once + 16 * 0.012)
-    assert cost.parts["denoising"] == pytest.approx(25 * 15 * 2 * 3.6)
+    assert cost.parts["denoising"] == pytest.approx(25 * 15 * 3.6)
     assert cost.parts["decoding"] == pytest.approx(4 * 18.2)
     assert cost.from_engines == ("loading", "conditioning", "denoising", "decoding")
     without = [r for r in rows if "decoder" not in r.subject]
@@ -336,9 +336,9 @@ def test_the_newer_of_two_measurements_counts(made):
 
 def test_conflicting_schema_versions_and_damage_are_refused(tmp_path):
     good, bad = write(tmp_path, [[row()], [row()]])
-    bad.write_text(bad.read_text().replace('"schema_version":1', '"schema_version":2'))
+    bad.write_text(bad.read_text().replace('"schema_version":2', '"schema_version":1'))
     for text, said in (
-        (bad.read_text(), f"{bad}, line 1: schema version 2, this sa-bench reads 1; merge it with the sa-bench"),
+        (bad.read_text(), f"{bad}, line 1: schema version 1, this sa-bench reads 2; merge it with the sa-bench"),
         ("{", f"{bad}, line 1 is no JSON"),
         ("", None),
     ):

@@ -35,13 +35,13 @@ def test_rates_and_the_fraction_of_the_floor():
     assert measured.fraction == 0.5
 
 
-@pytest.mark.parametrize(("version", "shown"), [(2, "2"), (None, "None"), ("x" * 99, "x" * 20)])
+@pytest.mark.parametrize(("version", "shown"), [(1, "1"), (None, "None"), ("x" * 99, "x" * 20)])
 def test_another_schema_version_is_named_with_its_line(file, version, shown):
     line = json.loads(row().model_dump_json()) | {"schema_version": version}
     with file.open("a") as handle:
         handle.write(json.dumps(line) + "\n")
     assert refused(file) == (
-        f"{file}, line 3: schema version {shown}, this sa-bench reads 1; "
+        f"{file}, line 3: schema version {shown}, this sa-bench reads 2; "
         "merge it with the sa-bench that wrote it, or measure again."
     )
 

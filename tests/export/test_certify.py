@@ -1,5 +1,6 @@
 """Certificates: they find damage, and a twin's stands for its engine."""
 
+import dataclasses
 import shutil
 from types import SimpleNamespace
 
@@ -14,14 +15,16 @@ from sa.runtime.backends import open_engine
 from sa.runtime.engine_set import EngineSet, Shapes
 from sa.runtime.errors import UserError
 from sa.runtime.progress import Reporter
+from sa.runtime.specialized_unet import SpecializedUNet
 
 
 @pytest.fixture
 def only(monkeypatch):
-    """only(roles): exports make these engines alone."""
+    """only(roles): exports make these engines alone, and certify those as they are that cost no more than asked."""
 
-    def restrict(*roles):
-        monkeypatch.setattr(exporter, "DEFINITIONS", [d for d in DEFINITIONS if d.role in roles])
+    def restrict(*roles, **changes):
+        definitions = [dataclasses.replace(d, **changes) for d in DEFINITIONS if d.role in roles]
+        monkeypatch.setattr(exporter, "DEFINITIONS", definitions)
 
     return restrict
 
@@ -55,21 +58,22 @@ def test_a_sound_engine_is_within_and_a_damaged_one_beyond(engines, pose_net_ref
     assert "pose_net" in str(certify.beyond_tolerance(damaged, "pose_net"))
 
 
-def test_dear_engines_are_certified_on_a_twin_that_leaves_no_files(checkpoint, only, monkeypatch, backend, tmp_path):
-    only("unet", "pose_net")
-    monkeypatch.setattr(exporter, "AFFORDABLE_FLOPS", 3e8)
+def test_dear_engines_are_certified_on_a_twin_that_leaves_no_files(checkpoint, only, backend, tmp_path):
+    """The UNet together with the engines it needs, against the plain network."""
+    only("conditioning", "time_embedding", "unet", "pose_net", affordable=3e8)
     settings = ExportSettings(Shapes(height=128, width=128, tile_size=5, decode_chunk=4), None, backend)
     manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
     unet = manifest.engine("unet")
     assert unet.certificate.shapes == "reduced" and unet.certificate.relative < 1e-4
-    assert unet.certificate.input_shapes["sample"] == (1, 2, 8, 8, 16)
-    assert unet.inputs[0].shape == (1, 5, 8, 16, 16)
+    assert unet.certificate.input_shapes["sample"] == (2, 2, 8, 8, 16)
+    assert unet.inputs[0].shape == ((1, 2), 5, 4, 16, 16)
     assert manifest.engine("pose_net").certificate.shapes == "full"
     listed = {file.name for engine in manifest.engines for file in engine.files}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*listed, "manifest.json"}
-    inputs = certify.fixed_inputs(unet.inputs)
-    with open_engine(backend, tmp_path / "out", unet) as engine:
-        assert engine.infer(inputs)["velocity"].shape == (1, 5, 4, 16, 16)
+    contracts = {engine.role: engine for engine in manifest.engines}
+    with SpecializedUNet(contracts, lambda role: open_engine(backend, tmp_path / "out", contracts[role])) as engine:
+        inputs = certify.fixed_inputs(engine.contract.inputs)
+        assert np.isfinite(engine.infer(inputs)["velocity"]).all()
 
 
 def test_onednn_is_kept_only_where_it_is_certified(checkpoint, only, monkeypatch, tmp_path):

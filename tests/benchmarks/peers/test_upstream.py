@@ -78,9 +78,11 @@ class UNetSpatioTemporalConditionModel(nn.Module):
             "temporal_transformer_blocks.0.attn2.processor": "XFormersAttnProcessor",
         }, kinds
         assert image_only_indicator is False and return_dict is False
-        assert encoder_hidden_states.shape[1] == 5 and added_time_ids.shape == (1, 3)
-        velocity = self.scale * sample[:, :, 4:] + timestep + pose_latents.mean(dim=1)[None, :, None]
-        return (velocity + 10 * added_time_ids.sum() + 100 * encoder_hidden_states.mean(),)
+        assert encoder_hidden_states.shape[1] == 5 and added_time_ids.shape == (2, 3)
+        pose = pose_latents.unflatten(0, sample.shape[:2]).mean(dim=2)[:, :, None]
+        tokens = encoder_hidden_states.mean(dim=(1, 2)).view(-1, 1, 1, 1, 1)
+        velocity = self.scale * sample[:, :, 4:] + timestep + pose
+        return (velocity + 10 * added_time_ids[0].sum() + 100 * tokens,)
 """
 PLAIN = """
 class AnimationAttnProcessor:
@@ -166,9 +168,10 @@ def test_the_unet_gets_its_inputs_by_name_and_its_attentions_their_processors(ch
         inputs = random_inputs(engine)
         velocity = engine.infer(inputs)["velocity"]
     expected = scale * inputs["sample"][:, :, 4:] + inputs["timestep"]
-    expected = expected + inputs["pose_latents"].mean(axis=1)[None, :, None]
-    expected = expected + 10 * inputs["added_time_ids"].sum() + 100 * inputs["encoder_hidden_states"].mean()
-    assert velocity.dtype == np.float32 and velocity.shape == (1, 3, 4, 8, 16)
+    expected = expected + inputs["pose_latents"].mean(axis=2)[:, :, None]
+    tokens = inputs["encoder_hidden_states"].mean(axis=(1, 2)).reshape(-1, 1, 1, 1, 1)
+    expected = expected + 10 * inputs["added_time_ids"].sum() + 100 * tokens
+    assert velocity.dtype == np.float32 and velocity.shape == (2, 3, 4, 8, 16)
     assert velocity == pytest.approx(expected, abs=1e-4)
 
 

@@ -1,0 +1,75 @@
+"""Gated linear units whose halves are made apart, so that nobody has to split them (ONNX Runtime).
+
+GEGLU is one projection to twice the width, split into a value and a gate: value * gelu(gate). Split copies both halves,
+each four times as wide as what goes in. Projected by the halves of the weights, value and gate come apart by
+themselves, and the gate's bias and GELU become one operator.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import onnx
+from onnx import helper
+
+from sa.export.targets.onnx_graph import CONTRIB, Graph
+
+
+@dataclass(frozen=True)
+class Columns:
+    """Consecutive columns (the last axis) of a parameter, stored as a tensor of their own."""
+
+    of: str
+    start: int
+    stop: int
+
+    def shape(self, parameters: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+        return (*parameters[self.of][:-1], self.stop - self.start)
+
+
+def split_gates(model: onnx.ModelProto, parameters: Mapping[str, tuple[int, ...]]) -> dict[str, Columns]:
+    """Rewrite every GEGLU; the tensors that then stand for its weights, by name.
+
+    What is replaced: a product with a parameter, a bias, Split in two, and of the second half the exact GELU as
+    paddle2onnx writes it, gate * (1 + erf(gate / sqrt(2))) / 2.
+    """
+    edges = Graph(model.graph)
+    made: dict[str, Columns] = {}
+    for split in [node for node in model.graph.node if node.op_type == "Split" and len(node.output) == 2]:
+        biased = edges.made_by(split.input[0], "Add")
+        product = edges.made_by(biased.input[0], "MatMul") if biased is not None else None
+        last = _gelu_of(edges, split.output[1])
+        if product is None or last is None or not {product.input[1], biased.input[1]} <= parameters.keys():
+            continue
+        x, weight, bias = product.input[0], product.input[1], biased.input[1]
+        half = parameters[bias][0] // 2
+        for name in (weight, bias):
+            made |= {f"{name}.value": Columns(name, 0, half), f"{name}.gate": Columns(name, half, 2 * half)}
+        value, gate = split.output[0], f"{split.output[1]}_unbiased"
+        nodes = [
+            helper.make_node("MatMul", [x, f"{weight}.value"], [f"{value}_unbiased"]),
+            helper.make_node("Add", [f"{value}_unbiased", f"{bias}.value"], [value]),
+            helper.make_node("MatMul", [x, f"{weight}.gate"], [gate]),
+            helper.make_node("BiasGelu", [gate, f"{bias}.gate"], [last.output[0]], domain=CONTRIB),
+        ]
+        position = list(model.graph.node).index(split)
+        for node in (split, last):
+            model.graph.node.remove(node)
+        for node in reversed(nodes):
+            model.graph.node.insert(position, node)
+    Graph(model.graph).prune()
+    if made and all(opset.domain != CONTRIB for opset in model.opset_import):
+        model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
+    return made
+
+
+def _gelu_of(edges: Graph, gate: str) -> onnx.NodeProto | None:
+    """The last node of the GELU of `gate`, if that is all it is read for."""
+    readers = {node.op_type: node for node in edges.readers[gate]}
+    if len(edges.readers[gate]) != 2 or readers.keys() != {"Div", "Mul"}:
+        return None
+    node = readers["Div"]
+    for op_type in ("Erf", "Add", "Mul"):
+        node = edges.only_reader(node.output[0], op_type)
+        if node is None:
+            return None
+    return edges.only_reader(node.output[0], "Mul") if node is readers["Mul"] else None
