@@ -128,6 +128,11 @@ def plainness(peer: Setup) -> int:
     return 2 if "compile" in words or "onnx" in words else 1
 
 
+def same_run(one: Row, other: Row) -> bool:
+    """Whether one `sa-bench run` measured both: its ceilings, taken once, stand in every row."""
+    return (one.machine.gemm_flops, one.machine.copy_bytes) == (other.machine.gemm_flops, other.machine.copy_bytes)
+
+
 def row_memory(row: Row) -> float | None:
     return row.peak_device_memory if row.machine.kind == "cuda" else row.peak_memory
 

@@ -12,6 +12,7 @@ from sa.benchmarks.report.comparison import (
     Workload,
     ceiling_fraction,
     row_memory,
+    same_run,
     worked,
 )
 from sa.benchmarks.report.parts import Section, Table
@@ -90,6 +91,18 @@ def _doubts(workload: Workload) -> Iterator[Remark]:
             if row.subject == GRADIENT and row.cosine is not None and not row.cosine >= LEAST_COSINE:
                 said = f"cosine {row.cosine:.6f} to the float32 network's gradient"
                 yield setup.label, row.subject, f"{said}, less than the {LEAST_COSINE:g} tolerated"
+        yield from _across_runs(workload, setup)
         if few := [row for row in setup.working if row.n < FEW]:
             least = min(row.n for row in few)
             yield setup.label, f"{len(few)} subjects", f"fewer than {FEW} repetitions, {least} at the least"
+
+
+def _across_runs(workload: Workload, setup: Setup) -> Iterator[Remark]:
+    """Ratios to a peer that was measured in another run, when the machine may have been a slower or faster one."""
+    for row in setup.working:
+        peer = workload.baseline(row)
+        if peer is None or same_run(row, other := peer.rows[row.subject]):
+            continue
+        change = units.ratio(row.machine.gemm_flops / other.machine.gemm_flops)
+        said = f"its ratio is to {peer.label} of another run; between the two, this machine's matrix product went {change}"
+        yield setup.label, row.subject, said

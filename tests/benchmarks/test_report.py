@@ -316,6 +316,17 @@ def test_half_precision_is_not_held_against_a_single_precision_ceiling(made):
     assert "Fraction of this machine" not in page.text
 
 
+def test_a_ratio_across_runs_is_flagged(made):
+    """The peer was measured when the machine's matrix product was half as fast."""
+    slow = machine(gemm_flops=machine().gemm_flops / 2)
+    peer = contender(kind="peer", name="diffusers:eager", backend="torch eager", digest="", bytes=None)
+    together, _ = made([[row(), row(contender=peer)]])
+    assert "another run" not in together.text
+    apart, _ = made([[row(), row(machine=slow, contender=peer)]])
+    said = "its ratio is to B: diffusers:eager (fp32) of another run; between the two, this machine's matrix product"
+    assert apart.row("M1", "A: engines-ort (onnxruntime fp32)", "engine unet")[3].startswith(said)
+
+
 def test_the_same_row_counts_once(tmp_path, made):
     first, second = two_machines()
     alone, _ = made([first, second])
