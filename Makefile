@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: install install-peers demo test test-browser test-peers true-size clean
+.PHONY: install install-kernels install-peers demo kernels test test-browser test-kernels test-peers true-size clean
 
 install: .venv/installed
 
@@ -18,6 +18,13 @@ install-peers: .venv/installed-peers
 
 .venv/installed-peers: .venv/installed
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,test,peers]'
+	touch $@
+
+# With PyTorch and Triton, which compiles and interprets without a GPU.
+install-kernels: .venv/installed-kernels
+
+.venv/installed-kernels: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,test,kernels]'
 	touch $@
 
 demo: install
@@ -36,6 +43,14 @@ test-browser: install
 	command -v chromium || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium; } || \
 		{ echo "install Chromium first, on Debian: apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser tests/benchmarks/test_report_browser.py
+
+# The fused kernels' source in Triton's interpreter.
+test-kernels: install-kernels
+	$(BIN)/python -m pytest kernels
+
+# Their PTX and machine code for every architecture, and what they take of a GPU; needs none.
+kernels: install-kernels
+	$(BIN)/python -m sa.kernels.compile --out build/kernels
 
 true-size: install
 	$(BIN)/python -m sa.benchmarks.true_size

@@ -30,6 +30,7 @@ from sa.runtime.fixed_inputs import fixed_inputs
 from sa.runtime.memory import peak_memory
 from sa.runtime.progress import Reporter
 from sa.runtime.refine import RefineSettings
+from sa.runtime.specialized_unet import LATENTS
 
 REFERENCE = "reference"
 FIXED = 20250101  # the key of the inputs on which loss gradients are compared
@@ -130,17 +131,32 @@ def measure_engine(contender: Openable, subject: str, repetitions: int, threads:
     start = time.perf_counter()
     with open_subject(contender, subject, threads) as engine:
         load = time.perf_counter() - start
-        samples = sample(engine.infer, lambda index: _fresh(engine.contract, generator), repetitions)
+        fresh = Draw(engine.contract, generator)
+        samples = sample(engine.infer, lambda index: fresh(), repetitions)
         if outputs is not None:
             store_output(engine, outputs)
         frames = _frames(engine.contract)
     return {"subject": f"engine {subject}", "load": load, "frames": frames, **_plain(samples)}
 
 
-def _fresh(contract: Interface, generator: np.random.Generator) -> dict[str, np.ndarray]:
-    if contract.role == LOSS_GRADIENT:
-        return loss_gradient_inputs(contract, generator)
-    return {spec.name: generator.standard_normal(spec.largest, np.float32) for spec in contract.inputs}
+class Draw:
+    """Random inputs, new ones for every call, but for what a video does not change: a UNet may rely on that."""
+
+    def __init__(self, contract: Interface, generator: np.random.Generator):
+        self.contract, self.generator = contract, generator
+        self._kept = self._draw() if contract.role == "unet" else {}
+
+    def __call__(self) -> dict[str, np.ndarray]:
+        drawn = self._draw()
+        if self._kept:
+            drawn["sample"][:, :, LATENTS:] = self._kept["sample"][:, :, LATENTS:]
+            drawn |= {name: self._kept[name] for name in ("encoder_hidden_states", "added_time_ids")}
+        return drawn
+
+    def _draw(self) -> dict[str, np.ndarray]:
+        if self.contract.role == LOSS_GRADIENT:
+            return loss_gradient_inputs(self.contract, self.generator)
+        return {spec.name: self.generator.standard_normal(spec.largest, np.float32) for spec in self.contract.inputs}
 
 
 def store_output(engine: Engine, path: str) -> None:

@@ -24,6 +24,7 @@ from sa.export.refine_plan import refine_plan
 from sa.export.refine_roles import RefinePlanName, refine_definitions
 from sa.export.roles import DEFINITIONS, PLAIN_DEFINITIONS, EngineDefinition, slots_by_part
 from sa.export.targets import TWIN, Network, Written, target
+from sa.export.targets.prepack import is_worth_it, prepack
 from sa.runtime import hashing, signals
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
@@ -55,6 +56,7 @@ class ExportSettings:
     precision: str = "fp32"
     plain: bool = False  # the UNet as published, not specialized
     refine: RefinePlanName | None = None  # also the engines of the HJB refinement, by this plan
+    prepack: bool = False  # ONNX Runtime: also as loaded, for hosts like this one
     onednn: bool = False  # Paddle Inference: try oneDNN's kernels, keep them for engines certified with them
     threads: int | None = None
 
@@ -70,7 +72,7 @@ class ExportSettings:
             words += " --plain"
         if self.refine is not None:
             words += " --refine" + (f" --refine-plan {self.refine}" if self.refine != "segmented" else "")
-        return words + (" --onednn" if self.onednn else "")
+        return words + (" --prepack" if self.prepack else "") + (" --onednn" if self.onednn else "")
 
 
 def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporter: Reporter) -> Manifest:
@@ -192,6 +194,11 @@ def _engine(
             networks.release()  # the weights exist once: the engine loads its own next
     with reporter.stage(f"{role}: certify"):
         result, onednn = _certify(definition, folder, tested, reference, reduced, settings)
+        if settings.prepack and is_worth_it(contract):
+            contract = prepack(folder, contract, settings.threads or len(os.sched_getaffinity(0)))
+            if not reduced:
+                again, _ = _certify(definition, folder, tested | {role: contract}, reference, reduced, settings)
+                result = max(result, again, key=lambda one: one.relative)
     for twin in twins:
         (folder / twin.program).unlink()  # its weights are the engine's
     return EngineRecord(

@@ -70,7 +70,8 @@ def trace(
     with paddle.pir_utils.IrGuard():
         mapping = paddle.pir.IrMapping()
         program = concrete.main_program.clone(mapping)
-        feeds = [mapping.look_up(value) for value in concrete.inputs if isinstance(value, paddle.pir.Value)]
+        values = [value for value in paddle.utils.flatten(concrete.inputs) if isinstance(value, paddle.pir.Value)]
+        feeds = [mapping.look_up(value) for value in values]
         fetches = [mapping.look_up(value) for value in concrete.outputs]
         if gradient is None:
             program = paddle.static.normalize_program(program, feeds, fetches)

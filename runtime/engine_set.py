@@ -77,6 +77,13 @@ class Certificate(Record):
     tolerance: float  # on `relative`
 
 
+class Prepacked(Record):
+    """An engine as ONNX Runtime has it once loaded: graph optimized, weights packed. Loading it only maps its files."""
+
+    program: BareName
+    host: str  # the library's version and the CPU's instruction set, with which alone it may be loaded
+
+
 class EngineContract(Record):
     """What a backend must know to load and run one engine."""
 
@@ -86,11 +93,13 @@ class EngineContract(Record):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     onednn: bool = False  # Paddle Inference only: run on oneDNN kernels, certified so
+    prepacked: Prepacked | None = None  # ONNX Runtime only: loaded instead, where the host is the one it was made on
 
     @model_validator(mode="after")
     def _program_is_listed(self) -> "EngineContract":
-        if self.program not in {file.name for file in self.files}:
-            raise ValueError(f"program {self.program} is not among the engine's files")
+        for program in (self.program, *([self.prepacked.program] if self.prepacked else [])):
+            if program not in {file.name for file in self.files}:
+                raise ValueError(f"program {program} is not among the engine's files")
         return self
 
 

@@ -21,7 +21,7 @@ from conftest import GOLDEN
 from PIL import Image
 from weight_files import parts_of, write_archive
 
-from sa.runtime.engine_set import ROLES, EngineSet
+from sa.runtime.engine_set import EngineSet
 
 # Where things lie in a row's own folder, which the messages call {place}.
 MANIFEST = "engines/manifest.json"
@@ -124,12 +124,20 @@ def edit(name: str, **fields: object) -> Spoil:
     return spoil
 
 
+def without_engine(role: str) -> Spoil:
+    def spoil(place: Path) -> None:
+        engines = json.loads((place / MANIFEST).read_text())["engines"]
+        edit(MANIFEST, engines=[engine for engine in engines if engine["role"] != role])(place)
+
+    return spoil
+
+
 def edit_engine(role: str, change: Callable[[dict], None]) -> Spoil:
     """Change what the manifest says of one engine."""
 
     def spoil(place: Path) -> None:
         manifest = json.loads((place / MANIFEST).read_text())
-        change(manifest["engines"][ROLES.index(role)])
+        change(next(engine for engine in manifest["engines"] if engine["role"] == role))
         (place / MANIFEST).write_text(json.dumps(manifest))
 
     return spoil
@@ -447,6 +455,11 @@ CHECKPOINT_ROWS = [
         flags=("--preset", "../presets"),
     ),
     Row(
+        "--prepack without ONNX Runtime",
+        "--prepack is a choice of ONNX Runtime: give it with --backend onnxruntime.",
+        flags=("--prepack", "--backend", "paddle"),
+    ),
+    Row(
         "--onednn without Paddle",
         "--onednn is a choice of Paddle Inference: give it with --backend paddle.",
         flags=("--onednn",),
@@ -512,12 +525,12 @@ ENGINE_ROWS = [
     ),
     Row(
         "a program not listed",
-        "{manifest} {unsound} engines.4: program evil.onnx is not among the engine's files; {export_again}",
+        "{manifest} {unsound} engines.6: program evil.onnx is not among the engine's files; {export_again}",
         edit_engine("unet", lambda engine: engine.update(program="evil.onnx")),
     ),
     Row(
         "an unknown role",
-        "{manifest} {unsound} engines.4.role cannot be 'evil'; {export_again}",
+        "{manifest} {unsound} engines.6.role cannot be 'evil'; {export_again}",
         edit_engine("unet", lambda engine: engine.update(role="evil")),
     ),
     Row(
@@ -526,12 +539,14 @@ ENGINE_ROWS = [
         edit_engine("unet", lambda engine: engine.update(role="pose_net")),
     ),
     Row(
+        "half of what a specialized UNet needs",
+        "{manifest} {unsound} the specialized UNet's engine conditioning is not listed; {export_again}",
+        without_engine("conditioning"),
+    ),
+    Row(
         "no unet",
         "{engines} has no unet engine; {rebuild}",
-        lambda place: edit(
-            MANIFEST,
-            engines=[e for e in json.loads((place / MANIFEST).read_text())["engines"] if e["role"] != "unet"],
-        )(place),
+        without_engine("unet"),
     ),
     Row(
         "a file missing",

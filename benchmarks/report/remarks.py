@@ -104,5 +104,7 @@ def _across_runs(workload: Workload, setup: Setup) -> Iterator[Remark]:
         if peer is None or same_run(row, other := peer.rows[row.subject]):
             continue
         change = units.ratio(row.machine.gemm_flops / other.machine.gemm_flops)
-        said = f"its ratio is to {peer.label} of another run; between the two, this machine's matrix product went {change}"
+        said = (
+            f"its ratio is to {peer.label} of another run; between the two, this machine's matrix product went {change}"
+        )
         yield setup.label, row.subject, said

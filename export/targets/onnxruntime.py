@@ -15,6 +15,7 @@ from sa.export.gradient.onnx_backward import differentiate
 from sa.export.targets import TWIN, Network, Written
 from sa.export.targets.converter import ConversionError, Converter
 from sa.export.targets.gates import Columns, split_gates
+from sa.export.targets.kernel_nodes import outline_kernels
 from sa.export.targets.onnx_graph import tidy
 from sa.export.trace import Traced, call_cost, trace
 from sa.runtime.errors import UserError
@@ -28,8 +29,10 @@ def write_engine(network: Network, folder: Path, stem: str) -> Written:
     traced = trace(network.forward, network.inputs, network.outputs)
     model = _convert(traced, stem)
     tidy(model, traced.inputs, network.outputs, fused=network.gradient is None)
-    # Only where no other engine reads the same parameters whole.
-    columns = split_gates(model, traced.parameters) if network.own_weights else {}
+    columns = {}
+    if network.own_weights:  # no other engine reads the same parameters whole
+        columns = split_gates(model, traced.parameters)
+        outline_kernels(model)
     if network.gradient is None:
         cost = call_cost(traced, network.forward, network.inputs, network.outputs)
     else:

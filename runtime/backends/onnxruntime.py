@@ -1,5 +1,7 @@
 """Engines on ONNX Runtime's CPU provider."""
 
+import contextlib
+import platform
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
@@ -29,6 +31,9 @@ class OnnxRuntimeEngine(Engine):
         options.enable_mem_reuse = False  # planned at load in seconds for a UNet; the arena reuses as well by itself
         options.enable_mem_pattern = False  # takes a whole peak in one piece, for which a shared arena seldom has room
         path = folder / contract.program
+        if contract.prepacked is not None and contract.prepacked.host == host():
+            path = folder / contract.prepacked.program
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises a dozen types of its own, without a common base
@@ -51,6 +56,17 @@ class OnnxRuntimeEngine(Engine):
 
     def close(self) -> None:
         del self._session
+
+
+def host() -> str:
+    """What a prepacked engine depends on: how weights are packed is decided by the library and the instruction set."""
+    flags: set[str] = set()
+    with contextlib.suppress(OSError):  # Linux alone has it; elsewhere the kind of machine must do
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith(("flags", "Features")):
+                flags = set(line.partition(":")[2].split())
+                break
+    return " ".join([f"onnxruntime {onnxruntime.__version__}", platform.machine(), *sorted(flags)])
 
 
 def _first_line(error: Exception) -> str:

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sa.benchmarks.peers.contracts import loss_gradient_contract
-from sa.benchmarks.worker import measure_engine, measure_run
+from sa.benchmarks.worker import Draw, measure_engine, measure_run
 from sa.runtime.backends.base import Engine
-from sa.runtime.engine_set import EngineSet, Shapes
+from sa.runtime.engine_set import EngineSet, Shapes, TensorSpec
 
 SHAPES = Shapes(height=64, width=128, tile_size=2, decode_chunk=3)
 
@@ -41,6 +41,19 @@ def test_it_is_opened_as_a_whole_and_gets_crops_as_inputs(tmp_path):
         assert np.allclose(inputs["rows"].sum(axis=2), 1) and np.allclose(inputs["weights"].sum(), 1)
     with np.load(tmp_path / "outputs.npz") as stored:
         assert np.array_equal(stored["gradient"], 2 * fixed["latents"]) and stored["loss"] == 1
+
+
+def test_what_a_video_does_not_change_stays_between_the_calls_of_a_unet():
+    sizes = {"sample": ((1, 2), 3, 8, 2, 2), "timestep": (1,), "added_time_ids": (1, 3)}
+    sizes |= {"encoder_hidden_states": ((1, 2), 5, 6), "pose_latents": ((1, 2), 3, 7, 2, 2)}
+    inputs = tuple(TensorSpec(name=name, shape=shape) for name, shape in sizes.items())
+    draw = Draw(SimpleNamespace(role="unet", inputs=inputs), np.random.default_rng(0))
+    first, second = draw(), draw()
+    for name in ("encoder_hidden_states", "added_time_ids"):
+        assert np.array_equal(first[name], second[name])
+    assert np.array_equal(first["sample"][:, :, 4:], second["sample"][:, :, 4:])
+    for changed in (lambda drawn: drawn["sample"][:, :, :4], lambda d: d["timestep"], lambda d: d["pose_latents"]):
+        assert not np.isclose(changed(first), changed(second)).all()
 
 
 def test_the_inputs_it_is_compared_on_are_always_the_same(tmp_path):

@@ -1,0 +1,25 @@
+"""The true shapes of StableAnimator's UNet, which the kernels are compiled for and measured at."""
+
+from typing import NamedTuple
+
+FRAMES = 16  # of a tile
+BRANCHES = 2  # of guidance: unconditional, conditional
+HEAD_DIM = 64
+FACE_TOKENS = 4
+GROUPS = 32  # of every GroupNorm
+ELEMENTS = ("fp16", "fp32")  # of the activations, in Triton's names
+
+
+class Level(NamedTuple):
+    """One resolution of the UNet, of a video of 512x512."""
+
+    channels: int
+    tokens: int  # or pixels
+
+    @property
+    def heads(self) -> int:
+        return self.channels // HEAD_DIM
+
+
+LEVELS = (Level(320, 4096), Level(640, 1024), Level(1280, 256), Level(1280, 64))
+WIDTHS = (320, 640, 1280)

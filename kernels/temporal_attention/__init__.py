@@ -1,0 +1,1 @@
+"""The attention of every pixel to itself in the other frames, on tensors that keep the frames outermost."""
