@@ -20,7 +20,7 @@ def program(tmp_path):
         parameter.stop_gradient = True
     spec = TensorSpec(name="x", shape=(1, 3, 8, 8))
     paddle.jit.ignore_module([nn.layer.conv])
-    trace(network.forward, (spec,), TensorSpec(name="y", shape=(1, 4, 6, 6))).save(tmp_path / "program.json")
+    trace(network.forward, (spec,), (TensorSpec(name="y", shape=(1, 4, 6, 6)),)).save(tmp_path / "program.json")
     return tmp_path / "program.json"
 
 

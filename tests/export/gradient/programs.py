@@ -71,7 +71,7 @@ def gradient_engine(
     made_of = Network(
         network.forward,
         tuple(spec(name, shape) for name, shape in inputs.items()),
-        spec("y", output),
+        (spec("y", output),),
         Gradient(of, cotangent, spec("dx", inputs[of])),
         [weights],
     )
