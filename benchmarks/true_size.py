@@ -19,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sa.benchmarks.worker import Draw
 from sa.runtime.engine_set import EngineSet, backend_version
 from sa.runtime.memory import peak_memory
 
@@ -88,8 +89,9 @@ def measure_pair(folder: Path) -> dict:
     with engines.open_engine("unet") as unet:
         loaded = time.perf_counter() - started
         seconds = []
+        draw = Draw(unet.contract, generator)
         for _ in range(REPETITIONS + 1):
-            inputs = {spec.name: generator.standard_normal(spec.largest, np.float32) for spec in unet.contract.inputs}
+            inputs = draw()
             start = time.perf_counter()
             unet.infer(inputs)
             seconds.append(time.perf_counter() - start)

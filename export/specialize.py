@@ -22,8 +22,7 @@ from paddle.nn import functional as F
 from sa.export.networks.specialized import FoldedIDAttention, ImageVector, Positions, Prepared, Row, Stretch
 from sa.export.networks.transformer import FACE_TOKENS, IDAttention, ImageAttention, SpatioTemporalTransformer
 from sa.export.networks.unet import UNet
-
-LATENTS = 4  # of conv_in's channels the noisy latents; the image latents follow
+from sa.runtime.specialized_unet import LATENTS
 
 
 def fold_image_attention(attention: ImageAttention, tokens: paddle.Tensor) -> paddle.Tensor:

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sa.runtime.backends.base import Engine, Tensor
-from sa.runtime.engine_set import EngineContract, Role, TensorSpec
+from sa.runtime.engine_set import SPECIALIZED, EngineContract, Role, TensorSpec
 
 LATENTS = 4  # of the sample's channels the noisy latents; the image latents follow
-ENGINES: tuple[Role, ...] = ("conditioning", "time_embedding", "unet")
+ENGINES: tuple[Role, ...] = (*SPECIALIZED, "unet")
 
 
 class PlainContract:
