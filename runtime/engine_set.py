@@ -21,7 +21,7 @@ from sa.runtime.errors import EngineSetError, first_fault
 if TYPE_CHECKING:
     from sa.runtime.backends.base import Engine
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2  # since then, the UNet takes both branches of guidance in one call
 MANIFEST = "manifest.json"
 MANIFEST_LIMIT = 16 << 20  # bytes; a real one has some kilobytes
 
@@ -165,7 +165,7 @@ class SourceFile(Record):
 
 
 class Manifest(Record):
-    format_version: Literal[1]
+    format_version: Literal[2]
     project_version: str
     preset: str | None
     shapes: Shapes

@@ -58,7 +58,7 @@ PHRASES = {
     "give --out a new or empty folder, or an engine set to replace.",
     "no_engines": "is not a folder: give --engines the folder that sa-export wrote.",
     "unsound": "is not a sound manifest:",
-    "other_format": "this sa-run reads version 1; rebuild the engine set with the sa-export of this version.",
+    "other_format": "this sa-run reads version 2; rebuild the engine set with the sa-export of this version.",
     "export_again": "rebuild the engine set with sa-export.",
     "rebuild": f"rebuild the engine set with `{EXPORT}`.",
     "no_case": "is not a folder: give --case a folder with reference.png and poses/.",
@@ -491,7 +491,7 @@ ENGINE_ROWS = [
         "{manifest} is larger than any manifest; {export_again}",
         write(MANIFEST, " " * (17 << 20)),
     ),
-    Row("a later format", "{manifest} has format version 2, {other_format}", edit(MANIFEST, format_version=2)),
+    Row("an earlier format", "{manifest} has format version 1, {other_format}", edit(MANIFEST, format_version=1)),
     Row(
         "a format of many words",
         "{manifest} has format version 'xxxxxxxxxxxx...xxxxxxxxxxxxx', {other_format}",

@@ -1,6 +1,6 @@
 """A manifest of round numbers, for predictions that can be checked by hand."""
 
-from sa.runtime.engine_set import ROLES, EngineRecord, Manifest
+from sa.runtime.engine_set import FORMAT_VERSION, ROLES, EngineRecord, Manifest
 
 FLOPS = {"unet": 2_000_000_000_000, "vae_decoder": 4_000_000_000_000}
 PARAMETERS = {"unet": 1_500_000_000}
@@ -29,7 +29,7 @@ def engine(role: str, **changes) -> EngineRecord:
 
 def manifest(**changes) -> Manifest:
     facts = dict(
-        format_version=1,
+        format_version=FORMAT_VERSION,
         project_version="0.1.0",
         preset=None,
         shapes=dict(height=256, width=256, tile_size=8, decode_chunk=4),

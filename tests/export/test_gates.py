@@ -3,6 +3,7 @@
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from sa.export.targets.gates import Columns, split_gates
@@ -67,9 +68,10 @@ def test_a_geglu_is_projected_in_halves():
     assert sorted(operators) == ["Add", "BiasGelu", "MatMul", "MatMul", "Mul"]
 
 
-def test_a_gate_that_is_read_elsewhere_stays_whole():
+@pytest.mark.parametrize(("op_type", "inputs"), [("Exp", ["gate"]), ("Mul", ["gate", "half"])])
+def test_a_gate_that_is_read_elsewhere_stays_whole(op_type, inputs):
     model = geglu(outputs=("y", "gate"))
-    model.graph.node.append(helper.make_node("Exp", ["gate"], ["elsewhere"]))
+    model.graph.node.append(helper.make_node(op_type, inputs, ["elsewhere"]))
     model.graph.output[1].name = "elsewhere"
     before = model.SerializeToString()
     assert split_gates(model, PARAMETERS) == {}
