@@ -71,7 +71,8 @@ def test_a_geglu_is_projected_in_halves():
 @pytest.mark.parametrize(("op_type", "inputs"), [("Exp", ["gate"]), ("Mul", ["gate", "half"])])
 def test_a_gate_that_is_read_elsewhere_stays_whole(op_type, inputs):
     model = geglu(outputs=("y", "gate"))
-    model.graph.node.append(helper.make_node(op_type, inputs, ["elsewhere"]))
+    before_the_gelu = [node.op_type for node in model.graph.node].index("Div")
+    model.graph.node.insert(before_the_gelu, helper.make_node(op_type, inputs, ["elsewhere"]))
     model.graph.output[1].name = "elsewhere"
     before = model.SerializeToString()
     assert split_gates(model, PARAMETERS) == {}
