@@ -15,7 +15,7 @@ from pathlib import Path
 
 import onnxruntime
 
-from sa.benchmarks.peers.contracts import PARTS, PeerContract, contract
+from sa.benchmarks.peers.contracts import PARTS, PeerContract, exported_contract
 from sa.export.checkpoint import Checkpoint
 from sa.runtime import hashing
 from sa.runtime.backends.base import Engine, Tensor
@@ -46,12 +46,12 @@ class OnnxEngine(Engine):
 
 def open_onnx(checkpoint: Checkpoint, role: Role, shapes: Shapes, threads: int | None, cache: Path) -> OnnxEngine:
     program = exported(checkpoint, role, shapes, cache)
-    return OnnxEngine(contract(role, checkpoint, shapes), program, threads or len(os.sched_getaffinity(0)))
+    return OnnxEngine(exported_contract(role, checkpoint, shapes), program, threads or len(os.sched_getaffinity(0)))
 
 
 def exported(checkpoint: Checkpoint, role: Role, shapes: Shapes, cache: Path) -> Path:
     """The ONNX file of a network in the cache, exported now if it is not there."""
-    folder = cache / f"{role}-{_key(checkpoint, contract(role, checkpoint, shapes))[:16]}"
+    folder = cache / f"{role}-{_key(checkpoint, exported_contract(role, checkpoint, shapes))[:16]}"
     if not (folder / PROGRAM).is_file():
         _export(checkpoint, role, shapes, folder)
     return folder / PROGRAM

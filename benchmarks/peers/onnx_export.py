@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from sa.benchmarks.peers.contracts import PeerContract, contract
+from sa.benchmarks.peers.contracts import PeerContract, exported_contract
 from sa.benchmarks.peers.networks import network
 from sa.export.checkpoint import Checkpoint
 from sa.runtime.engine_set import Role, Shapes
@@ -16,7 +16,7 @@ from sa.runtime.errors import UserError
 
 def export(checkpoint: Checkpoint, role: Role, shapes: Shapes, path: Path) -> None:
     """torch.onnx.export as it comes, its weights beside the file; a range in a shape becomes a dynamic axis."""
-    interface = contract(role, checkpoint, shapes)
+    interface = exported_contract(role, checkpoint, shapes)
     batch = {span: torch.export.Dim("batch", min=span[0], max=span[1]) for span in _spans(interface)}
     ranges = tuple(
         {axis: batch[size] for axis, size in enumerate(spec.shape) if not isinstance(size, int) and size[0] < size[1]}
