@@ -21,7 +21,6 @@ LABEL = "floor, not measured"
 Precision = Literal["fp16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
 WEIGHT_BYTES = {"fp16": 2, "fp32": 4}
-HOST_BYTES = 4  # inputs and outputs are float32 at every precision (see TensorSpec)
 
 STAGES = ("conditioning", "denoising", "decoding")
 STAGE_OF: dict[Role, str] = {
@@ -111,8 +110,8 @@ def weight_bytes(engine: EngineRecord, precision: Precision) -> int:
 
 
 def tensor_bytes(engine: EngineRecord) -> int:
-    """Inputs and outputs at the largest shape."""
-    return max(engine.bytes - HOST_BYTES * engine.parameters, 0)
+    """Inputs and outputs at the largest shape; they are float32 at every precision (see TensorSpec)."""
+    return max(engine.bytes - weight_bytes(engine, engine.precision), 0)
 
 
 def engine_seconds(engine: EngineRecord, rates: Rates, precision: Precision = "fp32", share: float = 1.0) -> float:
@@ -175,7 +174,7 @@ def loss_gradient_seconds(manifest: Manifest, rates: Rates, precision: Precision
     """
     if manifest.refine is None:
         return None
-    traffic = manifest.refine.bytes * WEIGHT_BYTES[precision] / WEIGHT_BYTES["fp32"]
+    traffic = manifest.refine.bytes * WEIGHT_BYTES[precision] / WEIGHT_BYTES[manifest.precision]
     return rates.seconds(manifest.refine.flops, traffic)
 
 

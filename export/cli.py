@@ -6,7 +6,7 @@ from pathlib import Path
 from sa.export.presets import DEFAULT, load_preset, presets, shapes_from
 from sa.runtime.backends import quiet_paddle
 from sa.runtime.commands import run_command
-from sa.runtime.engine_set import Manifest
+from sa.runtime.engine_set import Manifest, backend_version
 from sa.runtime.errors import InputError
 from sa.runtime.progress import Reporter
 
@@ -18,6 +18,9 @@ A checkpoint folder holds, as published,
   Animation/{unet,pose_net,face_encoder}.{safetensors,pth}      StableAnimator's own weights
 PaddleMIX's .pdparams files are read as well. Nothing in a weight file is ever executed.
 """
+
+CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120")  # that TensorRT for RTX knows
+DEVICES = "sm86,sm89,sm120"  # GeForce 30, 40 and 50
 
 EPILOG = """\
 Every engine is compared with the float32 network; the figures are shown and kept in manifest.json. An engine that
@@ -40,9 +43,22 @@ def parser() -> argparse.ArgumentParser:
     files.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the engine set goes")
     engines = parser.add_argument_group("engines")
     engines.add_argument(
-        "--backend", choices=["onnxruntime", "paddle"], default="onnxruntime", help="default: %(default)s"
+        "--backend",
+        choices=["onnxruntime", "paddle", "tensorrt-rtx"],
+        default="onnxruntime",
+        help="default: %(default)s; tensorrt-rtx: plans for GeForce and RTX cards, which need not be in this machine",
     )
-    engines.add_argument("--precision", choices=["fp32"], default="fp32", help="default: %(default)s")
+    engines.add_argument(
+        "--precision",
+        choices=["fp32", "fp16"],
+        default="fp32",
+        help="default: %(default)s; fp16: half the size, for GPUs, what would suffer is kept in float32",
+    )
+    engines.add_argument(
+        "--device",
+        metavar="SM[,SM...]",
+        help=f"tensorrt-rtx: the GPUs to build for, by compute capability (default: {DEVICES})",
+    )
     engines.add_argument(
         "--plain",
         action="store_true",
@@ -80,12 +96,37 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _capability(name: str) -> str:
+    """ "sm89" as "8.9"."""
+    if name not in CAPABILITIES:
+        raise InputError(f"--device {name} is unknown to TensorRT for RTX: choose from {', '.join(CAPABILITIES)}.")
+    return f"{name[2:-1]}.{name[-1]}"
+
+
 def run(arguments: argparse.Namespace) -> None:
     a = arguments
     if a.onednn and a.backend != "paddle":
         raise InputError("--onednn is a choice of Paddle Inference: give it with --backend paddle.")
     if a.prepack and a.backend != "onnxruntime":
         raise InputError("--prepack is a choice of ONNX Runtime: give it with --backend onnxruntime.")
+    capabilities = ()
+    if a.backend == "tensorrt-rtx":
+        if backend_version(a.backend) is None:
+            raise InputError(
+                "--backend tensorrt-rtx needs TensorRT for RTX, which is not installed: "
+                "`pip install 'stableanimator-deploy[tensorrt-rtx]'`."
+            )
+        capabilities = tuple(map(_capability, (a.device or DEVICES).split(",")))
+    elif a.device is not None:
+        raise InputError("--device is a choice of TensorRT for RTX: give it with --backend tensorrt-rtx.")
+    if a.precision == "fp16" and a.backend == "paddle":
+        raise InputError(
+            "--precision fp16 is not possible with --backend paddle on a CPU, where Paddle Inference has no fp16 "
+            "kernels: give --backend onnxruntime, or --precision fp32."
+        )
+    if a.precision == "fp16" and (a.plain or a.prepack or (a.refine and a.refine_plan == "whole")):
+        flag = "--plain" if a.plain else "--prepack" if a.prepack else "--refine-plan whole"
+        raise InputError(f"{flag} is for float32 engines: leave it out, or give --precision fp32.")
     if a.threads is not None and not 1 <= a.threads <= 1024:
         raise InputError(f"--threads must be 1 to 1024, not {a.threads}.")
     if a.refine_plan != "segmented" and not a.refine:
@@ -110,6 +151,7 @@ def run(arguments: argparse.Namespace) -> None:
         a.preset if shapes == preset.shapes else None,
         a.backend,
         a.precision,
+        capabilities,
         a.plain,
         a.refine_plan if a.refine else None,
         a.prepack,

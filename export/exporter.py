@@ -20,12 +20,15 @@ from sa.export.certify import (
     twin_shapes,
 )
 from sa.export.checkpoint import Checkpoint
+from sa.export.emulation import open_emulated
+from sa.export.half import HalfTyping
 from sa.export.refine_plan import refine_plan
 from sa.export.refine_roles import RefinePlanName, refine_definitions
 from sa.export.roles import DEFINITIONS, PLAIN_DEFINITIONS, EngineDefinition, slots_by_part
-from sa.export.targets import TWIN, Network, Written, target
+from sa.export.targets import TWIN, tensorrt_rtx
 from sa.export.targets.prepack import is_worth_it, prepack
-from sa.runtime import hashing, signals
+from sa.export.writing import contract, write
+from sa.runtime import signals
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
 from sa.runtime.engine_set import (
@@ -34,14 +37,13 @@ from sa.runtime.engine_set import (
     Certificate,
     EngineContract,
     EngineRecord,
-    FileRecord,
     Manifest,
     Role,
     Schedule,
     Shapes,
     backend_version,
 )
-from sa.runtime.errors import InputError
+from sa.runtime.errors import EngineSetError, InputError
 from sa.runtime.memory import peak_memory
 from sa.runtime.progress import Reporter
 from sa.runtime.specialized_unet import SpecializedUNet
@@ -54,6 +56,7 @@ class ExportSettings:
     preset: str | None
     backend: str = "onnxruntime"
     precision: str = "fp32"
+    capabilities: tuple[str, ...] = ()  # of the GPUs that plans are built for
     plain: bool = False  # the UNet as published, not specialized
     refine: RefinePlanName | None = None  # also the engines of the HJB refinement, by this plan
     prepack: bool = False  # ONNX Runtime: also as loaded, for hosts like this one
@@ -68,6 +71,8 @@ class ExportSettings:
             f"sa-export --checkpoint CHECKPOINT --out ENGINES --backend {self.backend} --precision {self.precision} "
             f"--height {s.height} --width {s.width} --tile-size {s.tile_size} --decode-chunk {s.decode_chunk}"
         )
+        if self.capabilities:
+            words += f" --device {','.join('sm' + one.replace('.', '') for one in self.capabilities)}"
         if self.plain:
             words += " --plain"
         if self.refine is not None:
@@ -93,13 +98,21 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
         definitions = (*usual, *(refinement.engines if refinement is not None else ()))
         expected = slots_by_part(checkpoint, definitions)
         networks = Networks(checkpoint, {part: checkpoint.weights(part, slots) for part, slots in expected.items()})
+        typing = None
+        if settings.precision != "fp32":
+            typing = HalfTyping(settings.precision, networks, definitions, settings.shapes, threads)
     with staged(out) as folder:
         with reporter.stage("exporting", len(definitions)) as advance:
             engines = []
             for definition in definitions:
+                if typing is not None:
+                    with reporter.stage(f"{definition.role}: ranges"):
+                        definition = typing.typed(definition, folder)
                 engines.append(_engine(definition, networks, folder, settings, engines, reporter))
                 advance(definition.role)
             networks.release()
+        if settings.backend == tensorrt_rtx.BACKEND:
+            engines = _planned(engines, folder, settings.capabilities, reporter)
         with reporter.stage("hashing sources"):
             sources = tuple(checkpoint.sources())
         manifest = Manifest(
@@ -110,8 +123,8 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
             precision=settings.precision,
             backend=settings.backend,
             backend_version=backend_version(settings.backend),
-            device="cpu",
-            compute_capability=None,
+            device="cuda" if settings.capabilities else "cpu",
+            compute_capabilities=settings.capabilities,
             libraries={
                 "python": platform.python_version(),
                 **{name: metadata.version(name) for name in ("numpy", "onnx", "paddle2onnx", "paddlepaddle")},
@@ -130,6 +143,20 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
         with signals.ignored():
             _deliver(folder, out)
     return manifest
+
+
+def _planned(
+    engines: list[EngineRecord], folder: Path, capabilities: tuple[str, ...], reporter: Reporter
+) -> list[EngineRecord]:
+    """Every engine as a plan, once all are certified: they are by their programs, which are removed then."""
+    with reporter.stage("building plans", len(engines)) as advance:
+        planned = []
+        for engine in engines:
+            planned.append(tensorrt_rtx.planned(folder, engine, capabilities))
+            advance(engine.role)
+    for name in {file.name for engine in engines for file in engine.files}:
+        (folder / name).unlink()
+    return planned
 
 
 def _check_output(out: Path) -> None:
@@ -175,15 +202,15 @@ def _engine(
     role, shapes = definition.role, settings.shapes
     known = definition.stands_for or definition
     with reporter.stage(f"{role}: convert"):
-        written = _write(definition, networks, shapes, folder, settings.backend, role)
-        contract = _contract(role, written, folder)
+        written = write(definition, networks, shapes, folder, settings.backend, role)
+        made = contract(role, written, folder)
         reduced = written.cost.flops > definition.affordable
         at = twin_shapes(shapes) if reduced else shapes
         twins = [
-            _contract(one.role, _write(one, networks, at, folder, settings.backend, one.role + TWIN), folder)
+            contract(one.role, write(one, networks, at, folder, settings.backend, one.role + TWIN), folder)
             for one in ((*definition.helpers, definition) if reduced else ())
         ]
-        tested = {one.role: one for one in (*earlier, contract, *twins)}
+        tested = {one.role: one for one in (*earlier, made, *twins)}
         inputs = tested[role].inputs if known is definition else known.inputs(networks.checkpoint, at)
     with reporter.stage(f"{role}: reference"):
         network = networks.loaded(definition)
@@ -194,50 +221,22 @@ def _engine(
             networks.release()  # the weights exist once: the engine loads its own next
     with reporter.stage(f"{role}: certify"):
         result, onednn = _certify(definition, folder, tested, reference, reduced, settings)
-        if settings.prepack and is_worth_it(contract):
-            contract = prepack(folder, contract, settings.threads or len(os.sched_getaffinity(0)))
+        if settings.prepack and is_worth_it(made):
+            made = prepack(folder, made, settings.threads or len(os.sched_getaffinity(0)))
             if not reduced:
-                again, _ = _certify(definition, folder, tested | {role: contract}, reference, reduced, settings)
+                again, _ = _certify(definition, folder, tested | {role: made}, reference, reduced, settings)
                 result = max(result, again, key=lambda one: one.relative)
     for twin in twins:
         (folder / twin.program).unlink()  # its weights are the engine's
     return EngineRecord(
-        **contract.model_dump(exclude={"onednn"}),
+        **made.model_dump(exclude={"onednn"}),
         onednn=onednn,
+        **definition.typing,
         parameters=written.traced.parameter_count,
         flops=written.cost.flops,
-        bytes=written.traced.bytes,
+        bytes=written.traced.bytes(definition.precision),
         working_bytes=written.cost.working_bytes,
         certificate=result,
-    )
-
-
-def _write(
-    definition: EngineDefinition, networks: Networks, shapes: Shapes, folder: Path, backend: str, stem: str
-) -> Written:
-    network = definition.network(networks.checkpoint)
-    made_of = Network(
-        definition.method(network),
-        definition.inputs(networks.checkpoint, shapes),
-        definition.outputs(networks.checkpoint, shapes),
-        networks.gradient(definition, shapes),
-        [networks.weights[part] for part in definition.parts.values()],
-        definition.own_weights,
-    )
-    with signals.deferred():  # while Paddle traces, an exception from outside can end in a segmentation fault
-        return target(backend)(made_of, folder, stem)
-
-
-def _contract(role: Role, written: Written, folder: Path) -> EngineContract:
-    return EngineContract(
-        role=role,
-        program=written.program,
-        files=tuple(
-            FileRecord(name=name, bytes=(folder / name).stat().st_size, sha256=hashing.sha256(folder / name))
-            for name in (written.program, *written.data)
-        ),
-        inputs=written.traced.inputs,
-        outputs=written.traced.outputs,
     )
 
 
@@ -253,17 +252,32 @@ def _certify(
     # Never oneDNN for gradients: Paddle's kernels for them fail or crash.
     for onednn in (True, False) if settings.onednn and definition.gradient is None else (False,):
         attempt = contracts[definition.role].model_copy(update={"onednn": onednn})
-        with _open(definition, folder, {**contracts, definition.role: attempt}, settings) as engine:
-            result = certificate(engine, reference, reduced, settings.precision, definition.kinked)
+        try:
+            with _open(definition, folder, {**contracts, definition.role: attempt}, settings) as engine:
+                result = certificate(engine, reference, reduced, definition.precision, definition.kinked)
+            result = result.model_copy(update={"executed": _executed(definition, settings)})
+        except EngineSetError:
+            if not onednn:
+                raise
+            continue  # some programs cannot even be loaded with it
         if result.relative <= result.tolerance:
             return result, onednn
     raise beyond_tolerance(result, definition.role)
+
+
+def _executed(definition: EngineDefinition, settings: ExportSettings) -> str:
+    if definition.half is not None:
+        return "emulation"
+    return "program" if settings.backend == tensorrt_rtx.BACKEND else "engine"
 
 
 def _open(
     definition: EngineDefinition, folder: Path, contracts: Mapping[Role, EngineContract], settings: ExportSettings
 ) -> Engine:
     def opened(role: Role) -> Engine:
-        return open_engine(settings.backend, folder, contracts[role], settings.threads)
+        if role == definition.role and definition.half is not None:
+            return open_emulated(folder, contracts[role], settings.threads)
+        backend = "onnxruntime" if settings.backend == tensorrt_rtx.BACKEND else settings.backend
+        return open_engine(backend, folder, contracts[role], settings.threads)
 
     return opened(definition.role) if definition.stands_for is None else SpecializedUNet(contracts, opened)

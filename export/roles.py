@@ -17,6 +17,7 @@ from sa.export.networks.transformer import FACE_TOKENS
 from sa.export.networks.unet import UNet
 from sa.export.networks.vae import VaeDecoder, VaeEncoder
 from sa.export.specialize import specialize
+from sa.export.targets import Half
 from sa.runtime.engine_set import Role, Shapes, TensorSpec
 
 BRANCHES = (1, 2)  # of classifier-free guidance in one call: the conditional one alone, or both
@@ -39,6 +40,19 @@ class EngineDefinition:
     affordable: float = 2e12  # FLOPs up to which it is certified at its own shapes, else on a twin of reduced ones
     stands_for: "EngineDefinition | None" = None  # certified as this one, together with `helpers`
     helpers: tuple["EngineDefinition", ...] = ()
+    half: Half | None = None  # typed fp16, and how; None: float32
+
+    @property
+    def precision(self) -> str:
+        return "fp32" if self.half is None else "fp16"
+
+    @property
+    def typing(self) -> dict:
+        """What the engine's record says of its dtypes."""
+        if self.half is None:
+            return {}
+        scale = self.half.loss_scale if self.gradient is not None else None
+        return {"precision": "fp16", "float32_tensors": tuple(sorted(self.half.float32)), "loss_scale": scale}
 
     def network(self, checkpoint: Checkpoint) -> nn.Layer:
         """The network without memory for its weights, its parameters named as in the checkpoint."""

@@ -44,11 +44,10 @@ class Traced:
     def parameter_count(self) -> int:
         return sum(math.prod(shape) for shape in self.parameters.values())
 
-    @property
-    def bytes(self) -> int:
-        """Weights, inputs and outputs once each, float32."""
-        shapes = [*self.parameters.values(), *(spec.largest for spec in (*self.inputs, *self.outputs))]
-        return 4 * sum(math.prod(shape) for shape in shapes)
+    def bytes(self, precision: str = "fp32") -> int:
+        """Weights, inputs and outputs once each; inputs and outputs are float32 in every precision."""
+        ends = sum(math.prod(spec.largest) for spec in (*self.inputs, *self.outputs))
+        return {"fp32": 4, "fp16": 2}[precision] * self.parameter_count + 4 * ends
 
 
 def trace(

@@ -74,6 +74,11 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
     check_output(out)
     case = read_case(case_folder, shapes, manifest.command)
     warnings = list(case.warnings)
+    if manifest.precision == "fp16" and manifest.device == "cpu":
+        warnings.append(
+            f"{engines.folder} has fp16 engines, which a CPU computes in float32, slower than float32 engines: "
+            "export with --precision fp32 to run here."
+        )
     identity_size = manifest.engine("face_encoder").inputs[0].largest[-1]
     identity = find_identity(settings.identity, case.folder, identity_size, warnings)
     noise = make_noise(settings, shapes.height, shapes.width, shapes.tile_size)

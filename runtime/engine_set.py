@@ -33,6 +33,7 @@ Role = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(_NAMED)}|decoder_
 
 BareName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Precision = Literal["fp32", "fp16"]
 Size = Annotated[int, Field(ge=1, le=1 << 24)]
 Span = tuple[Size, Size]
 
@@ -69,6 +70,8 @@ class Certificate(Record):
     """How closely the engine matches the float32 network on fixed inputs; the worst of its outputs."""
 
     shapes: Literal["full", "reduced"]  # the engine itself, or a smaller twin exported by the same code and weights
+    # What was run: the engine; what its dtypes make of its graph, where no hardware is; or the ONNX program of a plan.
+    executed: Literal["engine", "emulation", "program"] = "engine"
     input_shapes: dict[str, tuple[int, ...]]
     max_abs: float
     relative: float  # |engine - network| / |network|, in the norm named next
@@ -110,6 +113,9 @@ class EngineRecord(EngineContract):
     flops: int  # 2 per multiply-add of convolutions and matrix products, at the largest shape
     bytes: int  # weights, inputs and outputs once each: what a call moves at the very least
     working_bytes: int  # predicted: the tensors alive at once inside a call
+    precision: Precision = "fp32"
+    float32_tensors: tuple[str, ...] = ()  # of an fp16 engine: tensors that were measured and found unfit for fp16
+    loss_scale: float | None = None  # of an fp16 VJP: its cotangent is scaled to this magnitude, its result scaled back
     certificate: Certificate
 
 
@@ -169,11 +175,11 @@ class Manifest(Record):
     project_version: str
     preset: str | None
     shapes: Shapes
-    precision: Literal["fp32"]
-    backend: Literal["onnxruntime", "paddle"]
+    precision: Precision
+    backend: Literal["onnxruntime", "paddle", "tensorrt-rtx"]
     backend_version: str
-    device: str
-    compute_capability: str | None  # of the GPU the engines were built for; None on a CPU
+    device: Literal["cpu", "cuda"]
+    compute_capabilities: tuple[str, ...]  # of the GPUs the engines were built for; none on a CPU
     libraries: dict[str, str]
     command: str  # rebuilds the set, with CHECKPOINT and ENGINES for the folders
     schedule: Schedule
@@ -251,6 +257,8 @@ class EngineSet:
             for file in engine.files:
                 _check_file(folder, file, manifest, verify)
         _check_library(folder, manifest)
+        if manifest.device == "cuda":
+            _check_device(folder, manifest)
         return cls(folder, manifest, found)
 
     def open_engine(self, role: Role, threads: int | None = None) -> "Engine":
@@ -332,7 +340,11 @@ def _rebuild(manifest: Manifest) -> str:
     return f"rebuild the engine set with `{manifest.command}`."
 
 
-EXTRAS = {"onnxruntime": ("onnxruntime", "cpu"), "paddle": ("paddlepaddle", "paddle")}
+EXTRAS = {
+    "onnxruntime": ("onnxruntime", "cpu"),
+    "paddle": ("paddlepaddle", "paddle"),
+    "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx"),
+}
 
 
 def backend_version(backend: str) -> str | None:
@@ -351,12 +363,42 @@ def _check_library(folder: Path, manifest: Manifest) -> None:
             f"{folder} runs on {library}, which is not installed: `pip install 'stableanimator-deploy[{extra}]'`."
         )
     have, built = _release(installed), _release(manifest.backend_version)
-    # ONNX files run on later releases of the same major version; Paddle's program format is tied to the release.
-    fits = have[0] == built[0] and have >= built if manifest.backend == "onnxruntime" else have[:2] == built[:2]
-    if not fits:
+    # ONNX files run on later releases of the same major version, Paddle's programs on the same release, plans on the
+    # very version.
+    fits = {
+        "onnxruntime": have[0] == built[0] and have >= built,
+        "paddle": have[:2] == built[:2],
+        "tensorrt-rtx": have == built,
+    }
+    if not fits[manifest.backend]:
         raise EngineSetError(
             f"{folder} was built for {library} {manifest.backend_version}, but {installed} is installed; "
             f"install that version or {_rebuild(manifest)}"
+        )
+
+
+def _check_device(folder: Path, manifest: Manifest) -> None:
+    """Plans run on the compute capabilities they were built for, and on no other."""
+    from sa.runtime.backends.cuda import compute_capability
+
+    try:
+        found = compute_capability()
+    except ImportError:
+        raise EngineSetError(
+            f"{folder} runs through cuda-bindings, which is not installed: "
+            f"`pip install 'stableanimator-deploy[{manifest.backend}]'`."
+        ) from None
+    built = ", ".join(manifest.compute_capabilities)
+    if found is None:
+        raise EngineSetError(
+            f"{folder} runs on NVIDIA GPUs of compute capability {built}, but found none here, or no driver; "
+            "run it on such a machine, or export for this one with `sa-export --backend onnxruntime`."
+        )
+    if found not in manifest.compute_capabilities:
+        device = f"--device sm{found.replace('.', '')}"
+        raise EngineSetError(
+            f"{folder} was built for GPUs of compute capability {built}, this one has {found}; "
+            f"rebuild the engine set with `{manifest.command}`, but {device}."
         )
 
 

@@ -9,7 +9,7 @@ from sa.benchmarks.report import units
 from sa.benchmarks.results import Contender, Machine, Row
 from sa.runtime.engine_set import Shapes
 
-TOLERANCE = {"fp32": 1e-4, "fp16": 1e-2}  # on the relative error; another precision is not judged
+TOLERANCE = {"fp32": 1e-4, "fp16": 3e-2}  # on the relative error, as in sa-export; another precision is not judged
 CEILING_PRECISION = "fp32"  # of the matrix product that Machine.gemm_flops comes from
 GRADIENT = f"engine {LOSS_GRADIENT}"
 LEAST_COSINE = (

@@ -17,6 +17,7 @@ from sa.export.targets.onnx_graph import Graph
 from sa.runtime.engine_set import TensorSpec
 
 Shape = tuple[int | None, ...]
+VJP = "vjp."  # begins the names of the tensors that the backward pass adds
 
 
 class Backward:
@@ -42,7 +43,7 @@ class Backward:
 
     def ops(self, op_type: str, outputs: int, *inputs: str, **attributes: object) -> list[str]:
         """Add a node with several outputs."""
-        names = [f"vjp.{len(self.nodes)}.{i}" for i in range(outputs)]
+        names = [f"{VJP}{len(self.nodes)}.{i}" for i in range(outputs)]
         self.nodes.append(helper.make_node(op_type, inputs, names, **attributes))
         return names
 

@@ -11,10 +11,20 @@ from sa.export.gradient import Gradient
 from sa.runtime.engine_set import TensorSpec
 
 if TYPE_CHECKING:
+    from sa.export.precision import Policy
     from sa.export.trace import Traced
 
 
 TWIN = "-twin"  # ends the stem of an engine's twin, which shares the engine's weights
+
+
+@dataclass(frozen=True)
+class Half:
+    """How an engine is typed fp16."""
+
+    policy: "Policy"
+    float32: frozenset[str] = frozenset()  # tensors that were found unfit for it
+    loss_scale: float = 1.0  # of a VJP's cotangent
 
 
 @dataclass(frozen=True)
@@ -27,6 +37,7 @@ class Network:
     gradient: Gradient | None
     weights: Collection[Weights]
     own_weights: bool = False  # in a file of the engine's own, with nothing in it that the engine does not read
+    half: Half | None = None  # None: float32
 
 
 @dataclass(frozen=True)
@@ -47,6 +58,8 @@ def target(backend: str) -> Target:
     """The target of a backend, its library imported now."""
     if backend == "onnxruntime":
         from sa.export.targets.onnxruntime import write_engine
+    elif backend == "tensorrt-rtx":  # whose plans are built from these programs in the end
+        from sa.export.targets.onnxruntime import write_portable_engine as write_engine
     elif backend == "paddle":
         from sa.export.targets.paddle import write_engine
     else:

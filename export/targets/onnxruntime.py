@@ -7,11 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from onnx import TensorProto
+from onnx import TensorProto, helper
 
 from sa.export.checkpoint import Weights
 from sa.export.cost import Cost, onnx_cost
 from sa.export.gradient.onnx_backward import differentiate
+from sa.export.precision import lower, normalise_cotangent
 from sa.export.targets import TWIN, Network, Written
 from sa.export.targets.converter import ConversionError, Converter
 from sa.export.targets.gates import Columns, split_gates
@@ -26,12 +27,23 @@ _CONVERTER = Converter()
 
 
 def write_engine(network: Network, folder: Path, stem: str) -> Written:
+    """The engine of `network`: `stem`.onnx and the weights it reads, which are written unless they are there."""
+    return _write(network, folder, stem, contrib=True)
+
+
+def write_portable_engine(network: Network, folder: Path, stem: str) -> Written:
+    """The same without ONNX Runtime's own operators, for other libraries."""
+    return _write(network, folder, stem, contrib=False)
+
+
+def _write(network: Network, folder: Path, stem: str, contrib: bool) -> Written:
     traced = trace(network.forward, network.inputs, network.outputs)
     model = _convert(traced, stem)
-    tidy(model, traced.inputs, network.outputs, fused=network.gradient is None)
+    tidy(model, traced.inputs, network.outputs, fused=contrib and network.gradient is None)
     columns = {}
     if network.own_weights:  # no other engine reads the same parameters whole
-        columns = split_gates(model, traced.parameters)
+        if contrib:
+            columns = split_gates(model, traced.parameters)
         outline_kernels(model)
     if network.gradient is None:
         cost = call_cost(traced, network.forward, network.inputs, network.outputs)
@@ -39,6 +51,9 @@ def write_engine(network: Network, folder: Path, stem: str) -> Written:
         traced, cost = _differentiate(model, traced, network)
     program = f"{stem}.onnx"
     read = {name for node in model.graph.node for name in node.input}
+    dtype = np.dtype("<f4" if network.half is None else "<f2")
+    if network.half is not None:
+        _lower(model, network, read & {*traced.parameters, *columns})
     data = []
     for weights in network.weights:
         names = [name for name in traced.parameters if name in weights]
@@ -49,11 +64,11 @@ def write_engine(network: Network, folder: Path, stem: str) -> Written:
         else:  # one file per part of the checkpoint, shared by all engines that take their weights from it
             stored = {name: Columns(name, 0, shape[-1]) for name, shape in weights.shapes.items()}
         shapes = {name: part.shape(weights.shapes) for name, part in stored.items()}
-        offsets = _offsets(shapes)
+        offsets = _offsets(shapes, dtype)
         data.append(f"{stem.removesuffix(TWIN) if network.own_weights else weights.part}.weights")
-        _declare_weights(model.graph, {name: shapes[name] for name in shapes if name in read}, offsets, data[-1])
+        _declare_weights(model.graph, {name: shapes[name] for name in shapes if name in read}, dtype, offsets, data[-1])
         if not (folder / data[-1]).exists():
-            _write_weights(folder / data[-1], weights, stored, offsets)
+            _write_weights(folder / data[-1], weights, stored, dtype, offsets)
     onnx.save_model(model, folder / program)
     return Written(program, tuple(data), traced, cost)
 
@@ -62,7 +77,7 @@ def _differentiate(model: onnx.ModelProto, traced: Traced, network: Network) -> 
     """Make the model its gradient's; what that reads, takes and gives, and what it costs."""
     gradient = network.gradient
     # Their shapes decide which rule applies how; the values are declared later.
-    values = [onnx.helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in traced.parameters.items()]
+    values = [helper.make_tensor_value_info(n, TensorProto.FLOAT, s) for n, s in traced.parameters.items()]
     model.graph.input.extend(values)
     differentiate(model, gradient.of, gradient.cotangent, gradient.result, traced.batch)
     cost = onnx_cost(model, traced.batch, weights=traced.parameters)
@@ -92,31 +107,51 @@ def _convert(traced: Traced, stem: str) -> onnx.ModelProto:
         return onnx.load(result)
 
 
-def _offsets(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, int]:
+def _lower(model: onnx.ModelProto, network: Network, parameters: set[str]) -> None:
+    half, gradient = network.half, network.gradient
+    float32 = half.float32
+    if gradient is not None and gradient.cotangent is not None:
+        float32 |= normalise_cotangent(model.graph, gradient.cotangent.name, gradient.result.name, half.loss_scale)
+    lower(model, half.policy, parameters, float32)
+
+
+def _offsets(shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> dict[str, int]:
     """Where each parameter lies in a weights file."""
     offsets, end = {}, 0
     for name, shape in sorted(shapes.items()):
         offsets[name] = end + -end % ALIGNMENT
-        end = offsets[name] + 4 * math.prod(shape)
+        end = offsets[name] + dtype.itemsize * math.prod(shape)
     return offsets
 
 
 def _declare_weights(
-    graph: onnx.GraphProto, parameters: Mapping[str, tuple[int, ...]], offsets: Mapping[str, int], location: str
+    graph: onnx.GraphProto,
+    parameters: Mapping[str, tuple[int, ...]],
+    dtype: np.dtype,
+    offsets: Mapping[str, int],
+    location: str,
 ) -> None:
     """Every parameter becomes an initializer in the file `location`."""
     for name, shape in sorted(parameters.items()):
-        tensor = TensorProto(name=name, data_type=TensorProto.FLOAT, dims=shape, data_location=TensorProto.EXTERNAL)
-        place = (("location", location), ("offset", offsets[name]), ("length", 4 * math.prod(shape)))
+        tensor = TensorProto(name=name, dims=shape, data_location=TensorProto.EXTERNAL)
+        tensor.data_type = helper.np_dtype_to_tensor_dtype(dtype)
+        place = (("location", location), ("offset", offsets[name]), ("length", dtype.itemsize * math.prod(shape)))
         for key, value in place:
             tensor.external_data.append(onnx.StringStringEntryProto(key=key, value=str(value)))
         graph.initializer.append(tensor)
 
 
-def _write_weights(path: Path, weights: Weights, stored: Mapping[str, Columns], offsets: Mapping[str, int]) -> None:
+def _write_weights(
+    path: Path, weights: Weights, stored: Mapping[str, Columns], dtype: np.dtype, offsets: Mapping[str, int]
+) -> None:
     with path.open("wb") as file:
         for name, part in stored.items():
             file.seek(offsets[name])
             value = weights.read(part.of)[..., part.start : part.stop]
-            file.write(np.ascontiguousarray(value, dtype="<f4").data)
+            if np.abs(value).max(initial=0) > np.finfo(dtype).max:
+                raise UserError(
+                    f"{part.of} of the {weights.part} has values beyond {dtype.name}, up to {np.abs(value).max():.3g}; "
+                    "export with --precision fp32."
+                )
+            file.write(np.ascontiguousarray(value, dtype=dtype).data)
             weights.forget()

@@ -24,6 +24,10 @@ def engine_class(backend: str) -> type[Engine]:
         from sa.runtime.backends.paddle import PaddleEngine
 
         return PaddleEngine
+    if backend == "tensorrt-rtx":
+        from sa.runtime.backends.tensorrt import TensorRtEngine
+
+        return TensorRtEngine
     raise ValueError(f"unknown backend {backend!r}")
 
 

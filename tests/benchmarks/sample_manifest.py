@@ -37,7 +37,7 @@ def manifest(**changes) -> Manifest:
         backend="onnxruntime",
         backend_version="1.31.1",
         device="cpu",
-        compute_capability=None,
+        compute_capabilities=(),
         libraries={},
         command="sa-export --checkpoint CHECKPOINT --out ENGINES",
         schedule=dict(sigma_min=0.002, sigma_max=700.0),

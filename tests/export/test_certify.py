@@ -13,7 +13,7 @@ from sa.export.exporter import ExportSettings, export
 from sa.export.roles import DEFINITIONS, slots
 from sa.runtime.backends import open_engine
 from sa.runtime.engine_set import EngineSet, Shapes
-from sa.runtime.errors import UserError
+from sa.runtime.errors import EngineSetError, UserError
 from sa.runtime.progress import Reporter
 from sa.runtime.specialized_unet import SpecializedUNet
 
@@ -77,14 +77,16 @@ def test_dear_engines_are_certified_on_a_twin_that_leaves_no_files(checkpoint, o
 
 
 def test_onednn_is_kept_only_where_it_is_certified(checkpoint, only, monkeypatch, tmp_path):
-    only("pose_net", "face_encoder")
+    only("pose_net", "face_encoder", "vae_encoder")
     opened = []
 
     class Sloppy:
-        """An engine whose face encoder is wrong with oneDNN."""
+        """An engine whose face encoder is wrong with oneDNN, and whose image encoder cannot be loaded with it."""
 
         def __init__(self, backend, folder, contract, threads):
             opened.append((contract.role, contract.onednn))
+            if contract.onednn and contract.role == "vae_encoder":
+                raise EngineSetError("not with oneDNN")
             self.engine = open_engine(backend, folder, contract, threads)
             self.wrong = contract.onednn and contract.role == "face_encoder"
             self.contract = contract
@@ -103,7 +105,14 @@ def test_onednn_is_kept_only_where_it_is_certified(checkpoint, only, monkeypatch
     settings = ExportSettings(shapes, None, "paddle", onednn=True)
     manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
     assert manifest.engine("pose_net").onednn and not manifest.engine("face_encoder").onednn
-    assert opened == [("face_encoder", True), ("face_encoder", False), ("pose_net", True)]
+    assert not manifest.engine("vae_encoder").onednn
+    assert opened == [
+        ("face_encoder", True),
+        ("face_encoder", False),
+        ("pose_net", True),
+        ("vae_encoder", True),
+        ("vae_encoder", False),
+    ]
     assert "--onednn" in manifest.command
 
 

@@ -45,7 +45,7 @@ def test_arithmetic_and_parameters_of_the_true_size(full_size, role, tflop, mill
     # Keys and values of the tokens are counted once here, not once per frame and pixel: up to 1 % less.
     assert cost.flops / 1e12 == pytest.approx(tflop, rel=0.012)
     assert traced.parameter_count / 1e6 == pytest.approx(million, rel=2e-3, abs=0.006)
-    assert traced.bytes > 4 * traced.parameter_count
+    assert traced.bytes() > 4 * traced.parameter_count
 
 
 def test_the_decoders_gradient_at_true_size(full_size):

@@ -1,0 +1,80 @@
+"""What an fp16 graph computes, on a machine that has no fp16 arithmetic: for certificates.
+
+Every fp16 tensor becomes a float32 tensor whose values were rounded to fp16; operators compute in float32 between. That
+is fp16 storage with float32 accumulation, what GPUs do, without their freedom to leave out a rounding where they fuse
+two operators. (ONNX Runtime's CPU provider runs an fp16 graph as it stands too, but leaves out every rounding between
+operators, so that nothing can be seen of fp16.)
+"""
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import helper, inliner, numpy_helper
+
+from sa.export.precision import HALF, MOVES, SINGLE, element_types
+from sa.runtime.backends import open_engine
+from sa.runtime.backends.base import Engine
+from sa.runtime.engine_set import EngineContract
+
+BACKEND = "onnxruntime"
+
+
+EXACT = ".exact"  # ends the name of a tensor before it is rounded
+
+
+def emulated(model: onnx.ModelProto, rounded: bool = True) -> onnx.ModelProto:
+    """A float32 model with the fp16 model's roundings, or without them. Weights are read from the same files."""
+    model = inliner.inline_local_functions(model)
+    graph = model.graph
+    known = {value.name: value.type.tensor_type.elem_type for value in graph.input}
+    known |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+    types = element_types(graph.node, known)
+    nodes = []
+    for tensor in graph.initializer:
+        if tensor.data_type == HALF:
+            name, tensor.name = tensor.name, f"{tensor.name}.stored"
+            nodes.append(_cast(tensor.name, name, SINGLE))
+    for node in graph.node:
+        if node.op_type == "Constant" and types[node.output[0]] == HALF:
+            value = numpy_helper.to_array(node.attribute[0].t).astype(np.float32)
+            nodes.append(helper.make_node("Constant", [], node.output, value=numpy_helper.from_array(value)))
+        elif node.op_type == "Cast" and types[node.input[0]] in (SINGLE, HALF) and types[node.output[0]] == SINGLE:
+            nodes.append(helper.make_node("Identity", node.input, node.output))
+        elif node.op_type == "Cast" and types[node.output[0]] == HALF:
+            exact = f"{node.output[0]}{EXACT}"
+            nodes.append(helper.make_node("Identity", node.input, [exact]))
+            nodes += _rounding(exact, node.output[0], rounded)
+        else:
+            nodes.append(node)
+            if node.op_type not in MOVES:
+                for i, name in enumerate(node.output):
+                    if types.get(name) == HALF:
+                        node.output[i] = f"{name}{EXACT}"
+                        nodes += _rounding(node.output[i], name, rounded)
+    del graph.node[:]
+    graph.node.extend(nodes)
+    del graph.value_info[:]
+    return model
+
+
+def open_emulated(folder: Path, contract: EngineContract, threads: int | None = None) -> Engine:
+    """An fp16 engine in ONNX Runtime, emulated. Its weights are where they were; its program is made for this alone."""
+    program = folder / f"{Path(contract.program).stem}-emulated.onnx"
+    onnx.save_model(emulated(onnx.load(folder / contract.program, load_external_data=False)), program)
+    file = contract.files[0].model_copy(update={"name": program.name})
+    changed = contract.model_copy(update={"program": program.name, "files": (file, *contract.files[1:])})
+    try:
+        return open_engine(BACKEND, folder, changed, threads)
+    finally:
+        program.unlink()
+
+
+def _rounding(source: str, result: str, rounded: bool) -> list[onnx.NodeProto]:
+    if not rounded:
+        return [helper.make_node("Identity", [source], [result])]
+    return [_cast(source, f"{result}.rounded", HALF), _cast(f"{result}.rounded", result, SINGLE)]
+
+
+def _cast(source: str, result: str, dtype: int) -> onnx.NodeProto:
+    return helper.make_node("Cast", [source], [result], to=dtype)

@@ -1,0 +1,69 @@
+"""Which engines of an fp16 set are typed fp16, and what those keep in float32: the policy, and what is measured."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+
+from sa.export import ranges
+from sa.export.calibration import Calibration
+from sa.export.certify import Networks, twin_shapes
+from sa.export.precision import policy
+from sa.export.roles import EngineDefinition
+from sa.export.targets import TWIN, Half, Written
+from sa.export.writing import contract, write
+from sa.runtime.backends import open_engine
+from sa.runtime.engine_set import ROLES, SPECIALIZED, Shapes
+
+BACKEND = "onnxruntime"  # on which ranges are measured, whatever the engines are for
+CALIBRATING = (*ROLES, *SPECIALIZED)  # whose results other engines are calibrated on
+
+
+class HalfTyping:
+    """Types the definitions of a set one after the other, in the order of a run."""
+
+    def __init__(
+        self, precision: str, networks: Networks, definitions: Iterable[EngineDefinition], shapes: Shapes, threads: int
+    ):
+        self._policy = policy(precision)
+        self._networks = networks
+        self._shapes = twin_shapes(shapes)
+        self._threads = threads
+        self._calibration = Calibration(networks.checkpoint, self._shapes)
+        self._half_parts = {
+            part
+            for definition in definitions
+            if definition.role not in self._policy.engines and not definition.own_weights
+            for part in definition.parts.values()
+        }
+
+    def typed(self, definition: EngineDefinition, folder: Path) -> EngineDefinition:
+        """The definition as it is to be written; it is measured on a twin, which leaves its weights in `folder`."""
+        if definition.role in self._policy.engines:
+            # What fp16 engines read of the same part of the checkpoint lies in an fp16 file.
+            shared = not self._half_parts.isdisjoint(definition.parts.values())
+            definition = replace(definition, own_weights=definition.own_weights or shared)
+            if definition.role in CALIBRATING:
+                self._run(definition, folder)
+            return definition
+        half = Half(self._policy)
+        written = self._write(replace(definition, half=half), folder)
+        program = folder / written.program
+        samples = self._calibration.samples(written.traced.inputs)
+        found = ranges.measure(program, samples, self._threads)
+        if definition.gradient is None:
+            self._calibration.keep(found.outputs)
+        else:
+            half = replace(half, loss_scale=ranges.loss_scale(found.ranges, self._policy))
+            found = ranges.measure(program, samples, self._threads, half.loss_scale)
+        program.unlink()  # its weights are the engine's
+        return replace(definition, half=replace(half, float32=ranges.unfit(found.ranges, self._policy)))
+
+    def _run(self, definition: EngineDefinition, folder: Path) -> None:
+        """Let a float32 engine do its part in the calibration."""
+        written = self._write(definition, folder)
+        with open_engine(BACKEND, folder, contract(definition.role, written, folder), self._threads) as engine:
+            self._calibration.keep(map(engine.infer, self._calibration.samples(engine.contract.inputs)))
+        (folder / written.program).unlink()
+
+    def _write(self, definition: EngineDefinition, folder: Path) -> Written:
+        return write(definition, self._networks, self._shapes, folder, BACKEND, definition.role + TWIN)

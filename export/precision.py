@@ -1,0 +1,303 @@
+"""fp16 as explicit dtypes: the policy of configs/precision.yaml applied to an ONNX graph.
+
+Strongly typed engines take their precision from the file, so what is float32 and what is fp16 is decided here, once for
+every library. Inputs and outputs of an engine stay float32: the host computes in nothing else.
+"""
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+
+import numpy as np
+import onnx
+import yaml
+from onnx import TensorProto, helper, numpy_helper
+
+from sa.export.targets.kernel_nodes import DOMAIN
+from sa.runtime.engine_set import Record
+
+SINGLE, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+PRODUCTS = frozenset(("MatMul", "Gemm", "Conv", "ConvTranspose"))
+LOSS_SCALE = "loss_scale"  # the constant of a VJP's graph
+AS_SINGLE, AS_HALF = ".fp32", ".fp16"  # end the names of casts
+LARGEST, SMALLEST_NORMAL = 65504.0, 2.0**-14  # of fp16
+# Operators that move numbers about without computing: their result has the dtype of what they move.
+MOVES = frozenset(
+    (
+        *("Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice"),
+        *("SpaceToDepth", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze", "Where"),
+    )
+)
+NOT_FLOAT = {"Shape": TensorProto.INT64, "Size": TensorProto.INT64} | dict.fromkeys(
+    ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or"), TensorProto.BOOL
+)
+# Inputs that hold numbers to compute with, where others hold shapes, axes, indices or conditions.
+OPERANDS = {
+    "Expand": (0,),
+    "Gather": (0,),
+    "Pad": (0, 2),
+    "ReduceSum": (0,),
+    "Reshape": (0,),
+    "Slice": (0,),
+    "Split": (0,),
+    "Squeeze": (0,),
+    "Tile": (0,),
+    "Unsqueeze": (0,),
+    "Where": (1, 2),
+}
+
+
+class Policy(Record):
+    """What stays float32; see configs/precision.yaml."""
+
+    engines: frozenset[str]
+    inputs: frozenset[str]
+    operators: frozenset[str]
+    kernels: dict[str, tuple[int, ...]]
+    headroom: float
+    subnormal_share: float
+
+
+def policy(precision: str) -> Policy:
+    """The policy of a precision below fp32."""
+    text = (resources.files("sa.configs") / "precision.yaml").read_text(encoding="utf-8")
+    return Policy.model_validate(yaml.safe_load(text)[precision])
+
+
+def operands(node: onnx.NodeProto) -> list[int]:
+    """Positions of the inputs a node computes with or moves."""
+    among = OPERANDS.get(node.op_type, range(len(node.input)))
+    return [i for i in among if i < len(node.input) and node.input[i]]
+
+
+def element_types(
+    nodes: Iterable[onnx.NodeProto], known: Mapping[str, int], functions: Collection[str] = ()
+) -> dict[str, int]:
+    """The element type of every tensor that the nodes, in their order, make of tensors of known types.
+
+    `functions`: names of model functions, whose results have the type of their first input.
+    """
+    types = dict(known)
+    for node in nodes:
+        if node.op_type == "Constant":
+            made = node.attribute[0].t.data_type
+        elif node.op_type in ("Cast", "EyeLike", "ConstantOfShape"):
+            made = _named_type(node, types)
+        elif node.op_type in NOT_FLOAT:
+            made = NOT_FLOAT[node.op_type]
+        else:
+            made = types[node.input[operands(node)[0]]]
+        types |= dict.fromkeys(node.output, made)
+    return types
+
+
+def _named_type(node: onnx.NodeProto, types: Mapping[str, int]) -> int:
+    attributes = {attribute.name: attribute for attribute in node.attribute}
+    if node.op_type == "ConstantOfShape":
+        return attributes["value"].t.data_type if "value" in attributes else SINGLE
+    name = "to" if node.op_type == "Cast" else "dtype"
+    return attributes[name].i if name in attributes else types[node.input[0]]
+
+
+@dataclass
+class Lowering:
+    """A list of nodes being rewritten: the dtype of every tensor so far, and casts that were already made."""
+
+    policy: Policy
+    types: dict[str, int]
+    unfit: set[str] = field(default_factory=set)  # tensors whose values fp16 cannot hold
+    kernels: Mapping[tuple[str, str], onnx.FunctionProto] = field(default_factory=dict)  # by name and overload
+    contagious: bool = False  # inside a kernel: products with a float32 tensor are float32 too
+    nodes: list[onnx.NodeProto] = field(default_factory=list)
+    casts: dict[tuple[str, int], str] = field(default_factory=dict)
+    constants: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def add(self, node: onnx.NodeProto) -> None:
+        """The node as it stands after the rewrite, after the casts it needs."""
+        if node.op_type == "Constant":
+            self._add_constant(node)
+            return
+        if node.domain == DOMAIN and not self.unfit.isdisjoint([*node.input, *node.output]):
+            self._add_operators(node)
+            return
+        floats = [i for i in operands(node) if self.types.get(node.input[i]) in (SINGLE, HALF)]
+        if node.domain == DOMAIN:
+            halves = self.policy.kernels[node.op_type]
+            for i in floats:
+                self._convert(node, i, HALF if i in halves else SINGLE)
+            made = HALF
+        elif node.op_type in ("Cast", "EyeLike", "ConstantOfShape"):
+            made = _named_type(node, self.types)
+        elif not floats or node.op_type == "Shape":
+            made = NOT_FLOAT.get(node.op_type, TensorProto.INT64)
+        else:
+            dtype = self._dtype(node, floats)
+            for i in floats:
+                self._convert(node, i, dtype)
+            made = NOT_FLOAT.get(node.op_type, dtype)
+        if node.op_type in MOVES and not self.unfit.isdisjoint(node.input[i] for i in floats):
+            self.unfit.update(node.output)
+        self.nodes.append(node)
+        self.types |= dict.fromkeys(node.output, made)
+
+    def _add_operators(self, node: onnx.NodeProto) -> None:
+        """Instead of a kernel, which is fp16 at its ends, the operators of its body, in float32."""
+        kernel = self.kernels[node.op_type, node.overload]
+        names = dict(zip([*kernel.input, *kernel.output], [*node.input, *node.output], strict=True))
+        for inner in _copies(kernel.node):
+            for given in (inner.input, inner.output):
+                for i, name in enumerate(given):
+                    given[i] = names.setdefault(name, f"{node.output[0]}.{name}") if name else ""
+            self.unfit.update(set(inner.output) - set(node.output))
+            self.add(inner)
+
+    def _dtype(self, node: onnx.NodeProto, floats: list[int]) -> int:
+        """The dtype a node computes in."""
+        read = [node.input[i] for i in floats]
+        if node.op_type in self.policy.operators or not self.unfit.isdisjoint([*read, *node.output]):
+            return SINGLE
+        if not all(map(self._fits, read)):
+            return SINGLE
+        if node.op_type in MOVES and node.op_type not in ("Concat", "Where"):
+            return self.types[read[0]]
+        # A chain of pointwise operators begun in float32 is rounded once, at its end: at the next product.
+        reached = any(self.types[name] == SINGLE for name in read if name not in self.constants)
+        return SINGLE if reached and (self.contagious or node.op_type not in PRODUCTS) else HALF
+
+    def _fits(self, name: str) -> bool:
+        """Whether a constant keeps its value, roughly, in fp16; other tensors are measured instead."""
+        value = self.constants.get(name)
+        if value is None:
+            return True
+        sizes = np.abs(value[value != 0])
+        return sizes.size == 0 or (sizes.max() <= LARGEST and sizes.min() >= SMALLEST_NORMAL)
+
+    def _convert(self, node: onnx.NodeProto, position: int, dtype: int) -> None:
+        """Let the node read the tensor at `position` in this dtype."""
+        name = node.input[position]
+        if self.types[name] != dtype:
+            node.input[position] = self.cast(name, dtype)
+
+    def cast(self, name: str, dtype: int) -> str:
+        """The name of the tensor in this dtype, made by a cast unless there is one already."""
+        if (name, dtype) not in self.casts:
+            made = f"{name}{AS_HALF if dtype == HALF else AS_SINGLE}"
+            self.casts[name, dtype] = made
+            self.types[made] = dtype
+            if name in self.constants:
+                value = self.constants[name].astype(np.float16 if dtype == HALF else np.float32)
+                self.nodes.append(helper.make_node("Constant", [], [made], value=numpy_helper.from_array(value)))
+                self.constants[made] = value
+            else:
+                self.nodes.append(helper.make_node("Cast", [name], [made], to=dtype))
+        return self.casts[name, dtype]
+
+    def _add_constant(self, node: onnx.NodeProto) -> None:
+        tensor = node.attribute[0].t
+        self.types[node.output[0]] = tensor.data_type
+        if tensor.data_type in (SINGLE, HALF):
+            self.constants[node.output[0]] = numpy_helper.to_array(tensor)
+        self.nodes.append(node)
+
+
+def lower(model: onnx.ModelProto, policy: Policy, parameters: Iterable[str], float32: Collection[str] = ()) -> None:
+    """Give the float32 graph of `model` the policy's dtypes, in place.
+
+    `parameters` are tensors it reads that are declared later, in fp16. `float32` names tensors that must not be fp16;
+    what is computed of them is float32 too, up to the first result that is not among them.
+    """
+    graph = model.graph
+    known = {value.name for value in graph.input}.union(*(node.output for node in graph.node))
+    if missing := set(float32) - known:
+        raise ValueError(f"the graph has no tensor {sorted(missing)[0]} to keep in float32")
+    types = {value.name: value.type.tensor_type.elem_type for value in graph.input}
+    types |= dict.fromkeys(parameters, HALF)
+    kernels = {(function.name, function.overload): function for function in model.functions}
+    work = Lowering(policy, types, set(float32), kernels)
+    renamed = {}
+    for value in graph.input:
+        if types[value.name] == SINGLE and value.name not in policy.inputs and value.name not in float32:
+            renamed[value.name] = work.cast(value.name, HALF)
+    for node in _copies(graph.node):
+        for i in operands(node):
+            node.input[i] = renamed.get(node.input[i], node.input[i])
+        work.add(node)
+    for output in graph.output:
+        if work.types[output.name] == HALF:
+            _rename(work.nodes, output.name, half := f"{output.name}.half")
+            work.nodes.append(helper.make_node("Cast", [half], [output.name], to=SINGLE))
+    del graph.node[:]
+    graph.node.extend(work.nodes)
+    for function in model.functions:
+        _lower_function(function, policy)
+
+
+def normalise_cotangent(graph: onnx.GraphProto, cotangent: str, result: str, scale: float) -> set[str]:
+    """Let a VJP run on scale * dy / max |dy| and undo that at its end; the tensors of it that stay float32.
+
+    A VJP is linear in dy, so this changes nothing but where in fp16's range its tensors lie: gradients of a face loss,
+    1e-7 and less, would vanish there. `scale` is a power of two.
+    """
+    size, largest, bound, factor, scaled = (
+        f"{cotangent}.{part}" for part in ("size", "largest", "bound", "factor", "scaled")
+    )
+    for node in graph.node:
+        for i, name in enumerate(node.input):
+            if name == cotangent:
+                node.input[i] = scaled
+    _rename(graph.node, result, unscaled := f"{result}.scaled")
+
+    def constant(name: str, value: float) -> onnx.NodeProto:
+        return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.float32(value)))
+
+    before = [
+        constant("tiny", 1e-30),  # a gradient of zeros stays one
+        constant(LOSS_SCALE, scale),
+        helper.make_node("Abs", [cotangent], [size]),
+        helper.make_node("ReduceMax", [size], [largest], keepdims=0),
+        helper.make_node("Max", [largest, "tiny"], [bound]),
+        helper.make_node("Div", [LOSS_SCALE, bound], [factor]),
+        helper.make_node("Mul", [cotangent, factor], [scaled]),
+    ]
+    nodes = [*before, *_copies(graph.node), helper.make_node("Div", [unscaled, factor], [result])]
+    del graph.node[:]
+    graph.node.extend(nodes)
+    return {size, largest, bound, factor, scaled, result}
+
+
+def set_loss_scale(graph: onnx.GraphProto, scale: float) -> None:
+    """Give a VJP whose cotangent is normalised another scale."""
+    (node,) = [node for node in graph.node if list(node.output) == [LOSS_SCALE]]
+    node.attribute[0].t.CopyFrom(numpy_helper.from_array(np.float32(scale)))
+
+
+def _lower_function(function: onnx.FunctionProto, policy: Policy) -> None:
+    """A kernel's body: fp16 in where the kernel takes fp16, fp16 out, everything float32 that float32 reaches."""
+    halves = policy.kernels[function.name]
+    types = {name: HALF if i in halves else SINGLE for i, name in enumerate(function.input)}
+    work = Lowering(policy, types, contagious=True)
+    for node in _copies(function.node):
+        work.add(node)
+    (output,) = function.output
+    if work.types[output] != HALF:
+        _rename(work.nodes, output, single := f"{output}.single")
+        work.nodes.append(helper.make_node("Cast", [single], [output], to=HALF))
+    del function.node[:]
+    function.node.extend(work.nodes)
+
+
+def _copies(nodes: Iterable[onnx.NodeProto]) -> list[onnx.NodeProto]:
+    copies = []
+    for node in nodes:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(node)
+        copies.append(copy)
+    return copies
+
+
+def _rename(nodes: Iterable[onnx.NodeProto], old: str, new: str) -> None:
+    for node in nodes:
+        for names in (node.input, node.output):
+            for i, name in enumerate(names):
+                if name == old:
+                    names[i] = new

@@ -1,0 +1,40 @@
+"""An engine's definition becomes files in a folder, and the contract that a backend opens them by."""
+
+from pathlib import Path
+
+from sa.export.certify import Networks
+from sa.export.roles import EngineDefinition
+from sa.export.targets import Network, Written, target
+from sa.runtime import hashing, signals
+from sa.runtime.engine_set import EngineContract, FileRecord, Role, Shapes
+
+
+def write(
+    definition: EngineDefinition, networks: Networks, shapes: Shapes, folder: Path, backend: str, stem: str
+) -> Written:
+    """Write the engine at these shapes; `stem` begins the names of its files."""
+    network = definition.network(networks.checkpoint)
+    made_of = Network(
+        definition.method(network),
+        definition.inputs(networks.checkpoint, shapes),
+        definition.outputs(networks.checkpoint, shapes),
+        networks.gradient(definition, shapes),
+        [networks.weights[part] for part in definition.parts.values()],
+        definition.own_weights,
+        definition.half,
+    )
+    with signals.deferred():  # while Paddle traces, an exception from outside can end in a segmentation fault
+        return target(backend)(made_of, folder, stem)
+
+
+def contract(role: Role, written: Written, folder: Path) -> EngineContract:
+    return EngineContract(
+        role=role,
+        program=written.program,
+        files=tuple(
+            FileRecord(name=name, bytes=(folder / name).stat().st_size, sha256=hashing.sha256(folder / name))
+            for name in (written.program, *written.data)
+        ),
+        inputs=written.traced.inputs,
+        outputs=written.traced.outputs,
+    )

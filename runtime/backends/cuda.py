@@ -1,0 +1,121 @@
+"""The little of CUDA that engines need, through cuda-python: device memory, pinned memory, a stream, graphs.
+
+Not run on a GPU yet; the tests put a CUDA of their own in cuda-python's place.
+"""
+
+import ctypes
+import math
+from collections.abc import Callable
+from importlib import import_module
+
+import numpy as np
+
+from sa.runtime.backends.base import Handle
+from sa.runtime.errors import UserError
+
+FLOAT_BYTES = 4
+
+
+def compute_capability() -> str | None:
+    """The current device's, as "8.9"; None without a GPU or its driver. ImportError without cuda-python."""
+    api = import_module("cuda.bindings.runtime")
+    try:
+        error, devices = api.cudaGetDeviceCount()
+    except RuntimeError:  # cuda-python found no driver to load
+        return None
+    if error != api.cudaError_t.cudaSuccess or devices == 0:
+        return None
+    _, device = api.cudaGetDevice()
+    names = api.cudaDeviceAttr.cudaDevAttrComputeCapabilityMajor, api.cudaDeviceAttr.cudaDevAttrComputeCapabilityMinor
+    return ".".join(str(api.cudaDeviceGetAttribute(name, device)[1]) for name in names)
+
+
+class Cuda:
+    """One stream on the current device. Sizes are in bytes; tensors are float32."""
+
+    def __init__(self):
+        self._api = import_module("cuda.bindings.runtime")
+        self.stream = self._call("cudaStreamCreateWithFlags", self._api.cudaStreamNonBlocking)
+
+    def _call(self, name: str, *arguments: object) -> object:
+        error, *values = getattr(self._api, name)(*arguments)
+        if error != self._api.cudaError_t.cudaSuccess:
+            _, said = self._api.cudaGetErrorString(error)
+            text = said.decode() if isinstance(said, bytes) else str(said)
+            raise UserError(f"CUDA's {name} failed: {text}; free memory on the GPU, or look after its driver.")
+        return values[0] if values else None
+
+    def allocate(self, size: int) -> int:
+        """The address of new device memory."""
+        return self._call("cudaMalloc", size)
+
+    def free(self, address: int) -> None:
+        self._call("cudaFree", address)
+
+    def pinned(self, shape: tuple[int, ...]) -> "Pinned":
+        return Pinned(self, shape)
+
+    def upload(self, target: int, source: np.ndarray) -> None:
+        """Start a copy from pinned memory; the stream is not waited for, nor in the other copies."""
+        kind = self._api.cudaMemcpyKind.cudaMemcpyHostToDevice
+        self._call("cudaMemcpyAsync", target, source.ctypes.data, source.nbytes, kind, self.stream)
+
+    def download(self, target: np.ndarray, source: int) -> None:
+        kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToHost
+        self._call("cudaMemcpyAsync", target.ctypes.data, source, target.nbytes, kind, self.stream)
+
+    def wait(self) -> None:
+        self._call("cudaStreamSynchronize", self.stream)
+
+    def capture(self, enqueue: Callable[[], None]) -> object:
+        """What `enqueue` puts on the stream, as a graph that can be launched again and again."""
+        mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", self.stream, mode)
+        try:
+            enqueue()
+        finally:
+            graph = self._call("cudaStreamEndCapture", self.stream)
+        try:
+            return self._call("cudaGraphInstantiate", graph, 0)
+        finally:
+            self._call("cudaGraphDestroy", graph)
+
+    def launch(self, graph: object) -> None:
+        self._call("cudaGraphLaunch", graph, self.stream)
+
+    def release_graph(self, graph: object) -> None:
+        self._call("cudaGraphExecDestroy", graph)
+
+    def allocate_pinned(self, size: int) -> int:
+        return self._call("cudaMallocHost", size)
+
+    def free_pinned(self, address: int) -> None:
+        self._call("cudaFreeHost", address)
+
+
+class Pinned:
+    """Page-locked host memory as an array; copies from elsewhere would go through such memory anyway, and wait."""
+
+    def __init__(self, cuda: Cuda, shape: tuple[int, ...]):
+        self._cuda = cuda
+        size = FLOAT_BYTES * math.prod(shape)
+        self._address = cuda.allocate_pinned(size)
+        memory = (ctypes.c_byte * size).from_address(self._address)
+        self.array = np.frombuffer(memory, np.float32).reshape(shape)
+
+    def free(self) -> None:
+        del self.array
+        self._cuda.free_pinned(self._address)
+
+
+class DeviceTensor(Handle):
+    """A float32 tensor in device memory, freed with its last reference."""
+
+    def __init__(self, cuda: Cuda, shape: tuple[int, ...]):
+        self._cuda = cuda
+        self.shape = shape
+        self.address = cuda.allocate(FLOAT_BYTES * math.prod(shape))
+
+    def __del__(self):
+        if hasattr(self, "address"):
+            self._cuda.free(self.address)

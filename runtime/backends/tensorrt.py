@@ -1,0 +1,150 @@
+"""Engines on TensorRT for RTX: plans built by sa-export, run through cuda-python.
+
+Not run on a GPU yet; the tests put a library of their own in TensorRT's and CUDA's places.
+
+An engine's inputs and outputs lie in buffers of its own whose addresses never change, so that everything between the
+copies is captured as a CUDA graph after the first call of a shape, and launched as one from then on. Tensors that stay
+on the device are read and written where they are; such calls are not captured. What engines need inside a call, they
+share: one runs at a time.
+"""
+
+from collections.abc import Collection, Mapping
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+
+from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.backends.cuda import Cuda, DeviceTensor, Pinned
+from sa.runtime.engine_set import EngineContract, TensorSpec
+from sa.runtime.errors import EngineSetError
+
+
+class Device:
+    """The GPU at hand: its stream, the library's runtime, and the memory that all engines work in."""
+
+    _current: "Device | None" = None
+
+    def __init__(self):
+        self.trt = import_module("tensorrt_rtx")
+        self.cuda = Cuda()
+        self.runtime = self.trt.Runtime(self.trt.Logger(self.trt.Logger.ERROR))
+        self._scratch, self._size = 0, 0
+
+    @classmethod
+    def current(cls) -> "Device":
+        if cls._current is None:
+            cls._current = cls()
+        return cls._current
+
+    def scratch(self, size: int) -> int:
+        """The address of the shared memory, made larger if need be; what lies there is lost."""
+        if size > self._size:
+            self.cuda.wait()
+            if self._scratch:
+                self.cuda.free(self._scratch)
+                self._scratch, self._size = 0, 0
+            self._scratch, self._size = self.cuda.allocate(size), size
+        return self._scratch
+
+
+class Buffer:
+    """Where an input or output lies when it comes from or goes to the host: pinned memory and device memory."""
+
+    def __init__(self, cuda: Cuda, spec: TensorSpec):
+        self._cuda = cuda
+        self._largest = spec.largest
+        self._host: Pinned | None = None
+        self._device: DeviceTensor | None = None
+
+    @property
+    def address(self) -> int:
+        if self._device is None:  # tensors that stay on the device never need one
+            self._device = DeviceTensor(self._cuda, self._largest)
+        return self._device.address
+
+    def host(self, shape: tuple[int, ...]) -> np.ndarray:
+        if self._host is None:
+            self._host = self._cuda.pinned(self._largest)
+        return self._host.array.reshape(-1)[: int(np.prod(shape))].reshape(shape)
+
+    def free(self) -> None:
+        if self._host is not None:
+            self._host.free()
+        self._host = self._device = None
+
+
+class TensorRtEngine(Engine):
+    def __init__(self, folder: Path, contract: EngineContract, threads: int):
+        """threads: for engines on the CPU; unused."""
+        super().__init__(contract)
+        self._device = Device.current()
+        path = folder / contract.program
+        self._engine = self._device.runtime.deserialize_cuda_engine(path.read_bytes())
+        if self._engine is None:
+            raise EngineSetError(
+                f"{path} cannot be loaded by TensorRT for RTX {self._device.trt.__version__}; "
+                "rebuild the engine set with sa-export."
+            )
+        strategy = self._device.trt.ExecutionContextAllocationStrategy.USER_MANAGED
+        self._context = self._engine.create_execution_context(strategy)
+        self._scratch_size = self._engine.device_memory_size_v2
+        self._buffers = {spec.name: Buffer(self._device.cuda, spec) for spec in (*contract.inputs, *contract.outputs)}
+        self._graphs: dict[tuple, object] = {}  # by the scratch memory's address and the inputs' shapes
+
+    def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
+        cuda, context = self._device.cuda, self._context
+        for name, value in inputs.items():
+            context.set_input_shape(name, tuple(value.shape))
+            if isinstance(value, DeviceTensor):
+                context.set_tensor_address(name, value.address)
+            else:
+                staged = self._buffers[name].host(value.shape)
+                np.copyto(staged, value)
+                cuda.upload(self._buffers[name].address, staged)
+                context.set_tensor_address(name, self._buffers[name].address)
+        results: dict[str, Tensor] = {}
+        for spec in self.contract.outputs:
+            shape = tuple(context.get_tensor_shape(spec.name))
+            if spec.name in keep:
+                results[spec.name] = DeviceTensor(cuda, shape)
+                context.set_tensor_address(spec.name, results[spec.name].address)
+            else:
+                results[spec.name] = self._buffers[spec.name].host(shape)
+                context.set_tensor_address(spec.name, self._buffers[spec.name].address)
+        on_device = any(isinstance(value, DeviceTensor) for value in (*inputs.values(), *results.values()))
+        self._execute(None if on_device else tuple((name, tuple(value.shape)) for name, value in inputs.items()))
+        for name, value in results.items():
+            if not isinstance(value, DeviceTensor):
+                cuda.download(value, self._buffers[name].address)
+        cuda.wait()
+        # Pinned memory is written again by the next call.
+        return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in results.items()}
+
+    def _execute(self, shapes: tuple | None) -> None:
+        """Run on the stream; `shapes` None: not as a graph, since addresses differ from call to call."""
+        scratch = self._device.scratch(self._scratch_size)
+        self._context.set_device_memory(scratch, self._scratch_size)
+        graph = self._graphs.get((scratch, shapes))
+        if graph is not None:
+            self._device.cuda.launch(graph)
+            return
+        self._enqueue()  # also the warm-up that capturing needs
+        if shapes is not None:
+            self._device.cuda.wait()
+            self._graphs[scratch, shapes] = self._device.cuda.capture(self._enqueue)
+
+    def _enqueue(self) -> None:
+        if not self._context.execute_async_v3(int(self._device.cuda.stream)):
+            raise EngineSetError(
+                f"the {self.contract.role} engine failed on the GPU; rebuild the engine set with sa-export."
+            )
+
+    def close(self) -> None:
+        self._device.cuda.wait()
+        for graph in self._graphs.values():
+            self._device.cuda.release_graph(graph)
+        for buffer in self._buffers.values():
+            buffer.free()
+        self._graphs, self._buffers = {}, {}
+        del self._context, self._engine

@@ -1,0 +1,72 @@
+"""fp16 engine sets: which engines are typed, how their weights lie, and tensors that fp16 cannot hold."""
+
+import shutil
+
+import numpy as np
+import onnx
+import pytest
+from safetensors.numpy import load_file, save_file
+
+from sa.export import exporter
+from sa.export.exporter import ExportSettings, export
+from sa.export.precision import policy
+from sa.export.roles import DEFINITIONS
+from sa.runtime.engine_set import EngineSet, Shapes
+from sa.runtime.progress import Reporter
+
+
+@pytest.fixture(scope="module")
+def half_set(engines):
+    return engines("recipe_hjb", "onnxruntime", "--precision", "fp16", "--refine")
+
+
+def test_who_is_fp16_and_who_is_not(half_set):
+    manifest = EngineSet.open(half_set).manifest
+    assert manifest.precision == "fp16"
+    for engine in manifest.engines:
+        kept = engine.role in policy("fp16").engines
+        assert (engine.precision, engine.certificate.executed) == (
+            ("fp32", "engine") if kept else ("fp16", "emulation")
+        ), engine.role
+        assert engine.certificate.relative <= engine.certificate.tolerance
+        assert (engine.loss_scale is not None) == (engine.precision == "fp16" and engine.role.endswith("_vjp"))
+
+
+def test_weights_are_stored_once_and_in_half(half_set, engines):
+    whole = EngineSet.open(engines("recipe_hjb", "onnxruntime", "--refine", "--refine-plan", "segmented")).manifest
+    half = EngineSet.open(half_set).manifest
+
+    def stored(manifest, role):
+        return {file.name: file.bytes for file in manifest.engine(role).files if file.name.endswith(".weights")}
+
+    ((_, plain),) = stored(whole, "unet").items()
+    ((_, typed),) = stored(half, "unet").items()
+    assert 0.45 < typed / plain < 0.7  # each parameter begins on a page of its own
+    # The float32 encoder has a file of its own; the decoder, its stretches and their gradients share one.
+    assert list(stored(half, "vae_encoder")) == ["vae_encoder.weights"]
+    others = {role.role for role in half.engines if role.role.startswith(("vae_decoder", "decoder_"))}
+    assert len(others) > 10 and {name for role in others for name in stored(half, role)} == {"vae.weights"}
+
+
+def test_no_product_and_no_convolution_is_left_in_float32(half_set):
+    model = onnx.load(half_set / "unet.onnx", load_external_data=False)
+    halves = {tensor.name for tensor in model.graph.initializer if tensor.data_type == onnx.TensorProto.FLOAT16}
+    assert len(halves) == len(model.graph.initializer)
+    with_weights = [node for node in model.graph.node if node.op_type in ("Conv", "MatMul")]
+    read = [node.input[1] for node in with_weights if node.input[1].removesuffix(".fp32").endswith("weight")]
+    assert len(read) > 100 and halves.issuperset(read)
+
+
+def test_a_tensor_that_overflows_stays_float32(checkpoint, monkeypatch, tmp_path):
+    folder = shutil.copytree(checkpoint("recipe_hjb"), tmp_path / "checkpoint")
+    path = folder / "Animation" / "pose_net.safetensors"
+    weights = load_file(path)
+    weights["conv_layers.0.weight"] *= np.float32(3e4)
+    weights["conv_layers.2.weight"] *= np.float32(1e-2)
+    save_file(weights, path)
+    monkeypatch.setattr(exporter, "DEFINITIONS", [d for d in DEFINITIONS if d.role == "pose_net"])
+    settings = ExportSettings(Shapes(height=64, width=64, tile_size=2, decode_chunk=1), None, precision="fp16")
+    engine = export(folder, tmp_path / "out", settings, Reporter(quiet=True)).engine("pose_net")
+    assert engine.float32_tensors and engine.certificate.relative < engine.certificate.tolerance
+    plain = export(checkpoint("recipe_hjb"), tmp_path / "plain", settings, Reporter(quiet=True)).engine("pose_net")
+    assert plain.float32_tensors == ()

@@ -1,0 +1,155 @@
+"""A GPU of NumPy arrays in the places of cuda-python and TensorRT for RTX: what order, sizes and lifetimes can show.
+
+Work on the stream is done when it is waited for and not before, so that reading a result too early, or writing an input
+again too early, gives wrong numbers. Plans are the bytes of a Python expression of x.
+"""
+
+import ctypes
+from types import SimpleNamespace
+
+import numpy as np
+
+
+class Stub:
+    """What the runtime did to the GPU, and the two modules it did it through."""
+
+    def __init__(self, capability: tuple[int, int] = (8, 9)):
+        self.memory: dict[int, np.ndarray] = {}  # device and pinned memory by address
+        self.queue: list = []
+        self.captured: list | None = None
+        self.launches = 0
+        self.limit: int | None = None  # bytes of one allocation
+        self.cuda = self._cuda(capability)
+        self.tensorrt = self._tensorrt()
+
+    def _cuda(self, capability: tuple[int, int]) -> SimpleNamespace:
+        def allocate(size):
+            if self.limit is not None and size > self.limit:
+                return 2, None
+            block = np.full(max(size, 1), 0x7F, np.uint8)
+            self.memory[block.ctypes.data] = block
+            return 0, block.ctypes.data
+
+        def free(address):
+            del self.memory[address]
+            return (0,)
+
+        def enqueue(work):
+            (self.queue if self.captured is None else self.captured).append(work)
+
+        def copy(target, source, size, kind, stream):
+            assert self.captured is None, "copies belong outside the graph"
+            enqueue(lambda: ctypes.memmove(target, source, size))
+            return (0,)
+
+        def wait(stream):
+            assert self.captured is None
+            while self.queue:
+                self.queue.pop(0)()
+            return (0,)
+
+        def begin(stream, mode):
+            self.captured = []
+            return (0,)
+
+        def end(stream):
+            graph, self.captured = self.captured, None
+            return 0, graph
+
+        def launch(graph, stream):
+            self.launches += 1
+            self.queue.extend(graph)
+            return (0,)
+
+        self.enqueue = enqueue
+        return SimpleNamespace(
+            cudaError_t=SimpleNamespace(cudaSuccess=0),
+            cudaGetErrorString=lambda error: (0, b"out of memory"),
+            cudaStreamNonBlocking=1,
+            cudaStreamCreateWithFlags=lambda flags: (0, 77),
+            cudaStreamSynchronize=wait,
+            cudaStreamCaptureMode=SimpleNamespace(cudaStreamCaptureModeThreadLocal=1),
+            cudaStreamBeginCapture=begin,
+            cudaStreamEndCapture=end,
+            cudaGraphInstantiate=lambda graph, flags: (0, graph),
+            cudaGraphDestroy=lambda graph: (0,),
+            cudaGraphExecDestroy=lambda graph: (0,),
+            cudaGraphLaunch=launch,
+            cudaMemcpyKind=SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2),
+            cudaMemcpyAsync=copy,
+            cudaMalloc=allocate,
+            cudaFree=free,
+            cudaMallocHost=allocate,
+            cudaFreeHost=free,
+            cudaGetDevice=lambda: (0, 0),
+            cudaGetDeviceCount=lambda: (0, 1),
+            cudaDeviceAttr=SimpleNamespace(cudaDevAttrComputeCapabilityMajor=0, cudaDevAttrComputeCapabilityMinor=1),
+            cudaDeviceGetAttribute=lambda which, device: (0, capability[which]),
+        )
+
+    def _tensorrt(self) -> SimpleNamespace:
+        stub = self
+
+        class Logger:
+            ERROR = 1
+
+            def __init__(self, level):
+                pass
+
+        class Context:
+            def __init__(self, expression):
+                self.expression = expression
+                self.shapes, self.addresses = {}, {}
+                self.scratch = None
+
+            def set_input_shape(self, name, shape):
+                self.shapes[name] = shape
+
+            def get_tensor_shape(self, name):
+                return self.shapes["x"]
+
+            def set_tensor_address(self, name, address):
+                self.addresses[name] = address
+
+            def set_device_memory(self, address, size):
+                assert stub.memory[address].size >= size
+                self.scratch = address
+
+            def execute_async_v3(self, stream):
+                assert stream == 77 and self.scratch in stub.memory
+                shape, addresses = self.shapes["x"], dict(self.addresses)
+
+                def work():
+                    x = stub.view(addresses["x"], shape)
+                    stub.view(addresses["y"], shape)[:] = eval(self.expression, {"x": x, "np": np})
+
+                stub.enqueue(work)
+                return True
+
+        class Engine:
+            def __init__(self, expression):
+                self.expression = expression
+                self.device_memory_size_v2 = len(expression)  # any size that differs between engines
+
+            def create_execution_context(self, strategy):
+                assert strategy == "user managed"
+                return Context(self.expression)
+
+        class Runtime:
+            def __init__(self, logger):
+                pass
+
+            def deserialize_cuda_engine(self, plan):
+                return None if plan == b"broken" else Engine(plan.decode())
+
+        return SimpleNamespace(
+            Logger=Logger,
+            Runtime=Runtime,
+            ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
+            __version__="1.7.1",
+        )
+
+    def view(self, address: int, shape: tuple[int, ...]) -> np.ndarray:
+        """The float32 array that lies at an address inside one of the blocks."""
+        block = self.memory[address]
+        return block.view(np.float32)[: int(np.prod(shape))].reshape(shape)

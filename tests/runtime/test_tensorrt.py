@@ -1,0 +1,135 @@
+"""The TensorRT backend on a stub of the GPU: order, lifetimes, graphs, sizes. No GPU has run it."""
+
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from stub_gpu import Stub
+
+from sa.runtime.backends import open_engine
+from sa.runtime.backends.cuda import compute_capability
+from sa.runtime.engine_set import EngineContract, FileRecord, TensorSpec
+from sa.runtime.errors import EngineSetError, UserError
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    stub = Stub()
+    bindings = SimpleNamespace(runtime=stub.cuda)
+    for name, module in {
+        "tensorrt_rtx": stub.tensorrt,
+        "cuda": SimpleNamespace(bindings=bindings),
+        "cuda.bindings": bindings,
+        "cuda.bindings.runtime": stub.cuda,
+    }.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    from sa.runtime.backends import tensorrt
+
+    monkeypatch.setattr(tensorrt.Device, "_current", None)
+    return stub
+
+
+@pytest.fixture
+def opened(gpu, tmp_path):
+    """opened(expression): an engine y = expression(x), of 1 to 4 rows of 3 numbers."""
+
+    def open_(expression, rows=4):
+        name = f"engine{len(list(tmp_path.iterdir()))}.plan"
+        (tmp_path / name).write_text(expression)
+        contract = EngineContract(
+            role="unet",
+            program=name,
+            files=(FileRecord(name=name, bytes=1, sha256="0" * 64),),
+            inputs=(TensorSpec(name="x", shape=((1, rows), 3)),),
+            outputs=(TensorSpec(name="y", shape=((1, rows), 3)),),
+        )
+        return open_engine("tensorrt-rtx", tmp_path, contract)
+
+    return open_
+
+
+def rows(*values):
+    return np.array(values, np.float32)[:, None] * np.ones(3, np.float32)
+
+
+def test_results_are_of_their_own_call(opened, gpu):
+    with opened("2 * x") as engine:
+        first = engine.infer({"x": rows(1, 2)})["y"]
+        second = engine.infer({"x": rows(5, 6)})["y"]
+    np.testing.assert_array_equal(first, rows(2, 4))
+    np.testing.assert_array_equal(second, rows(10, 12))
+
+
+def test_a_shape_is_captured_once_and_launched_from_then_on(opened, gpu):
+    with opened("2 * x") as engine:
+        for value in (1, 2, 3):
+            np.testing.assert_array_equal(engine.infer({"x": rows(value)})["y"], rows(2 * value))
+        assert gpu.launches == 2
+        np.testing.assert_array_equal(engine.infer({"x": rows(1, 2, 3)})["y"], rows(2, 4, 6))
+        assert gpu.launches == 2
+        np.testing.assert_array_equal(engine.infer({"x": rows(9)})["y"], rows(18))
+        assert gpu.launches == 3
+
+
+def test_tensors_stay_on_the_device_between_engines(opened, gpu):
+    with opened("2 * x") as double, opened("x + 1") as next_:
+        kept = [double.infer({"x": rows(value)}, keep=["y"])["y"] for value in (1, 2)]
+        assert not any(isinstance(value, np.ndarray) for value in kept)
+        found = [next_.infer({"x": value})["y"] for value in kept]
+    np.testing.assert_array_equal(found, [rows(3), rows(5)])
+    assert gpu.launches == 0
+
+
+def test_memory_inside_calls_is_shared_and_grows(opened, gpu):
+    with opened("2 * x") as small, opened("x + 1 + 0 * x") as large:
+        small.infer({"x": rows(1)})
+        small.infer({"x": rows(1)})
+        large.infer({"x": rows(1, 2, 3, 4)})  # the graph captured before knows the old, smaller memory
+        np.testing.assert_array_equal(small.infer({"x": rows(7)})["y"], rows(14))
+        assert gpu.launches == 1
+    from sa.runtime.backends.tensorrt import Device
+
+    assert Device.current()._size == len("x + 1 + 0 * x")
+
+
+def test_nothing_is_left_behind(opened, gpu):
+    with opened("2 * x") as engine:
+        kept = engine.infer({"x": rows(1)}, keep=["y"])
+        engine.infer({"x": rows(1)})
+    del kept
+    assert len(gpu.memory) == 1  # the shared memory
+
+
+def test_a_plan_that_cannot_be_loaded(opened):
+    with pytest.raises(EngineSetError, match=r"cannot be loaded by TensorRT for RTX 1.7.1; rebuild the engine set"):
+        opened("broken")
+
+
+def test_too_little_memory(opened, gpu):
+    gpu.limit = 8
+    with opened("2 * x") as engine, pytest.raises(UserError, match="cudaMallocHost failed: out of memory"):
+        engine.infer({"x": rows(1)})
+
+
+def test_the_gpu_at_hand_is_asked_for_its_capability(gpu):
+    assert compute_capability() == "8.9"
+
+
+def test_a_machine_without_a_gpu(gpu):
+    gpu.cuda.cudaGetDeviceCount = lambda: (100, 0)
+    assert compute_capability() is None
+
+
+@pytest.mark.parametrize("module", ["tensorrt_rtx", "cuda.bindings.runtime"])
+def test_the_backend_uses_nothing_that_the_libraries_lack(module):
+    """The stub's names, which are all the backend uses, in the real library where it is installed."""
+    real, stub = pytest.importorskip(module), Stub()
+    for name, value in vars({"tensorrt_rtx": stub.tensorrt, "cuda.bindings.runtime": stub.cuda}[module]).items():
+        assert hasattr(real, name), name
+        if isinstance(value, SimpleNamespace):
+            assert set(vars(value)) <= set(dir(getattr(real, name))), name
+    if module == "tensorrt_rtx":
+        context = {"set_input_shape", "get_tensor_shape", "set_tensor_address", "set_device_memory", "execute_async_v3"}
+        assert context <= set(dir(real.IExecutionContext))
+        assert {"create_execution_context", "device_memory_size_v2"} <= set(dir(real.ICudaEngine))
