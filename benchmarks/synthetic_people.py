@@ -50,9 +50,7 @@ def actor(seed: int) -> Actor:
     points, scores = _estimated(random, points, driver_height, hidden_limbs, size)
     true = height / driver_height
     stretch = (size[0] / size[1]) / (output[0] / output[1])
-    return Actor(
-        reference[0], reference_scores[0], points, scores, size, output, np.array([true * stretch, true])
-    )
+    return Actor(reference[0], reference_scores[0], points, scores, size, output, np.array([true * stretch, true]))
 
 
 def _estimated(
@@ -111,7 +109,8 @@ class _Body:
     def __init__(self, random: np.random.Generator):
         build = random.uniform(0.9, 1.1, (len(self.REST), 3))
         self._rest = {
-            joint: (parent, np.array(offset) * build[i]) for i, (joint, (parent, offset)) in enumerate(self.REST.items())
+            joint: (parent, np.array(offset) * build[i])
+            for i, (joint, (parent, offset)) in enumerate(self.REST.items())
         }
         joints = len(self.SWING)
         self.amplitudes = np.radians(list(self.SWING.values())) * random.normal(0, 1, (joints, 3))

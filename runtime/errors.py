@@ -31,7 +31,7 @@ class EngineSetError(UserError):
     exit_code = 3
 
 
-class Interrupted(UserError):
+class InterruptedRunError(UserError):
     """Ctrl-C or SIGTERM, after which the same command can go on."""
 
     exit_code = 130

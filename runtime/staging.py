@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sa.runtime import signals
-from sa.runtime.errors import InputError, Interrupted, UserError
+from sa.runtime.errors import InputError, InterruptedRunError, UserError
 
 
 @contextlib.contextmanager
@@ -99,7 +99,9 @@ def _workplace(place: Path, home: Path, make: Callable[[], Path], keep: bool = F
                 if not keep:
                     raise KeyboardInterrupt from error
                 undo.pop_all()
-                raise Interrupted(f"interrupted; the same command goes on from here, or remove {folder}.") from error
+                raise InterruptedRunError(
+                    f"interrupted; the same command goes on from here, or remove {folder}."
+                ) from error
             if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise UserError(

@@ -109,7 +109,7 @@ def robust_fit(
     scale = _weighted_median(ratios, weights) if len(ratios) else None
     reason = None
     if scale is None:
-        reason = f"no driving frame shares {MINIMUM_POINTS} visible body points, at different heights, with the reference"
+        reason = f"no driving frame shares {MINIMUM_POINTS} visible body points at different heights with the reference"
     elif not SCALE_BOUNDS[0] <= scale <= SCALE_BOUNDS[1]:
         reason = f"the reference would be {scale:.3g} times the driving person's size"
     if reason is not None:
@@ -174,8 +174,8 @@ def _remarks(quality: Quality, reason: str | None) -> list[str]:
     remarks = []
     if quality.frames_without_person:
         remarks.append(
-            f"{quality.frames_without_person} of {quality.frames} driving frames show nobody to follow: their poses are "
-            "black; cut them off with --frames if they matter."
+            f"{quality.frames_without_person} of {quality.frames} driving frames show nobody to follow: their poses "
+            "are black; cut them off with --frames if they matter."
         )
     if reason is not None:
         remarks.append(

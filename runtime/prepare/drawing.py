@@ -29,7 +29,9 @@ PALETTE = (  # RGB, of limbs and of joints
     *((0, 255, 0), (0, 255, 85), (0, 255, 170), (0, 255, 255), (0, 170, 255), (0, 85, 255)),
     *((0, 0, 255), (85, 0, 255), (170, 0, 255), (255, 0, 255), (255, 0, 170), (255, 0, 85)),
 )
-FINGERS = tuple((0 if joint == 0 else first + joint - 1, first + joint) for first in (1, 5, 9, 13, 17) for joint in range(4))
+FINGERS = tuple(
+    (0 if joint == 0 else first + joint - 1, first + joint) for first in (1, 5, 9, 13, 17) for joint in range(4)
+)
 FINGER_COLOURS = tuple(hsv_to_rgb(edge / len(FINGERS), 1, 1) for edge in range(len(FINGERS)))
 DIMMED = (np.arange(256) * 0.6).astype(np.uint8)
 

@@ -26,6 +26,9 @@ class Selection:
     stop: int | None = None
     step: int = 1
 
+    def __str__(self) -> str:
+        return f"{self.start}:{'' if self.stop is None else self.stop}:{self.step}"
+
     def indices(self) -> Iterator[int]:
         numbers = itertools.count(self.start, self.step)
         return itertools.takewhile(lambda index: self.stop is None or index < self.stop, numbers)
@@ -101,7 +104,9 @@ class _Video(Driving):
         with self._opened() as (_, stream):
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) / selection.step if rate else None
-            promised = stream.frames or (float(stream.duration * stream.time_base * rate) if stream.duration and rate else 0)
+            promised = stream.frames or (
+                float(stream.duration * stream.time_base * rate) if stream.duration and rate else 0
+            )
             self.expected = selection.count_of(round(promised)) or None
             self._promised = stream.frames
 
@@ -141,7 +146,9 @@ class _Video(Driving):
                 f"{self.path} is not a video that can be read: give --driving a video or a folder of frames."
             ) from None
         with container:
-            streams = [stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic]
+            streams = [
+                stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
+            ]
             if not streams:
                 what = "only sound" if container.streams.audio else "no pictures"
                 raise InputError(f"{self.path} holds {what}: give --driving a video or a folder of frames.")

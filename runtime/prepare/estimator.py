@@ -2,8 +2,8 @@
 
 rtmlib's classes do it where they reproduce the published code exactly: YOLOX as a whole, and RTMPose's crop and
 normalisation. Two things are our own: the score of a point, the smaller of its two axes' maxima, where rtmlib 0.0.16
-takes their mean; and the order of the 134 points with a neck that is seen or not, where rtmlib gives the neck the weaker
-shoulder's score (whole_body.py).
+takes their mean; and the order of the 134 points with a neck that is seen or not, where rtmlib gives the neck the
+weaker shoulder's score (whole_body.py).
 """
 
 import contextlib
@@ -84,4 +84,3 @@ def check_device(device: str) -> None:
     """InputError if this ONNX Runtime cannot use the device."""
     if device == "cuda" and "CUDAExecutionProvider" not in onnxruntime.get_available_providers():
         raise InputError("--device cuda needs onnxruntime-gpu in place of onnxruntime: install it, or take cpu.")
-

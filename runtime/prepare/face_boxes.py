@@ -22,7 +22,12 @@ def face_box(points: np.ndarray, scores: np.ndarray, width: int, height: int) ->
     (left, top), (right, bottom) = seen.min(axis=0), seen.max(axis=0)
     across, down = right - left, bottom - top
     wide = _clipped(
-        (left - MARGIN_SIDES * across, top - MARGIN_TOP * down, right + MARGIN_SIDES * across, bottom + MARGIN_BOTTOM * down),
+        (
+            left - MARGIN_SIDES * across,
+            top - MARGIN_TOP * down,
+            right + MARGIN_SIDES * across,
+            bottom + MARGIN_BOTTOM * down,
+        ),
         width,
         height,
     )

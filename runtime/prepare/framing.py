@@ -36,9 +36,9 @@ class Framing:
 
 
 def frame_person(photo: tuple[int, int], size: tuple[int, int], box: np.ndarray) -> Framing:
-    """The largest part of a photo with the output's aspect, around the person in `box` (x0, y0, x1, y1) as far as it goes.
+    """The largest part of a photo that has the output's aspect, as near around the person as it goes.
 
-    photo and size: width and height. InputError where nothing would be left.
+    box: x0, y0, x1, y1 of the person; photo and size: width and height. InputError where nothing would be left.
     """
     factor = min(photo[0] / size[0], photo[1] / size[1])
     width, height = (min(round(side * factor), limit) for side, limit in zip(size, photo, strict=True))

@@ -19,7 +19,12 @@ class KeypointsFile:
     reference: np.ndarray | None  # [persons, 133, 3]
 
     def of_frame(self, number: int) -> np.ndarray:
-        """[persons, 133, 3] float64."""
+        """[persons, 133, 3] float64 of the driving source's frame `number`; InputError if there is no such entry."""
+        if number >= len(self.driving):
+            raise InputError(
+                f"{self.path} has keypoints of {len(self.driving)} frames, --driving has more: "
+                "give one entry per frame of the whole source; --frames takes the same ones of both."
+            )
         return _persons(self.driving[number])
 
     def of_reference(self) -> np.ndarray | None:

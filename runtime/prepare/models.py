@@ -111,7 +111,8 @@ FACE_RECOGNISER = Kind(
     f"{_ANTELOPE}; any ArcFace of 512 features will do",
     _recognises_faces,
 )
-_PUBLISHED = {kind.file for kind in (PERSON_DETECTOR, POSE_NETWORK, FACE_DETECTOR, FACE_RECOGNISER)}
+KINDS = (PERSON_DETECTOR, POSE_NETWORK, FACE_DETECTOR, FACE_RECOGNISER)
+_PUBLISHED = {kind.file for kind in KINDS}
 
 
 def require_model(folder: Path, kind: Kind) -> Path:

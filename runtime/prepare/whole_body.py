@@ -33,9 +33,9 @@ class Pose:
         """[persons, 134] bool."""
         return self.scores > VISIBLE
 
-    def person(self, index: int) -> "Pose":
-        """One person alone."""
-        return Pose(self.points[index : index + 1], self.scores[index : index + 1])
+    def of(self, persons: list[int]) -> "Pose":
+        """Some of the persons."""
+        return Pose(self.points[persons], self.scores[persons])
 
     def moved(self, scale: np.ndarray, offset: np.ndarray) -> "Pose":
         """Every point p at p * scale + offset, both [2]."""
