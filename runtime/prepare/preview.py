@@ -14,6 +14,8 @@ from sa.runtime.prepare.alignment import Alignment
 HIGHEST = 512  # pixels
 BOX_COLOUR = (0, 255, 0)
 DIMMED = 0.5  # what lies under a pose
+COVERING = 100  # a pose's brightness from which on nothing shines through
+THICKER = np.ones((3, 3), np.uint8)
 
 
 class Preview:
@@ -25,7 +27,7 @@ class Preview:
 
     def picture(self, driving: np.ndarray, pose: np.ndarray, box: Box | None) -> Image.Image:
         """driving [h, w, 3] and pose [H, W, 3] uint8 RGB, the face's box in the pose's pixels -> one frame."""
-        small_pose = self._fitted(pose)
+        small_pose = self._fitted(cv2.dilate(pose, THICKER))  # its lines are a pixel or two wide, and broken
         over_reference = self._under(self._reference, small_pose)
         if box is not None:
             across, down = self._width / pose.shape[1], self._height / pose.shape[0]
@@ -60,5 +62,5 @@ class Preview:
 
     @staticmethod
     def _under(picture: np.ndarray, pose: np.ndarray) -> np.ndarray:
-        drawn = pose.max(axis=-1, keepdims=True) > 0
-        return np.where(drawn, pose, (picture * DIMMED).astype(np.uint8))
+        covered = np.minimum(pose.max(axis=-1, keepdims=True) / COVERING, 1)
+        return np.minimum(picture * DIMMED * (1 - covered) + pose, 255).astype(np.uint8)
