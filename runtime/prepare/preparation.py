@@ -237,8 +237,8 @@ def estimate_driving(
         )
     if given is not None and driving.selection.stop is None and len(given.driving) != driving.decoded:
         raise InputError(
-            f"{given.path} has keypoints of {len(given.driving)} frames, {driving.path} has {driving.decoded}: "
-            "give one entry per frame of the whole video."
+            f"{given.path}: driving is {len(given.driving)} long, but {driving.path} has {driving.decoded} frames: "
+            "give one entry per frame of the whole source."
         )
 
 
