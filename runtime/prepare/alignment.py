@@ -70,6 +70,11 @@ def published_fit(
     are the reference picture's. InputError where the published code fails.
     """
     ids = FIT_POINTS[reference_scores[FIT_POINTS] > VISIBLE]
+    if not len(ids):
+        raise InputError(
+            "the reference shows none of the body points that the published alignment needs: "
+            "give another --reference, or run without --compat upstream."
+        )
     if not len(points):
         raise InputError(
             "no driving frame has exactly one person, which the published alignment needs: "

@@ -27,6 +27,7 @@ def test_a_photo_of_the_outputs_size_stays_as_it_is(tmp_path):
         ((1000, 500), (512, 512), (-90, 50, 10, 450), (0, 0, 500, 500)),
         ((1080, 1920), (576, 1024), (0, 0, 100, 100), (0, 0, 1080, 1920)),  # the same shape: nothing to choose
         ((600, 1200), (512, 512), (100, 900, 300, 1100), (0, 600, 600, 600)),
+        ((600, 1200), (512, 512), (200, 200, 400, 1100), (0, 92, 600, 600)),  # too tall: the head stays
     ],
 )
 def test_the_largest_part_around_the_person(photo, size, box, cut):
