@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: install install-kernels install-peers demo kernels test test-browser test-kernels test-peers true-size clean
+.PHONY: install install-kernels install-peers demo kernels test test-browser test-fp16 test-kernels test-peers true-size clean
 
 install: .venv/installed
 
@@ -37,6 +37,10 @@ test: install
 
 test-peers: install-peers
 	$(BIN)/python -m pytest tests/benchmarks/peers
+
+# fp16 engine sets, emulated, against float64.
+test-fp16: install
+	$(BIN)/python -m pytest -m fp16
 
 # The report in a real browser, which Debian calls chromium.
 test-browser: install

@@ -12,6 +12,8 @@ from sa.runtime.faces import read_targets
 from sa.runtime.images import read_image
 from sa.runtime.refine import VideoLoss
 
+pytestmark = pytest.mark.fp16
+
 
 @pytest.fixture
 def emulated_engines(monkeypatch):

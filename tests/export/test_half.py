@@ -14,6 +14,8 @@ from sa.export.roles import DEFINITIONS
 from sa.runtime.engine_set import EngineSet, Shapes
 from sa.runtime.progress import Reporter
 
+pytestmark = pytest.mark.fp16
+
 
 @pytest.fixture(scope="module")
 def half_set(engines):
