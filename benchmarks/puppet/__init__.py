@@ -1,0 +1,1 @@
+"""Puppets: drawn people whose every pixel, joint and identity is known, and the small model taught on them."""
