@@ -1,0 +1,46 @@
+"""A held-out puppet as a case for sa-run, with the truth beside it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+
+from sa.benchmarks.puppet.clips import Clip, Split, clip, generator
+from sa.runtime.video import frame_path
+
+TRUTH = "truth"  # a further folder of the case: what the video should be
+JOINTS = "joints.json"
+APART = (40, 90)  # frames between the reference and the video, in which the puppet has moved on
+
+
+def write_case(folder: Path, split: Split, number: int, frames: int) -> Clip:
+    """Everything of a case but identity.npy, which an ArcFace has to make of the reference."""
+    one, times = clip(split, number), case_frames(split, number, frames)
+    for part in ("poses", "faces", TRUTH):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    one.picture(times[0]).save(folder / "reference.png")
+    one.face_mask(times[0]).save(folder / "reference_mask.png")
+    for index, time in enumerate(times[1:]):
+        one.pose(time).save(frame_path(folder / "poses", index))
+        one.face_mask(time).save(frame_path(folder / "faces", index))
+        one.picture(time).save(frame_path(folder / TRUTH, index))
+    joints = [{name: at.tolist() for name, at in one.posture(time).body.items()} for time in times[1:]]
+    (folder / TRUTH / JOINTS).write_text(json.dumps(joints))
+    return one
+
+
+def read_joints(folder: Path) -> list[dict[str, list[float]]]:
+    """Per frame of a case's video: where the joints truly are, in fractions of the picture."""
+    return json.loads((folder / TRUTH / JOINTS).read_text())
+
+
+def case_frames(split: Split, number: int, frames: int) -> list[int]:
+    """The reference's time, then those of the video."""
+    rng = generator(split, number, 3)
+    reference = int(rng.integers(100))
+    first = reference + int(rng.integers(*APART))
+    return [reference, *range(first, first + frames)]
+
+
+def write_identity(folder: Path, embedding: np.ndarray) -> None:
+    np.save(folder / "identity.npy", embedding.astype(np.float32).ravel())

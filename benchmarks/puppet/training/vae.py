@@ -1,0 +1,158 @@
+"""The temporal VAE, made as Stable Video Diffusion's was: on single pictures, then the decoder's temporal layers."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from diffusers import AutoencoderKLTemporalDecoder
+from torch import nn
+from torch.nn import functional as F
+
+from sa.benchmarks.peers import vae
+from sa.benchmarks.puppet.clips import SIZE, Clip, clip
+from sa.benchmarks.puppet.sample_sheet import grid
+from sa.benchmarks.puppet.training.loop import Schedule, Stage
+from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor
+from sa.benchmarks.puppet.training.temporal import silence, without_time
+
+SEED = 11
+PUPPETS = 100_000  # training puppets a batch is drawn from
+PICTURES = Schedule(steps=3000, peak=0.01)
+BATCH = 3
+FRAMES = Schedule(steps=300, peak=5e-4)
+CHUNK = 4  # frames decoded at once
+GAP, SPIKE = 6.0, 200.0
+KL = 2e-5  # of the divergence per latent number, against the mean absolute error per pixel
+EDGE = 1.0
+FACE = 2.0  # extra weight of the face's box
+HELD_OUT = [clip("held-out", 1000 + number) for number in range(16)]
+
+
+def train_pictures(folder: Path, config: dict) -> AutoencoderKLTemporalDecoder:
+    """Encoder and spatial decoder, on single pictures."""
+    torch.manual_seed(SEED)
+    network = vae.build({**config, "scaling_factor": 1.0})
+    prepare_decoder(network)
+    keep_levels(network)
+    held_out = to_tensor([one.picture(0) for one in HELD_OUT])
+    stage = Stage(folder, network, PICTURES, SEED)
+
+    def loss(rng: np.random.Generator) -> torch.Tensor:
+        pictures, weights = batch(rng, BATCH)
+        posterior = network.encode(pictures).latent_dist
+        noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, np.float32))
+        decoded = decode(network, posterior.mean + posterior.std * noise, 1)
+        return reconstruction(decoded, pictures, weights) + KL * posterior.kl().mean() / posterior.mean[0].numel()
+
+    with without_time(network.decoder):
+        return stage.run(
+            loss,
+            lambda: {"psnr": psnr(decode(network, network.encode(held_out).latent_dist.mode(), 1), held_out)},
+            lambda path: _show(network, held_out, path),
+        )
+
+
+def train_frames(folder: Path, network: AutoencoderKLTemporalDecoder) -> AutoencoderKLTemporalDecoder:
+    """The decoder's temporal layers, on chunks of frames; all else is frozen."""
+    network.requires_grad_(False)
+    for name, parameter in network.decoder.named_parameters():
+        parameter.requires_grad_("temporal" in name or "time" in name)
+    held_out = [to_tensor([one.picture(frame) for frame in range(CHUNK)]) for one in HELD_OUT[:8]]
+    latents = [network.encode(frames).latent_dist.mode() for frames in held_out]
+    network.eval()
+
+    def loss(rng: np.random.Generator) -> torch.Tensor:
+        one, first = _random_clip(rng), int(rng.integers(0, 200))
+        frames = to_tensor([one.picture(first + i) for i in range(CHUNK)])
+        weights = face_weights([one] * CHUNK, [first + i for i in range(CHUNK)])
+        with torch.no_grad():
+            posterior = network.encode(frames).latent_dist
+        noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, np.float32))
+        return reconstruction(decode(network, posterior.mean + posterior.std * noise, CHUNK), frames, weights)
+
+    def check() -> dict[str, float]:
+        decoded = [decode(network, z, CHUNK) for z in latents]
+        pairs = list(zip(decoded, held_out, strict=True))
+        change = [((d[1:] - d[:-1]) - (t[1:] - t[:-1])).abs().mean().item() for d, t in pairs]
+        return {"psnr": float(np.mean([psnr(d, t) for d, t in pairs])), "flicker": float(np.mean(change))}
+
+    return Stage(folder, network, FRAMES, SEED + 1, check_every=100).run(
+        loss, check, lambda path: _show(network, torch.cat(held_out[:4]), path)
+    )
+
+
+def prepare_decoder(network: AutoencoderKLTemporalDecoder) -> None:
+    """The temporal layers begin by doing nothing, so that the picture decoder is where they start from."""
+    silence(network.decoder)
+    nn.init.dirac_(network.decoder.time_conv_out.weight)
+    nn.init.zeros_(network.decoder.time_conv_out.bias)
+
+
+def keep_levels(network: AutoencoderKLTemporalDecoder) -> None:
+    """Begin with norms on the only way through that do not take the picture's brightness and contrast away.
+
+    A narrow network's 32 groups hold one or two channels each, so a GroupNorm removes what little tells a pale picture
+    from a dark one. Where a group has two channels, a gap between their biases gives it a measure of its own. Where it
+    has one, a spike in a single pixel does: four taps on a constant channel that cancel everywhere but in the corner.
+    """
+    network.encoder.mid_block.resnets[-1].conv2.bias.data[1::2] += GAP
+    last = network.decoder.up_blocks[-1].resnets[-1].spatial_res_block
+    last.norm2.weight.data[0], last.norm2.bias.data[0] = 0.0, 1.2784645  # SiLU of it is 1
+    kernel = last.conv2.weight.data[:, 0]
+    kernel.zero_()
+    kernel[:, 1, 1] = kernel[:, 2, 2] = -SPIKE
+    kernel[:, 1, 2] = kernel[:, 2, 1] = SPIKE
+
+
+def decode(network: AutoencoderKLTemporalDecoder, latents: torch.Tensor, frames: int) -> torch.Tensor:
+    """Unscaled latents [n, 4, h, w], of which `frames` are a chunk of a video, -> [n, 3, 8h, 8w]."""
+    video = latents.new_zeros(len(latents) // frames, frames)
+    return network.decoder(latents, image_only_indicator=video, num_frames=frames)
+
+
+def reconstruction(decoded: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Mean absolute error of pixels and of their differences to the right and down; weights [n, 1, H, W]."""
+    error = decoded - truth
+    across, down = (error[..., 1:] - error[..., :-1]).abs(), (error[..., 1:, :] - error[..., :-1, :]).abs()
+    edges = (across * weights[..., 1:]).mean() + (down * weights[..., 1:, :]).mean()
+    return (error.abs() * weights).mean() + EDGE * edges
+
+
+def _random_clip(rng: np.random.Generator) -> Clip:
+    return clip("train", int(rng.integers(PUPPETS)))
+
+
+def batch(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures [count, 3, 128, 128] and weights [count, 1, 128, 128]."""
+    clips, frames = [_random_clip(rng) for _ in range(count)], rng.integers(0, 200, count).tolist()
+    pictures = to_tensor([one.picture(frame) for one, frame in zip(clips, frames, strict=True)])
+    return pictures, face_weights(clips, frames)
+
+
+def face_weights(clips: list[Clip], frames: list[int]) -> torch.Tensor:
+    """[n, 1, 128, 128]: 1, and more in the face's box."""
+    weights = torch.ones(len(clips), 1, SIZE, SIZE)
+    for weight, one, frame in zip(weights, clips, frames, strict=True):
+        left, top, right, bottom = one.face_box(frame)
+        weight[:, top : bottom + 1, left : right + 1] += FACE
+    return weights
+
+
+def psnr(decoded: torch.Tensor, truth: torch.Tensor) -> float:
+    """Mean over pictures, in dB, of values in -1..1."""
+    errors = F.mse_loss(decoded.clamp(-1, 1), truth, reduction="none").mean(dim=(1, 2, 3))
+    return float((-10 * torch.log10(errors / 4)).mean())
+
+
+def _show(network: AutoencoderKLTemporalDecoder, pictures: torch.Tensor, path: Path) -> None:
+    decoded = decode(network, network.encode(pictures).latent_dist.mode(), 1)
+    rows = zip(pictures.split(8), decoded.split(8), strict=True)
+    grid([from_tensor(part) for row in rows for part in row]).save(path)
+
+
+def latent_scale(network: AutoencoderKLTemporalDecoder, pictures: int = 256) -> float:
+    """The scaling factor: one over the standard deviation of the latents of training pictures."""
+    rng = np.random.default_rng(SEED)
+    batches = [batch(rng, 16)[0] for _ in range(pictures // 16)]
+    with torch.no_grad():
+        return float(1 / torch.cat([network.encode(some).latent_dist.mode() for some in batches]).std())
