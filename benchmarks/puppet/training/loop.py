@@ -5,6 +5,7 @@ computes what it would have computed at one go.
 """
 
 import csv
+import math
 import os
 import time
 from collections.abc import Callable
@@ -37,7 +38,7 @@ class Schedule:
     def rate(self, step: int) -> float:
         rising = min(1.0, (step + 1) / self.warm_up)
         done = min(1.0, step / self.steps)
-        return self.peak * rising * (0.05 + 0.95 * 0.5 * (1 + np.cos(np.pi * done)))
+        return self.peak * rising * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 class Stage:

@@ -1,10 +1,13 @@
 """The temporal VAE, made as Stable Video Diffusion's was: on single pictures, then the decoder's temporal layers."""
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
+from diffusers.models.resnet import ResnetBlock2D
 from torch import nn
 from torch.nn import functional as F
 
@@ -18,10 +21,10 @@ from sa.benchmarks.puppet.training.temporal import silence, without_time
 SEED = 11
 PUPPETS = 100_000  # training puppets a batch is drawn from
 PICTURES = Schedule(steps=3000, peak=0.01)
-BATCH = 3
+BATCH, CROP = 8, 64
 FRAMES = Schedule(steps=300, peak=5e-4)
 CHUNK = 4  # frames decoded at once
-GAP, SPIKE = 6.0, 200.0
+GAP = 6.0
 KL = 2e-5  # of the divergence per latent number, against the mean absolute error per pixel
 EDGE = 1.0
 FACE = 2.0  # extra weight of the face's box
@@ -29,22 +32,22 @@ HELD_OUT = [clip("held-out", 1000 + number) for number in range(16)]
 
 
 def train_pictures(folder: Path, config: dict) -> AutoencoderKLTemporalDecoder:
-    """Encoder and spatial decoder, on single pictures."""
+    """Encoder and spatial decoder, on crops of single pictures."""
     torch.manual_seed(SEED)
     network = vae.build({**config, "scaling_factor": 1.0})
-    prepare_decoder(network)
+    prepare(network)
     keep_levels(network)
     held_out = to_tensor([one.picture(0) for one in HELD_OUT])
     stage = Stage(folder, network, PICTURES, SEED)
 
     def loss(rng: np.random.Generator) -> torch.Tensor:
-        pictures, weights = batch(rng, BATCH)
+        pictures, weights = batch(rng, BATCH, CROP)
         posterior = network.encode(pictures).latent_dist
         noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, np.float32))
         decoded = decode(network, posterior.mean + posterior.std * noise, 1)
         return reconstruction(decoded, pictures, weights) + KL * posterior.kl().mean() / posterior.mean[0].numel()
 
-    with without_time(network.decoder):
+    with without_time(network.decoder), without_finest(network):
         return stage.run(
             loss,
             lambda: {"psnr": psnr(decode(network, network.encode(held_out).latent_dist.mode(), 1), held_out)},
@@ -81,9 +84,12 @@ def train_frames(folder: Path, network: AutoencoderKLTemporalDecoder) -> Autoenc
     )
 
 
-def prepare_decoder(network: AutoencoderKLTemporalDecoder) -> None:
-    """The temporal layers begin by doing nothing, so that the picture decoder is where they start from."""
+def prepare(network: AutoencoderKLTemporalDecoder) -> None:
+    """Temporal layers and finest blocks begin by doing nothing; the others are where they start from."""
     silence(network.decoder)
+    for block in finest(network):
+        for parameter in (block.conv2.weight, block.conv2.bias):
+            nn.init.zeros_(parameter)
     nn.init.dirac_(network.decoder.time_conv_out.weight)
     nn.init.zeros_(network.decoder.time_conv_out.bias)
 
@@ -91,17 +97,36 @@ def prepare_decoder(network: AutoencoderKLTemporalDecoder) -> None:
 def keep_levels(network: AutoencoderKLTemporalDecoder) -> None:
     """Begin with norms on the only way through that do not take the picture's brightness and contrast away.
 
-    A narrow network's 32 groups hold one or two channels each, so a GroupNorm removes what little tells a pale picture
-    from a dark one. Where a group has two channels, a gap between their biases gives it a measure of its own. Where it
-    has one, a spike in a single pixel does: four taps on a constant channel that cancel everywhere but in the corner.
+    A narrow network's 32 groups hold two channels each, so a GroupNorm removes what little tells a pale picture from a
+    dark one. A gap between the biases of the two gives it a measure of its own, beside which the picture's is small.
     """
-    network.encoder.mid_block.resnets[-1].conv2.bias.data[1::2] += GAP
-    last = network.decoder.up_blocks[-1].resnets[-1].spatial_res_block
-    last.norm2.weight.data[0], last.norm2.bias.data[0] = 0.0, 1.2784645  # SiLU of it is 1
-    kernel = last.conv2.weight.data[:, 0]
-    kernel.zero_()
-    kernel[:, 1, 1] = kernel[:, 2, 2] = -SPIKE
-    kernel[:, 1, 2] = kernel[:, 2, 1] = SPIKE
+    for bias in (
+        network.encoder.mid_block.resnets[-1].conv2.bias,
+        network.decoder.up_blocks[-1].resnets[0].spatial_res_block.conv_shortcut.bias,
+    ):
+        bias.data[1::2] += GAP
+
+
+def finest(network: AutoencoderKLTemporalDecoder) -> list[ResnetBlock2D]:
+    """The blocks at full resolution, which cost more than all others together."""
+    decoder = [block.spatial_res_block for block in network.decoder.up_blocks[-1].resnets]
+    return [*network.encoder.down_blocks[0].resnets, *decoder]
+
+
+@contextlib.contextmanager
+def without_finest(network: AutoencoderKLTemporalDecoder) -> Iterator[None]:
+    """Within the block the finest blocks only pass their input on, which is what they do where conv2 is zero."""
+
+    def passed(block: ResnetBlock2D, hidden: torch.Tensor, temb: None = None) -> torch.Tensor:
+        return hidden if block.conv_shortcut is None else block.conv_shortcut(hidden)
+
+    for block in finest(network):
+        block.forward = passed.__get__(block)
+    try:
+        yield
+    finally:
+        for block in finest(network):
+            del block.forward
 
 
 def decode(network: AutoencoderKLTemporalDecoder, latents: torch.Tensor, frames: int) -> torch.Tensor:
@@ -122,11 +147,14 @@ def _random_clip(rng: np.random.Generator) -> Clip:
     return clip("train", int(rng.integers(PUPPETS)))
 
 
-def batch(rng: np.random.Generator, count: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures [count, 3, 128, 128] and weights [count, 1, 128, 128]."""
+def batch(rng: np.random.Generator, count: int, crop: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Pictures [count, 3, s, s] and weights [count, 1, s, s]; crops lie mostly about the puppet."""
     clips, frames = [_random_clip(rng) for _ in range(count)], rng.integers(0, 200, count).tolist()
     pictures = to_tensor([one.picture(frame) for one, frame in zip(clips, frames, strict=True)])
-    return pictures, face_weights(clips, frames)
+    weights = face_weights(clips, frames)
+    corners = np.clip(rng.normal((32, 32), (24, 24), (count, 2)), 0, SIZE - crop).astype(int)
+    cut = [(slice(None), slice(y, y + crop), slice(x, x + crop)) for y, x in corners]
+    return tuple(torch.stack([one[c] for one, c in zip(many, cut, strict=True)]) for many in (pictures, weights))
 
 
 def face_weights(clips: list[Clip], frames: list[int]) -> torch.Tensor:
@@ -153,6 +181,6 @@ def _show(network: AutoencoderKLTemporalDecoder, pictures: torch.Tensor, path: P
 def latent_scale(network: AutoencoderKLTemporalDecoder, pictures: int = 256) -> float:
     """The scaling factor: one over the standard deviation of the latents of training pictures."""
     rng = np.random.default_rng(SEED)
-    batches = [batch(rng, 16)[0] for _ in range(pictures // 16)]
+    batches = [batch(rng, 16, SIZE)[0] for _ in range(pictures // 16)]
     with torch.no_grad():
         return float(1 / torch.cat([network.encode(some).latent_dist.mode() for some in batches]).std())
