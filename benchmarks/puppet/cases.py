@@ -4,8 +4,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
-from sa.benchmarks.puppet.clips import Clip, Split, clip, generator
+from sa.benchmarks.puppet.clips import SIZE, Clip, Split, clip, generator
+from sa.runtime.faces import Box, crop_matrices
+from sa.runtime.images import read_image, reference_pixels
 from sa.runtime.video import frame_path
 
 TRUTH = "truth"  # a further folder of the case: what the video should be
@@ -14,7 +17,7 @@ APART = (40, 90)  # frames between the reference and the video, in which the pup
 
 
 def write_case(folder: Path, split: Split, number: int, frames: int) -> Clip:
-    """Everything of a case but identity.npy, which an ArcFace has to make of the reference."""
+    """Everything of a case but identity.npy, which embed_reference adds."""
     one, times = clip(split, number), case_frames(split, number, frames)
     for part in ("poses", "faces", TRUTH):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -42,5 +45,17 @@ def case_frames(split: Split, number: int, frames: int) -> list[int]:
     return [reference, *range(first, first + frames)]
 
 
-def write_identity(folder: Path, embedding: np.ndarray) -> None:
-    np.save(folder / "identity.npy", embedding.astype(np.float32).ravel())
+def embed_reference(folder: Path, checkpoint: Path) -> None:
+    """Write the case's identity.npy: the embedding of its reference's face by the checkpoint's own ArcFace."""
+    import paddle
+
+    from sa.benchmarks.reference import recogniser
+    from sa.export.checkpoint import Checkpoint
+
+    with Image.open(folder / "reference_mask.png") as mask:
+        left, top, right, bottom = mask.getbbox()
+    pixels = reference_pixels(read_image(folder / "reference.png"), SIZE, SIZE)
+    rows, columns = crop_matrices(Box(top, bottom - 1, left, right - 1), SIZE, SIZE)
+    with paddle.no_grad():
+        embedding = recogniser(Checkpoint(checkpoint))(paddle.to_tensor(rows @ pixels @ columns.T))
+    np.save(folder / "identity.npy", embedding.numpy().ravel())
