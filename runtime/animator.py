@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sa.runtime import signals, video
+from sa.runtime import PROJECT, signals, video
 from sa.runtime.backends import engine_class
 from sa.runtime.backends.base import Engine
 from sa.runtime.case import Case, read_case
@@ -34,7 +34,6 @@ from sa.runtime.staging import replace_entry, staged
 from sa.runtime.tiles import tile_indices
 
 RUN_FILE = "run.json"
-PROJECT = "stableanimator-deploy"
 
 
 @dataclass(frozen=True)
@@ -49,6 +48,7 @@ class Settings:
     seed: int = 23123134
     fps: float = 8.0
     identity: str | None = None  # a .npy file, "none", or None for the case's identity.npy
+    models: Path | None = None  # with face networks, for a case without identity.npy
     noise: Path | None = None  # an .npz with the two draws, instead of the seed
     compat: str | None = None  # "upstream"
     threads: int | None = None
@@ -75,7 +75,8 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
     case = read_case(case_folder, shapes, manifest.command)
     warnings = list(case.warnings)
     identity_size = manifest.engine("face_encoder").inputs[0].largest[-1]
-    identity = find_identity(settings.identity, case.folder, identity_size, warnings)
+    upstream = settings.compat == "upstream"
+    identity = find_identity(settings.identity, case, identity_size, settings.models, upstream, warnings)
     noise = make_noise(settings, shapes.height, shapes.width, shapes.tile_size)
     targets = face_targets(case, shapes, settings, warnings) if settings.refine else None
     tiles = tile_indices(case.frames, shapes.tile_size, settings.tile_overlap)

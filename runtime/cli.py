@@ -15,7 +15,7 @@ from sa.runtime.refine import RefineSettings
 DESCRIPTION = """\
 Animate a person: a reference image follows a sequence of poses, on engines made by sa-export.
 
-A case folder holds
+A case folder, which sa-prepare makes of a photo and a driving video, holds
   reference.png         the person (.jpg, .webp, .bmp too)
   poses/frame_0.png ... one pose image per frame, in the order of their numbers
   identity.npy          the face recogniser's embedding of the reference, 512 floats, not normalised
@@ -50,6 +50,13 @@ def parser() -> argparse.ArgumentParser:
         "--identity", metavar="FILE|none", help="identity embedding (.npy) instead of the case's; none: zeros"
     )
     files.add_argument(
+        "--models",
+        type=Path,
+        metavar="DIR",
+        help="insightface's antelopev2, to make the identity embedding of a case that has none from its reference; "
+        "needs the extra 'prepare'",
+    )
+    files.add_argument(
         "--noise", type=Path, metavar="FILE.npz", help="noise_image and noise_latents to use instead of the seed's"
     )
     sampling = parser.add_argument_group("sampling")
@@ -79,7 +86,8 @@ def parser() -> argparse.ArgumentParser:
         "--compat",
         choices=["upstream"],
         help="reproduce the published code's oddities: the GIF's fixed 125 ms per frame; of face masks only pixels of "
-        "exactly 255, unscaled, several faces as one, the full frame where no face was found",
+        "exactly 255, unscaled, several faces as one, the full frame where no face was found; for --models, swapped "
+        "colour channels",
     )
     refinement = parser.add_argument_group(
         "face refinement", "lead the frames' faces to the reference's (HJB); needs engines made with sa-export --refine"
@@ -145,6 +153,8 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     require(0 <= a.noise_aug <= 10, "--noise-aug", "0 to 10", a.noise_aug)
     require(0 <= a.seed < 1 << 32, "--seed", "0 to 4294967295", a.seed)
     require(math.isfinite(a.fps) and 0.1 <= a.fps <= 240, "--fps", "0.1 to 240", a.fps)
+    if a.identity is not None and a.models is not None:
+        raise InputError("--identity gives what --models would make: give one of them.")
     require(a.threads is None or 1 <= a.threads <= 1024, "--threads", "1 to 1024", a.threads)
     return Settings(
         steps=a.steps,
@@ -155,6 +165,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         seed=a.seed,
         fps=a.fps,
         identity=a.identity,
+        models=a.models,
         noise=a.noise,
         compat=a.compat,
         threads=a.threads,

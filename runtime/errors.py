@@ -31,6 +31,12 @@ class EngineSetError(UserError):
     exit_code = 3
 
 
+class InterruptedRunError(UserError):
+    """Ctrl-C or SIGTERM, after which the same command can go on."""
+
+    exit_code = 130
+
+
 def first_fault(error: ValidationError) -> str:
     """The first thing pydantic found wrong, in words that fit into a sentence: `height must be ..., not ...`."""
     fault = error.errors()[0]

@@ -3,28 +3,54 @@
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
+from sa.runtime.case import Case
 from sa.runtime.errors import InputError
 
 FILE = "identity.npy"
 NONE = "none"
 
 
-def find_identity(flag: str | None, case: Path, size: int, warnings: list[str]) -> np.ndarray:
+def find_identity(
+    flag: str | None, case: Case, size: int, models: Path | None, upstream: bool, warnings: list[str]
+) -> np.ndarray:
     """The identity embedding [1, size] float32, not normalised.
 
-    From `--identity FILE.npy`, or zeros for `--identity none`, or the case's identity.npy; InputError if there is none.
+    From `--identity FILE.npy`, or zeros for `--identity none`, or the case's identity.npy, or made by the networks in
+    `--models` from the largest face of the case's reference; InputError if there is none.
     """
     if flag == NONE:
         warnings.append("--identity none: no face identity is given, so the person's face will not be kept.")
         return np.zeros((1, size), np.float32)
-    path = Path(flag) if flag is not None else case / FILE
-    if flag is None and not path.exists():
+    path = Path(flag) if flag is not None else case.folder / FILE
+    if flag is not None or path.exists():
+        return read_identity(path, size)
+    if models is None:
         raise InputError(
-            f"{case} has no {FILE}: give the face recogniser's embedding of the reference as --identity FILE.npy "
-            f"([{size}] floats, not normalised), put it there, or pass --identity none to go without."
+            f"{case.folder} has no {FILE}: give the face recogniser's embedding of the reference as --identity "
+            f"FILE.npy ([{size}] floats, not normalised), put it there, give --models DIR with insightface's "
+            "antelopev2, or pass --identity none to go without."
         )
-    return read_identity(path, size)
+    warnings.append(f"{case.folder} has no {FILE}: the identity is made from the reference, by networks in {models}.")
+    return _recognised(case.reference, models, size, upstream)
+
+
+def _recognised(reference: Image.Image, models: Path, size: int, upstream: bool) -> np.ndarray:
+    try:
+        from sa.runtime.prepare.face_networks import reference_embedding
+    except ImportError as error:
+        raise InputError(
+            f"--models needs {error.name or error}, which is not installed: "
+            "`pip install 'stableanimator-deploy[prepare]'`."
+        ) from None
+    embedding = reference_embedding(np.asarray(reference), models, upstream)
+    if embedding.size != size:
+        raise InputError(
+            f"the face recogniser in {models} gives {embedding.size} features, the engine set takes {size}: "
+            "give --identity FILE.npy."
+        )
+    return embedding.reshape(1, size)
 
 
 def read_identity(path: Path, size: int) -> np.ndarray:

@@ -2,14 +2,16 @@
 
 import contextlib
 import errno
+import fcntl
+import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from sa.runtime import signals
-from sa.runtime.errors import InputError, UserError
+from sa.runtime.errors import InputError, InterruptedRunError, UserError
 
 
 @contextlib.contextmanager
@@ -20,6 +22,54 @@ def staged(place: Path) -> Iterator[Path]:
     else beside it.
     """
     home = place if place.is_dir() else place.absolute().parent
+
+    def make() -> Path:
+        return Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=home))
+
+    with _workplace(place, home, make) as folder:
+        yield folder
+
+
+@contextlib.contextmanager
+def resumable(place: Path, key: dict) -> Iterator[Path]:
+    """A temporary folder beside `place`, which a kill or an interrupt leaves for the next command with the same `key`.
+
+    With another key it starts empty. It is removed when the block ends in any other way. `key` goes through JSON.
+    """
+    folder = place.absolute().parent / f".{place.name}.partial"
+    with contextlib.ExitStack() as stack:
+
+        def make() -> Path:
+            folder.mkdir(exist_ok=True)
+            lock = stack.enter_context((folder / "lock").open("w"))
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process ends
+            except BlockingIOError:
+                raise InputError(f"another command is writing {place}: wait for it, or choose another --out.") from None
+            _start_over_unless(folder, json.dumps(key, sort_keys=True))
+            return folder
+
+        with _workplace(place, folder.parent, make, keep=True):
+            yield folder
+
+
+def _start_over_unless(folder: Path, key: str) -> None:
+    """Empty the folder unless it was begun with this key."""
+    note = folder / "key.json"
+    if note.exists() and note.read_bytes() == key.encode():
+        return
+    for entry in folder.iterdir():
+        if entry.name != "lock":
+            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+    note.write_bytes(key.encode())
+
+
+@contextlib.contextmanager
+def _workplace(place: Path, home: Path, make: Callable[[], Path], keep: bool = False) -> Iterator[Path]:
+    """The folder that `make` makes in `home` for what will be in `place`; `keep`: an interrupt does not remove it.
+
+    Ctrl-C and SIGTERM unwind the stack; a folder that cannot be made and a full disk are said in one sentence.
+    """
     made = [parent for parent in (home, *home.absolute().parents) if not parent.exists()]
     interrupts = []
 
@@ -34,7 +84,7 @@ def staged(place: Path) -> Iterator[Path]:
             if place.is_symlink() and not place.exists():
                 raise FileExistsError
             home.mkdir(parents=True, exist_ok=True)
-            folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=home))
+            folder = make()
         except FileExistsError:
             raise InputError(
                 f"{place} cannot be made: a file or a broken link is in the way, choose another --out."
@@ -44,9 +94,14 @@ def staged(place: Path) -> Iterator[Path]:
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
             yield folder
-        except Exception as error:
-            if interrupts:  # a library in C made an error of its own of the interrupt
-                raise KeyboardInterrupt from error
+        except (Exception, KeyboardInterrupt) as error:
+            if interrupts or isinstance(error, KeyboardInterrupt):  # of which a library in C may make its own error
+                if not keep:
+                    raise KeyboardInterrupt from error
+                undo.pop_all()
+                raise InterruptedRunError(
+                    f"interrupted; the same command goes on from here, or remove {folder}."
+                ) from error
             if not isinstance(error, OSError) or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
             raise UserError(

@@ -1,6 +1,6 @@
 """Frames to PNG, MP4 and GIF. Frames go to disk as they are decoded; the videos are made from those files."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,12 +28,17 @@ def _frames(folder: Path, count: int) -> Iterator[Image.Image]:
 
 
 def write_mp4(path: Path, folder: Path, count: int, fps: float) -> None:
-    """H.264 at visually lossless quality; plays in every browser."""
+    """The frames in `folder` as H.264 at visually lossless quality; plays in every browser."""
+    encode_mp4(path, _frames(folder, count), fps)
+
+
+def encode_mp4(path: Path, images: Iterable[Image.Image], fps: float) -> None:
+    """RGB images, all of one size with even sides, one after another."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream(
             "libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "16", "preset": "medium"}
         )
-        for i, image in enumerate(_frames(folder, count)):
+        for i, image in enumerate(images):
             if i == 0:
                 stream.width, stream.height = image.size
                 stream.pix_fmt = "yuv420p"

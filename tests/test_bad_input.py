@@ -677,7 +677,8 @@ CASE_ROWS = [
     Row(
         "no identity",
         "{case} has no identity.npy: give the face recogniser's embedding of the reference as --identity "
-        "FILE.npy ([512] floats, not normalised), put it there, or pass --identity none to go without.",
+        "FILE.npy ([512] floats, not normalised), put it there, give --models DIR with insightface's antelopev2, "
+        "or pass --identity none to go without.",
         remove("case/identity.npy"),
     ),
     Row(

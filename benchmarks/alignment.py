@@ -1,0 +1,76 @@
+"""How well the two alignments find a driving person's scale: a table for docs/prepare.md.
+
+    python -m sa.benchmarks.alignment
+
+On recordings of the published code (tests/golden/prepare), and on synthetic people whose true scale is known. The robust
+fit was made with the people of seeds 0 to 1199 in view.
+"""
+
+import argparse
+from pathlib import Path
+
+import numpy as np
+
+from sa.benchmarks.synthetic_people import Actor, actor
+from sa.runtime.prepare.alignment import published_fit, robust_fit
+
+RECORDINGS = Path("tests/golden/prepare/align.npz")
+SEEDS = range(2000, 2200)
+KNOWN = {  # recording: output's width and height, what it shows, and the true scale of x and y
+    "alignA": ((512, 512), "at rest, 1.25 times as large", (1.25, 1.25)),
+    "alignD_jump": ((512, 512), "jumps, as large as the reference", (1.0, 1.0)),
+    "alignB": ((576, 1024), "moves; other aspect, hidden points, one misplaced", (1.04 * 1024 / 576, 1.04)),
+}
+
+
+def recording(arrays: dict[str, np.ndarray], name: str) -> tuple[Actor, np.ndarray]:
+    """A recording as an Actor, of whose frames person 0 is taken, and the frames that show one person alone."""
+    output, _, scale = KNOWN[name]
+    frames = [i for i in range(len(arrays)) if f"{name}/drv{i}/candidate" in arrays]
+    points = np.stack([arrays[f"{name}/drv{i}/candidate"][:18] for i in frames])
+    scores = np.stack([arrays[f"{name}/drv{i}/score"][0] for i in frames])
+    alone = np.array([len(arrays[f"{name}/drv{i}/score"]) == 1 for i in frames])
+    reference, seen = arrays[f"{name}/ref/candidate"], arrays[f"{name}/ref/score"][0]
+    return Actor(reference, seen, points, scores, (512, 512), output, np.array(scale)), alone
+
+
+def scales(person: Actor, alone: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
+    """[2] x and y by the published and by the robust fit."""
+    (width, height), size = person.output, person.size
+    published = published_fit(person.reference, person.reference_scores, person.points[alone], width, height)
+    robust, _, _ = robust_fit(
+        person.reference, person.reference_scores, person.points, person.scores, size[0] / size[1], width / height
+    )
+    return published.scale, robust.scale
+
+
+def errors(seeds: range) -> tuple[np.ndarray, np.ndarray]:
+    """[people, 2] by each fit: how far the scale of x and y is off, as a share of the true one."""
+    people = [actor(seed) for seed in seeds]
+    found = [scales(person) for person in people]
+    published, robust = (
+        np.array([np.abs(fit[which] / person.scale - 1) for fit, person in zip(found, people, strict=True)])
+        for which in (0, 1)
+    )
+    return published, robust
+
+
+def main(recordings: Path) -> None:
+    with np.load(recordings) as archive:
+        arrays = dict(archive)
+    print("| recording | true scale, x and y | published | robust |\n| --- | --- | --- | --- |")
+    for name, (_, shows, true) in KNOWN.items():
+        cells = [f"{x:.3f}, {y:.3f}" for x, y in (true, *scales(*recording(arrays, name)))]
+        print(f"| {name}: {shows} | {' | '.join(cells)} |")
+    published, robust = errors(SEEDS)
+    print(f"\n| {len(SEEDS)} synthetic people, error of the scale | published | robust |\n| --- | --- | --- |")
+    for axis, letter in enumerate("xy"):
+        for words, share in (("median", 0.5), ("95th percentile", 0.95), ("largest", 1)):
+            cells = [f"{np.quantile(off[:, axis], share):.1%}" for off in (published, robust)]
+            print(f"| {letter}, {words} | {' | '.join(cells)} |")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser("sa.benchmarks.alignment", description=__doc__.splitlines()[0])
+    parser.add_argument("--recordings", type=Path, default=RECORDINGS, help="default: %(default)s")
+    main(parser.parse_args().recordings)

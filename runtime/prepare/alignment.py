@@ -1,0 +1,197 @@
+"""Where the driving person goes in the reference's picture: one scale and offset for the whole video.
+
+`published_fit` is the published code's; it mistakes one aspect for another, takes hidden points and jumps for the
+body's size, and has no guard (SPEC-PREPARE section c). `robust_fit` is what sa-prepare does by default (section g, 1 to
+4): bones keep their lengths while a body moves, so their ratios tell the scale, and neither a misplaced point nor a
+jump moves the middle of them.
+"""
+
+import warnings
+from dataclasses import dataclass
+
+import numpy as np
+
+from sa.runtime.errors import InputError
+from sa.runtime.prepare.whole_body import VISIBLE
+
+# Body points that say where a person is: elbows and wrists, which move most, are left out, as published.
+FIT_POINTS = np.array([0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17])
+BONES = np.array(
+    [
+        *((2, 5), (8, 11), (1, 8), (1, 11), (2, 8), (5, 11), (2, 11), (5, 8)),  # torso
+        *((8, 9), (9, 10), (11, 12), (12, 13)),  # legs
+        *((2, 3), (3, 4), (5, 6), (6, 7)),  # arms
+        *((1, 0), (0, 14), (0, 15), (14, 16), (15, 17)),  # head
+    ]
+)
+# A bone that points at the camera looks short, never long: of its lengths over time this quantile is near the true
+# one. Chosen on synthetic people (benchmarks/alignment.py) whose references stand about as upright as photos do.
+BONE_QUANTILE = 0.7
+MINIMUM_POINTS = 4
+MINIMUM_SPREAD = 0.02  # of the picture's height, between the highest and the lowest point of a fit
+SCALE_BOUNDS = (0.2, 5.0)
+
+
+# From here on the report warns.
+POOR_RESIDUAL = 0.12
+POOR_SPREAD = 0.5
+POOR_VISIBLE = 0.5
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """Shares of the driving picture become shares of the output: p * scale + offset."""
+
+    scale: np.ndarray  # [2] float64: x, y
+    offset: np.ndarray  # [2] float64
+
+
+@dataclass(frozen=True)
+class Quality:
+    """How well the driving person fits the reference's, for a person to judge."""
+
+    scale: list[float]  # x and y, shares to shares
+    scale_spread: float | None  # of the bones' ratios: middle half over median; None where no bone was compared
+    residual: float | None  # median distance of aligned points and reference, share of its height, motion taken out
+    visible_share: float  # of the reference's points, seen in the frames with the person
+    frames: int
+    frames_without_person: int
+    frames_in_fit: int
+    aligned: bool  # False: no fit could be trusted, the person keeps the size it has in the driving picture
+
+
+def published_fit(
+    reference: np.ndarray, reference_scores: np.ndarray, points: np.ndarray, width: int, height: int
+) -> Alignment:
+    """Least squares as published. `points`: the frames with exactly one person, seen or not.
+
+    reference [18, 2] and points [frames, 18, 2] in shares of their pictures, reference_scores [18]; width and height
+    are the reference picture's. InputError where the published code fails.
+    """
+    ids = FIT_POINTS[reference_scores[FIT_POINTS] > VISIBLE]
+    if not len(points):
+        raise InputError(
+            "no driving frame has exactly one person, which the published alignment needs: "
+            "give another --driving, or run without --compat upstream."
+        )
+    driving, target = points[:, ids], np.broadcast_to(reference[ids], (len(points), len(ids), 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", np.exceptions.RankWarning)
+        scale_y, offset_y = np.polyfit(driving[..., 1].ravel(), target[..., 1].ravel(), 1)
+    scale_x = scale_y / (height / width / height * width)  # meant to mend the aspect, but by the reference's own: 1
+    offset_x = (target[..., 0] - scale_x * driving[..., 0]).mean()
+    return Alignment(np.array([scale_x, scale_y]), np.array([offset_x, offset_y]))
+
+
+def robust_fit(
+    reference: np.ndarray,
+    reference_scores: np.ndarray,
+    points: np.ndarray,
+    scores: np.ndarray,
+    aspect: float,
+    output_aspect: float,
+) -> tuple[Alignment, Quality, list[str]]:
+    """The alignment, how good it is, and what to warn of.
+
+    reference [18, 2] and points [frames, 18, 2] of one person in shares of their pictures; reference_scores [18] and
+    scores [frames, 18], all 0 in a frame without the person; aspects are width / height of driving picture and output.
+    """
+    target, driving = reference * [output_aspect, 1], points * [aspect, 1]  # both in heights of their pictures
+    seen = (scores > VISIBLE) & (reference_scores > VISIBLE)
+    present = (scores > VISIBLE).any(axis=1)
+    ids = FIT_POINTS[reference_scores[FIT_POINTS] > VISIBLE]
+    usable = [
+        _spans(target[fit]) and _spans(driving[frame, fit])
+        for frame, fit in enumerate(FIT_POINTS[points_seen] for points_seen in seen[:, FIT_POINTS])
+    ]
+    seen, driving = seen[usable], driving[usable]
+    ratios, weights = _bone_ratios(target, driving, seen)
+    scale = _weighted_median(ratios, weights) if len(ratios) else None
+    reason = None
+    if scale is None:
+        reason = f"no driving frame shares {MINIMUM_POINTS} visible body points at different heights with the reference"
+    elif not SCALE_BOUNDS[0] <= scale <= SCALE_BOUNDS[1]:
+        reason = f"the reference would be {scale:.3g} times the driving person's size"
+    if reason is not None:
+        scale, offset, residual = 1.0, np.array([output_aspect - aspect, 0]) / 2, None
+    else:
+        apart = target - scale * driving
+        fitted = seen & np.isin(np.arange(seen.shape[1]), FIT_POINTS)
+        offset = np.median(apart[fitted], axis=0)
+        residual = _residual(apart, fitted) / float(np.ptp(target[ids, 1]))
+    visible = float((scores[present][:, ids] > VISIBLE).mean()) if present.any() and len(ids) else 0.0
+    spread = float(np.subtract(*np.quantile(ratios, (0.75, 0.25))) / np.median(ratios)) if len(ratios) else None
+    alignment = Alignment(np.array([scale * aspect / output_aspect, scale]), offset / [output_aspect, 1])
+    quality = Quality(
+        scale=alignment.scale.tolist(),
+        scale_spread=spread,
+        residual=residual,
+        visible_share=visible,
+        frames=len(points),
+        frames_without_person=int((~present).sum()),
+        frames_in_fit=int(np.sum(usable)),
+        aligned=reason is None,
+    )
+    return alignment, quality, _remarks(quality, reason)
+
+
+def _spans(points: np.ndarray) -> bool:
+    return len(points) >= MINIMUM_POINTS and np.ptp(points[:, 1]) >= MINIMUM_SPREAD
+
+
+def _bone_ratios(target: np.ndarray, driving: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How much longer each bone is in the reference than in the driving frames; weights are the lengths in the latter.
+
+    There one misplaced point counts little, while in the reference it would make its bones long and heavy.
+    """
+    starts, ends = BONES.T
+    lengths = np.linalg.norm(driving[:, starts] - driving[:, ends], axis=-1)
+    both_seen = seen[:, starts] & seen[:, ends]
+    ratios, weights = [], []
+    for bone, length in enumerate(np.linalg.norm(target[starts] - target[ends], axis=-1)):
+        if both_seen[:, bone].any():
+            driven = np.quantile(lengths[both_seen[:, bone], bone], BONE_QUANTILE)
+            if driven > 0 and length > 0:
+                ratios.append(length / driven)
+                weights.append(driven)
+    return np.array(ratios), np.array(weights)
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
+    order = np.argsort(values)
+    reached = np.cumsum(weights[order])
+    return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
+
+
+def _residual(apart: np.ndarray, seen: np.ndarray) -> float:
+    """Median distance [frames, 18, 2] of the seen points, each frame's own displacement taken out."""
+    masked = np.where(seen[..., None], apart, np.nan)
+    within = masked - np.nanmedian(masked, axis=1, keepdims=True)
+    return float(np.nanmedian(np.linalg.norm(within, axis=-1)))
+
+
+def _remarks(quality: Quality, reason: str | None) -> list[str]:
+    remarks = []
+    if quality.frames_without_person:
+        remarks.append(
+            f"{quality.frames_without_person} of {quality.frames} driving frames show nobody to follow: their poses "
+            "are black; cut them off with --frames if they matter."
+        )
+    if reason is not None:
+        remarks.append(
+            f"the poses are not aligned, as {reason}: look at preview.mp4, and choose a reference or a driving video "
+            "that shows more of the body."
+        )
+        return remarks
+    if quality.visible_share < POOR_VISIBLE:
+        remarks.append(
+            f"only {quality.visible_share:.0%} of the reference's body points are seen in the driving frames: "
+            "choose a driving video that shows as much of the body as the reference does."
+        )
+    if quality.residual > POOR_RESIDUAL or quality.scale_spread > POOR_SPREAD:
+        remarks.append(
+            f"the poses fit the reference poorly (residual {quality.residual:.2f} of its height, "
+            f"bones disagree on the scale by {quality.scale_spread:.0%}): look at preview.mp4, and choose a reference "
+            "that stands more like the driving person, or another --person."
+        )
+    return remarks

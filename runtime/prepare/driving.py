@@ -1,0 +1,182 @@
+"""The driving frames, one after another: of a video through PyAV, or the images of a folder in natural order."""
+
+import contextlib
+import hashlib
+import itertools
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+from av.stream import Disposition
+
+from sa.runtime.errors import InputError
+from sa.runtime.images import SUFFIXES, read_image
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which frames of the source: those of range(start, stop, step)."""
+
+    start: int = 0
+    stop: int | None = None
+    step: int = 1
+
+    def __str__(self) -> str:
+        return f"{self.start}:{'' if self.stop is None else self.stop}:{self.step}"
+
+    def indices(self) -> Iterator[int]:
+        numbers = itertools.count(self.start, self.step)
+        return itertools.takewhile(lambda index: self.stop is None or index < self.stop, numbers)
+
+    def count_of(self, frames: int) -> int:
+        """How many of the first `frames` frames of a source are selected."""
+        return len(range(frames)[self.start : self.stop : self.step])
+
+
+@dataclass(frozen=True)
+class Frame:
+    index: int  # in the source, from 0
+    name: str  # what a person would call it
+    pixels: np.ndarray  # [H, W, 3] uint8 RGB, upright, with square pixels
+
+
+class Driving(ABC):
+    """A source of driving frames. It holds one decoded frame at a time."""
+
+    fps: float | None = None  # of the selected frames; None where the source has no frame rate
+    expected: int | None = None  # selected frames, as far as the source says before it is decoded
+
+    def __init__(self, path: Path, selection: Selection):
+        self.path, self.selection = path, selection
+        self.decoded = 0  # frames of the source the last pass went through, selected or not
+        self.warnings: list[str] = []
+
+    @abstractmethod
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        """The selected frames but the first `skip`; InputError where one cannot be decoded."""
+
+    @abstractmethod
+    def digest(self) -> str:
+        """The hex SHA-256 of the video file, or of the names and contents of a folder's images."""
+
+
+def open_driving(path: Path, selection: Selection) -> Driving:
+    """The frames of a video or folder; InputError if there can be none."""
+    if path.is_dir():
+        return _Folder(path, selection)
+    if not path.exists():
+        raise InputError(f"{path} does not exist: give --driving a video or a folder of frames.")
+    return _Video(path, selection)
+
+
+class _Folder(Driving):
+    def __init__(self, path: Path, selection: Selection):
+        super().__init__(path, selection)
+        self.files = natural_order(
+            file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
+        )
+        if not self.files:
+            raise InputError(f"{path} holds no image: give --driving a folder of PNG, JPEG, WebP or BMP frames.")
+        self.expected = selection.count_of(len(self.files))
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        self.decoded = len(self.files)
+        for index in range(len(self.files))[self.selection.start : self.selection.stop : self.selection.step][skip:]:
+            file = self.files[index]
+            yield Frame(index, file.name, np.asarray(read_image(file)))
+
+    def digest(self) -> str:
+        whole = hashlib.sha256()
+        for file in self.files:
+            with file.open("rb") as content:
+                whole.update(f"{file.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
+        return whole.hexdigest()
+
+
+class _Video(Driving):
+    def __init__(self, path: Path, selection: Selection):
+        super().__init__(path, selection)
+        with self._opened() as (_, stream):
+            rate = stream.average_rate or stream.guessed_rate
+            self.fps = float(rate) / selection.step if rate else None
+            promised = stream.frames or (
+                float(stream.duration * stream.time_base * rate) if stream.duration and rate else 0
+            )
+            self.expected = selection.count_of(round(promised)) or None
+            self._promised = stream.frames
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        self.decoded = 0
+        wanted = itertools.islice(self.selection.indices(), skip, None)
+        following = next(wanted, None)
+        with self._opened() as (container, stream), self._decoding():
+            stream.thread_type = "AUTO"
+            for decoded in container.decode(stream):
+                if following is None:
+                    return
+                index, self.decoded = self.decoded, self.decoded + 1
+                if index == following:
+                    yield Frame(index, f"{self.path.name}#{index}", _upright(decoded, stream))
+                    following = next(wanted, None)
+        if not self.decoded:
+            raise InputError(f"{self.path} holds no frame: give --driving a video that plays.")
+        if self.decoded < self._promised:
+            self.warnings = [
+                f"{self.path} should have {self._promised} frames, but {self.decoded} could be decoded: "
+                "it may be cut short."
+            ]
+
+    def digest(self) -> str:
+        with self.path.open("rb") as content:
+            return hashlib.file_digest(content, "sha256").hexdigest()
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
+        try:
+            container = av.open(str(self.path.absolute()))  # absolute: a name may look like an address
+        except OSError as error:
+            raise InputError(f"{self.path} cannot be read ({error.strerror}): give --driving a video.") from None
+        except av.error.FFmpegError:
+            raise InputError(
+                f"{self.path} is not a video that can be read: give --driving a video or a folder of frames."
+            ) from None
+        with container:
+            streams = [
+                stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
+            ]
+            if not streams:
+                what = "only sound" if container.streams.audio else "no pictures"
+                raise InputError(f"{self.path} holds {what}: give --driving a video or a folder of frames.")
+            yield container, streams[0]
+
+    @contextlib.contextmanager
+    def _decoding(self) -> Iterator[None]:
+        try:
+            yield
+        except av.error.FFmpegError:
+            remedy = f"give a whole file, or --frames 0:{self.decoded}" if self.decoded else "give a whole file"
+            raise InputError(f"{self.path} is damaged after {self.decoded} frames: {remedy}.") from None
+
+
+def natural_order(files: Iterator[Path]) -> list[Path]:
+    """Numbers in names count as numbers: frame_9 comes before frame_10."""
+
+    def key(file: Path) -> list[tuple[int, int, str]]:
+        parts = re.split(r"([0-9]+)", file.name)
+        return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part]
+
+    return sorted(files, key=key)
+
+
+def _upright(frame: av.VideoFrame, stream: av.VideoStream) -> np.ndarray:
+    """[H, W, 3] uint8 RGB as a player would show it: turned as the container says, with square pixels."""
+    pixels = frame.to_ndarray(format="rgb24")
+    if (aspect := stream.sample_aspect_ratio) and aspect != 1:
+        width = max(round(pixels.shape[1] * float(aspect)), 1)
+        pixels = cv2.resize(pixels, (width, pixels.shape[0]), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))

@@ -1,0 +1,52 @@
+"""Where the generated face will be: boxes around the aligned face points, and the masks made of them."""
+
+import numpy as np
+
+from sa.runtime.faces import Box
+from sa.runtime.prepare.whole_body import FACE, VISIBLE
+
+MINIMUM_POINTS = 17  # of 68; fewer are no face
+MINIMUM_SIDE = 8  # pixels
+# The points reach from jaw to eyebrows. Face detectors, which mark the reference's face, include the forehead.
+MARGIN_TOP, MARGIN_SIDES, MARGIN_BOTTOM = 0.3, 0.08, 0.05  # shares of the points' height and width
+
+
+def face_box(points: np.ndarray, scores: np.ndarray, width: int, height: int) -> Box | None:
+    """One person's points [134, 2] in shares of the output and scores [134] -> a box in it, or None: no face.
+
+    Never the whole picture, which would stand for "no face found" in published masks.
+    """
+    seen = points[FACE][scores[FACE] > VISIBLE] * [width, height]
+    if len(seen) < MINIMUM_POINTS:
+        return None
+    (left, top), (right, bottom) = seen.min(axis=0), seen.max(axis=0)
+    across, down = right - left, bottom - top
+    wide = _clipped(
+        (
+            left - MARGIN_SIDES * across,
+            top - MARGIN_TOP * down,
+            right + MARGIN_SIDES * across,
+            bottom + MARGIN_BOTTOM * down,
+        ),
+        width,
+        height,
+    )
+    return wide or _clipped((left, top, right, bottom), width, height)
+
+
+def _clipped(edges: tuple[float, float, float, float], width: int, height: int) -> Box | None:
+    """left, top, right, bottom -> the box within the picture; None if little is left, or it is the whole picture."""
+    left, right = (int(np.clip(round(x), 0, width - 1)) for x in edges[::2])
+    top, bottom = (int(np.clip(round(y), 0, height - 1)) for y in edges[1::2])
+    box = Box(top, bottom, left, right)
+    if min(right - left, bottom - top) + 1 < MINIMUM_SIDE or box == Box(0, height - 1, 0, width - 1):
+        return None
+    return box
+
+
+def draw_mask(boxes: list[Box], width: int, height: int) -> np.ndarray:
+    """[height, width] uint8: 255 in the boxes, which must lie in the picture, 0 elsewhere."""
+    mask = np.zeros((height, width), np.uint8)
+    for box in boxes:
+        mask[box.top : box.bottom + 1, box.left : box.right + 1] = 255
+    return mask

@@ -1,0 +1,170 @@
+"""The networks in --models: found by their published names, else by their inputs and outputs, and checked by these."""
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnxruntime
+
+from sa.runtime.errors import InputError
+from sa.runtime.prepare.whole_body import KEYPOINTS
+
+Size = int | str | None  # ONNX Runtime has a name or nothing for a size that is only known when the network runs
+
+
+@dataclass(frozen=True)
+class Signature:
+    inputs: list[list[Size]]
+    outputs: list[list[Size]]
+
+    def __str__(self) -> str:
+        def shapes(of: list[list[Size]]) -> str:
+            return ", ".join(f"[{', '.join(str(size or '?') for size in shape)}]" for shape in of[:3]) + (
+                f" and {len(of) - 3} more" if len(of) > 3 else ""
+            )
+
+        return f"{shapes(self.inputs)} to {shapes(self.outputs)}"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a network is for, what it is published as, and how to tell it by its inputs and outputs."""
+
+    what: str
+    file: str
+    expected: str
+    where: str
+    fits: Callable[[Signature], bool]
+
+
+def _is(size: Size, *values: int) -> bool:
+    return not isinstance(size, int) or size in values
+
+
+def _takes_pictures(signature: Signature) -> bool:
+    return len(signature.inputs) == 1 and len(signature.inputs[0]) == 4 and _is(signature.inputs[0][1], 3)
+
+
+def _detects_persons(signature: Signature) -> bool:
+    if not _takes_pictures(signature) or not signature.outputs or len(signature.outputs[0]) != 3:
+        return False
+    height, width = signature.inputs[0][2:]
+    boxes, columns = signature.outputs[0][1:]
+    if not isinstance(height, int) or not isinstance(width, int) or not isinstance(columns, int):
+        return False
+    cells = sum((height // stride) * (width // stride) for stride in (8, 16, 32))
+    return columns == 5 or (columns > 5 and _is(boxes, cells))
+
+
+def _estimates_poses(signature: Signature) -> bool:
+    if not _takes_pictures(signature) or [len(shape) for shape in signature.outputs] != [3, 3]:
+        return False
+    height, width = signature.inputs[0][2:]
+    return (
+        isinstance(height, int)
+        and isinstance(width, int)
+        and all(_is(shape[1], KEYPOINTS) for shape in signature.outputs)
+        and all(_is(shape[2], 2 * side) for shape, side in zip(signature.outputs, (width, height), strict=True))
+    )
+
+
+def _detects_faces(signature: Signature) -> bool:
+    columns = [shape[-1] for shape in signature.outputs if shape]
+    return _takes_pictures(signature) and len(columns) == 9 and all(map(_is, columns, [1] * 3 + [4] * 3 + [10] * 3))
+
+
+def _recognises_faces(signature: Signature) -> bool:
+    if not _takes_pictures(signature) or len(signature.outputs) != 1:
+        return False
+    height, width = signature.inputs[0][2:]
+    return height == width == 112 and len(signature.outputs[0]) == 2 and _is(signature.outputs[0][1], 512)
+
+
+_DWPOSE = "it lies in DWPose/ of StableAnimator's published weights"
+_ANTELOPE = "it is part of insightface's model pack antelopev2"
+PERSON_DETECTOR = Kind(
+    "person detector",
+    "yolox_l.onnx",
+    "YOLOX, [1, 3, 640, 640] to [1, 8400, 85]",
+    _DWPOSE,
+    _detects_persons,
+)
+POSE_NETWORK = Kind(
+    "pose network",
+    "dw-ll_ucoco_384.onnx",
+    "133 points by SimCC, [1, 3, 384, 288] to [1, 133, 576], [1, 133, 768]",
+    f"{_DWPOSE}; any RTMPose or RTMW of 133 points will do",
+    _estimates_poses,
+)
+FACE_DETECTOR = Kind(
+    "face detector",
+    "scrfd_10g_bnkps.onnx",
+    "SCRFD with five points per face, 9 outputs",
+    _ANTELOPE,
+    _detects_faces,
+)
+FACE_RECOGNISER = Kind(
+    "face recogniser",
+    "glintr100.onnx",
+    "ArcFace, [1, 3, 112, 112] to [1, 512]",
+    f"{_ANTELOPE}; any ArcFace of 512 features will do",
+    _recognises_faces,
+)
+KINDS = (PERSON_DETECTOR, POSE_NETWORK, FACE_DETECTOR, FACE_RECOGNISER)
+_PUBLISHED = {kind.file for kind in KINDS}
+
+
+def require_model(folder: Path, kind: Kind) -> Path:
+    """The network of this kind below `folder`; InputError if there is none."""
+    if (path := find_model(folder, kind)) is not None:
+        return path
+    raise InputError(
+        f"{folder} holds no {kind.what}: expected {kind.file} or another ONNX file that is one "
+        f"({kind.expected}); {kind.where}."
+    )
+
+
+def find_model(folder: Path, kind: Kind) -> Path | None:
+    """The network of this kind below `folder`, or None; InputError for one that is not what its name says.
+
+    A file with the published name comes first. Else the inputs and outputs of every other ONNX file decide.
+    """
+    if not folder.is_dir():
+        raise InputError(f"{folder} is not a folder: give --models the folder with the networks' ONNX files.")
+    files = sorted(folder.rglob("*.onnx"), key=lambda file: (len(file.parts), file))
+    for file in files:
+        if file.name == kind.file:
+            _check(file, kind)
+            return file
+    fitting = []
+    for file in files:
+        if file.name not in _PUBLISHED:
+            found = signature(file)
+            if isinstance(found, Signature) and kind.fits(found):
+                fitting.append(file)
+    if len(fitting) > 1:
+        names = ", ".join(str(file.relative_to(folder)) for file in fitting)
+        raise InputError(f"{folder} holds several networks that could be the {kind.what}: {names}; keep one of them.")
+    return fitting[0] if fitting else None
+
+
+def _check(file: Path, kind: Kind) -> None:
+    found = signature(file)
+    if not isinstance(found, Signature):
+        raise InputError(f"{file} cannot be loaded as an ONNX file ({found}): get it again; {kind.where}.")
+    if not kind.fits(found):
+        raise InputError(f"{file} is no {kind.what}: expected {kind.expected}, found {found}; {kind.where}.")
+
+
+@functools.cache
+def signature(file: Path) -> Signature | str:
+    """What the network takes and gives, or why ONNX Runtime cannot load it."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    try:
+        session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # a dozen types without a common base
+        return " ".join(str(error).split())[:200]
+    return Signature([list(i.shape) for i in session.get_inputs()], [list(o.shape) for o in session.get_outputs()])

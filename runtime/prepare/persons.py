@@ -1,0 +1,76 @@
+"""Who is in the pictures: the reference's person, and the one followed through the driving frames."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from sa.runtime.errors import InputError
+from sa.runtime.prepare.tracking import Tracker, largest, visible_boxes
+from sa.runtime.prepare.whole_body import BODY, to_pose
+
+
+@dataclass(frozen=True)
+class DrivingPersons:
+    """What the alignment needs of all frames at once; the other points stay on disk."""
+
+    chosen: list[int | None]  # per frame, which of its persons is followed
+    points: np.ndarray  # [frames, 18, 2] the followed person's body, shares of the picture
+    scores: np.ndarray  # [frames, 18], all 0 in frames without
+
+
+def reference_person(keypoints: np.ndarray, path: Path, upstream: bool, remarks: list[str]) -> int:
+    """Which person of the photo is the reference, of keypoints [persons, 133, 3]; InputError if there is nobody.
+
+    The largest, or as published the first, which is the most certain.
+    """
+    boxes = visible_boxes(keypoints)
+    found = int(not np.isnan(boxes[:, 0]).all()) and (0 if upstream else largest(boxes))
+    there = int((~np.isnan(boxes[:, 0])).sum())
+    if not there or np.isnan(boxes[found, 0]):
+        raise InputError(
+            f"{path} shows no person: no body point was found in it; give --reference a photo of a person, "
+            "best from head to foot."
+        )
+    if there > 1:
+        which = "most certain" if upstream else "largest"
+        remarks.append(f"{path} shows {there} persons: the {which} is taken; cut the photo if another is meant.")
+    return found
+
+
+def follow(
+    frames: Iterable[np.ndarray], size: tuple[int, int], person: int | None, remarks: list[str]
+) -> DrivingPersons:
+    """One person through all frames: keypoints [persons, 133, 3] in pixels of frames of this size.
+
+    InputError if there is never anybody, or never a person number `person`.
+    """
+    tracker = Tracker(person)
+    chosen, points, scores, most = [], [], [], 0
+    for keypoints in frames:
+        found = tracker.follow(keypoints)
+        pose = to_pose(keypoints, *size)
+        chosen.append(found)
+        points.append(np.zeros((18, 2)) if found is None else pose.points[found, BODY])
+        scores.append(np.zeros(18) if found is None else pose.scores[found, BODY])
+        most = max(most, int((~np.isnan(visible_boxes(keypoints)[:, 0])).sum()))
+    if all(found is None for found in chosen):
+        if person is not None and most:
+            raise InputError(
+                f"--person {person}: no driving frame shows so many persons, at most {most}, counted from 0."
+            )
+        raise InputError("no driving frame shows a person: give --driving a video of a person, best from head to foot.")
+    if most > 1:
+        last = max(number for number, found in enumerate(chosen) if found is not None)
+        remarks.append(
+            f"the driving frames show up to {most} persons: one is followed, last seen in frame {last} of "
+            f"{len(chosen) - 1}; choose another with --person."
+        )
+    return DrivingPersons(chosen, np.array(points), np.array(scores))
+
+
+def lone_bodies(frames: Iterable[np.ndarray], size: tuple[int, int]) -> np.ndarray:
+    """[n, 18, 2] in shares of the picture, of the frames with exactly one person, seen or not."""
+    bodies = [to_pose(keypoints, *size).points[0, BODY] for keypoints in frames if len(keypoints) == 1]
+    return np.reshape(bodies, (-1, 18, 2))

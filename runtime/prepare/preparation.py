@@ -1,0 +1,267 @@
+"""From a photo and a driving video to a case: the whole way on one page."""
+
+import json
+import platform
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+from PIL import Image
+
+from sa.runtime import PROJECT, signals
+from sa.runtime.errors import InputError
+from sa.runtime.hashing import sha256
+from sa.runtime.identity import FILE as IDENTITY_FILE
+from sa.runtime.images import read_image
+from sa.runtime.prepare.alignment import Alignment, Quality, published_fit, robust_fit
+from sa.runtime.prepare.driving import Driving, Selection, open_driving
+from sa.runtime.prepare.estimator import PoseEstimator, check_device
+from sa.runtime.prepare.face_networks import FaceNetworks
+from sa.runtime.prepare.keypoints_file import KeypointsFile, read_keypoints
+from sa.runtime.prepare.models import FACE_DETECTOR, KINDS, PERSON_DETECTOR, POSE_NETWORK, find_model, require_model
+from sa.runtime.prepare.persons import follow, lone_bodies
+from sa.runtime.prepare.pose_log import PoseLog
+from sa.runtime.prepare.reference import Reference, find_face, make_reference
+from sa.runtime.prepare.rendering import Renderer
+from sa.runtime.prepare.whole_body import BODY
+from sa.runtime.progress import Reporter
+from sa.runtime.staging import replace_entry, resumable
+from sa.runtime.video import encode_mp4
+
+CASE_FILE = "case.json"
+FOLDER_FPS = 8.0  # of a preview whose driving frames have no rate
+FAR_OFF = 0.03  # by which a published scale may differ from the robust one without a remark
+
+Estimate = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The flags of sa-prepare that decide what is made."""
+
+    reference: Path
+    driving: Path
+    size: tuple[int, int] = (512, 512)  # width and height
+    frames: Selection = field(default_factory=Selection)
+    person: int | None = None  # to follow: a place in the first frame's order; None: the largest
+    everybody: bool = False  # draw all persons, not only the one that is followed
+    models: Path | None = None
+    keypoints: Path | None = None
+    device: str = "cpu"
+    upstream: bool = False
+
+
+def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Reporter) -> dict:
+    """Make the case in the folder `out` and return what case.json says.
+
+    InputError for a flag or file that cannot be used. What a killed or interrupted command had is gone on with.
+    """
+    check_output(out, overwrite)
+    check_device(settings.device)
+    photo = read_image(settings.reference)
+    driving = open_driving(settings.driving, settings.frames)
+    given = read_keypoints(settings.keypoints) if settings.keypoints is not None else None
+    with reporter.stage("loading networks"):
+        estimate = make_estimate(settings, given)
+        networks = make_face_networks(settings)
+    with reporter.stage("hashing sources"):
+        sources = find_sources(settings, driving)
+    remarks: list[str] = []
+    origin = {"versions": find_versions(), "parameters": parameters_of(settings), "sources": sources}
+    with resumable(out, origin) as folder:
+        result = folder / "case"
+        result.mkdir(exist_ok=True)
+        with reporter.stage("reference"):
+            persons = estimate(np.asarray(photo)) if given is None or given.reference is None else given.of_reference()
+            path, upstream = settings.reference, settings.upstream
+            reference = make_reference(photo, path, persons, settings.size, upstream, remarks)
+            face = find_face(reference, path, networks, upstream, remarks)
+            reference.picture.save(result / "reference.png")
+            if face.mask is not None:
+                Image.fromarray(face.mask).save(result / "reference_mask.png")
+            if face.embedding is not None:
+                np.save(result / IDENTITY_FILE, face.embedding)
+        with PoseLog(folder / "poses.log") as log:
+            estimate_driving(driving, log, given, estimate, reporter)
+            followed = follow(log, log.size, settings.person, remarks)
+            alignment, quality = align(settings, reference, log, followed.points, followed.scores, remarks)
+            detector = networks if settings.upstream else None
+            masks = not settings.upstream or networks is not None
+            renderer = Renderer(result, reference.picture, alignment, settings.everybody, detector, masks)
+            with reporter.stage("drawing", log.frames) as advance:
+
+                def previews() -> Iterator[Image.Image]:
+                    for frame, keypoints, person in zip(driving.frames(), log, followed.chosen, strict=True):
+                        yield renderer.render(frame, keypoints, person)
+                        advance()
+
+                encode_mp4(result / "preview.mp4", previews(), driving.fps or FOLDER_FPS)
+        remarks += driving.warnings + renderer.remarks()
+        for remark in remarks:
+            reporter.warn(remark)
+        framing = reference.framing
+        report = {
+            "project": PROJECT,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **origin,
+            "frames": log.frames,
+            "fps": driving.fps,
+            "reference": {
+                "photo_size": photo.size,
+                "cut": [framing.left, framing.top, framing.left + framing.width, framing.top + framing.height],
+                "face_from": face.source,
+            },
+            "alignment": {
+                "method": "published" if settings.upstream else "robust",
+                "scale": alignment.scale.tolist(),
+                "offset": alignment.offset.tolist(),
+                "quality": asdict(quality),
+            },
+            "frames_without_person": [number for number, person in enumerate(followed.chosen) if person is None],
+            "frames_without_face": renderer.without_face,
+            "names": renderer.names,
+            "warnings": remarks,
+            "seconds": {name: round(value, 3) for name, value in reporter.seconds.items()},
+        }
+        (result / CASE_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        with signals.ignored():
+            replace_entry(result, out)
+    return report
+
+
+def check_output(out: Path, overwrite: bool) -> None:
+    """InputError if a case in `out` would take the place of anything but, on demand, an earlier case."""
+    if out.is_dir():
+        if not any(out.iterdir()):
+            return
+        if not overwrite:
+            raise InputError(f"{out} is not empty: give --out a new folder, or --overwrite to replace an earlier case.")
+        if not _is_earlier_case(out):
+            raise InputError(
+                f"{out} holds no earlier case's {CASE_FILE}, so --overwrite leaves it: choose another --out."
+            )
+    elif out.exists():
+        raise InputError(f"{out} is a file: give --out a folder.")
+
+
+def _is_earlier_case(out: Path) -> bool:
+    try:
+        case = json.loads((out / CASE_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(case, dict) and case.get("project") == PROJECT
+
+
+def make_estimate(settings: Settings, given: KeypointsFile | None) -> Estimate | None:
+    """The pose estimator, or None if --keypoints has all; InputError if there is neither."""
+    if given is not None and given.reference is not None:
+        return None
+    if settings.models is None:
+        raise InputError(
+            "poses come from networks or from a file: give --models DIR, or --keypoints FILE.npz."
+            if given is None
+            else f"{given.path} has no array reference: add the reference's keypoints, or give --models DIR."
+        )
+    detector, network = (require_model(settings.models, kind) for kind in (PERSON_DETECTOR, POSE_NETWORK))
+    return PoseEstimator(detector, network, settings.device, whole_picture=settings.upstream)
+
+
+def make_face_networks(settings: Settings) -> FaceNetworks | None:
+    if settings.models is None:
+        return None
+    networks = FaceNetworks(settings.models, settings.device, settings.upstream)
+    if settings.upstream and not networks.detects:
+        require_model(settings.models, FACE_DETECTOR)
+    return networks
+
+
+def find_sources(settings: Settings, driving: Driving) -> dict:
+    """What the case is made of: paths and SHA-256."""
+    sources = {
+        "reference": {"path": str(settings.reference), "sha256": sha256(settings.reference)},
+        "driving": {"path": str(settings.driving), "sha256": driving.digest()},
+    }
+    if settings.keypoints is not None:
+        sources["keypoints"] = {"path": str(settings.keypoints), "sha256": sha256(settings.keypoints)}
+    if settings.models is not None:
+        files = (find_model(settings.models, kind) for kind in KINDS)
+        sources["models"] = [{"path": str(file), "sha256": sha256(file)} for file in files if file is not None]
+    return sources
+
+
+def find_versions() -> dict:
+    libraries = ("av", "insightface", "numpy", "opencv-python", "rtmlib")
+    return {
+        PROJECT: metadata.version(PROJECT),
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+        **{name: metadata.version(name) for name in libraries},
+    }
+
+
+def parameters_of(settings: Settings) -> dict:
+    """The flags as JSON has them; the files are among the sources."""
+    a = settings
+    return {
+        "size": "x".join(map(str, a.size)),
+        "frames": asdict(a.frames),
+        "person": "all" if a.everybody else "largest" if a.person is None else a.person,
+        "device": a.device,
+        "compat": "upstream" if a.upstream else None,
+    }
+
+
+def estimate_driving(
+    driving: Driving, log: PoseLog, given: KeypointsFile | None, estimate: Estimate | None, reporter: Reporter
+) -> None:
+    """Append the keypoints of the driving frames that the log does not have yet; InputError for what cannot be used."""
+    with reporter.stage("poses", driving.expected) as advance:
+        for _ in range(log.frames):
+            advance()
+        for frame in driving.frames(skip=log.frames):
+            size = frame.pixels.shape[1::-1]
+            if log.size is not None and size != log.size:
+                raise InputError(
+                    f"{frame.name} of {driving.path} is {size[0]}x{size[1]}, the frames before are "
+                    f"{log.size[0]}x{log.size[1]}: give driving frames of one size."
+                )
+            log.append(size, estimate(frame.pixels) if given is None else given.of_frame(frame.index))
+            advance()
+    if not log.frames:
+        raise InputError(
+            f"--frames {driving.selection} selects none of the {driving.decoded} frames of {driving.path}: give others."
+        )
+    if given is not None and driving.selection.stop is None and len(given.driving) != driving.decoded:
+        raise InputError(
+            f"{given.path} has keypoints of {len(given.driving)} frames, {driving.path} has {driving.decoded}: "
+            "give one entry per frame of the whole video."
+        )
+
+
+def align(
+    settings: Settings,
+    reference: Reference,
+    log: PoseLog,
+    points: np.ndarray,
+    scores: np.ndarray,
+    remarks: list[str],
+) -> tuple[Alignment, Quality]:
+    """The alignment that was asked for, and how good the robust one is. points and scores: the followed person's."""
+    target, seen = reference.pose.points[0, BODY], reference.pose.scores[0, BODY]
+    width, height = settings.size
+    robust, quality, found = robust_fit(target, seen, points, scores, log.size[0] / log.size[1], width / height)
+    if not settings.upstream:
+        remarks += found
+        return robust, quality
+    published = published_fit(target, seen, lone_bodies(log, log.size), width, height)
+    if quality.aligned and np.abs(published.scale / robust.scale - 1).max() > FAR_OFF:
+        remarks.append(
+            f"--compat upstream: the published alignment scales by {published.scale[0]:.3f} in x and "
+            f"{published.scale[1]:.3f} in y, the robust one would by {robust.scale[0]:.3f} and {robust.scale[1]:.3f}; "
+            "look at preview.mp4."
+        )
+    return published, quality

@@ -1,0 +1,64 @@
+"""preview.mp4: does it fit? Four pictures side by side, for a person to see in ten seconds.
+
+The reference; the driving frame; the pose over the driving frame, which is moved as the pose was; the pose and the face
+box over the reference.
+"""
+
+import cv2
+import numpy as np
+from PIL import Image
+
+from sa.runtime.faces import Box
+from sa.runtime.prepare.alignment import Alignment
+
+HIGHEST = 512  # pixels
+BOX_COLOUR = (0, 255, 0)
+DIMMED = 0.5  # what lies under a pose
+
+
+class Preview:
+    def __init__(self, reference: Image.Image, alignment: Alignment):
+        self._alignment = alignment
+        scale = min(1, HIGHEST / reference.height)
+        self._width, self._height = (max(round(side * scale / 2) * 2, 2) for side in reference.size)
+        self._reference = self._fitted(np.asarray(reference))
+
+    def picture(self, driving: np.ndarray, pose: np.ndarray, box: Box | None) -> Image.Image:
+        """driving [h, w, 3] and pose [H, W, 3] uint8 RGB, the face's box in the pose's pixels -> one frame."""
+        small_pose = self._fitted(pose)
+        over_reference = self._under(self._reference, small_pose)
+        if box is not None:
+            across, down = self._width / pose.shape[1], self._height / pose.shape[0]
+            corners = [
+                (round(box.left * across), round(box.top * down)),
+                (round(box.right * across), round(box.bottom * down)),
+            ]
+            cv2.rectangle(over_reference, *corners, BOX_COLOUR, 2)
+        moved = self._under(self._moved(driving), small_pose)
+        return Image.fromarray(np.hstack([self._reference, self._contained(driving), moved, over_reference]))
+
+    def _fitted(self, picture: np.ndarray) -> np.ndarray:
+        return cv2.resize(picture, (self._width, self._height), interpolation=cv2.INTER_AREA)
+
+    def _contained(self, picture: np.ndarray) -> np.ndarray:
+        """The whole picture, black around it."""
+        scale = min(self._width / picture.shape[1], self._height / picture.shape[0])
+        width, height = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
+        left, top = (self._width - width) // 2, (self._height - height) // 2
+        panel = np.zeros((self._height, self._width, 3), np.uint8)
+        panel[top : top + height, left : left + width] = cv2.resize(
+            picture, (width, height), interpolation=cv2.INTER_AREA
+        )
+        return panel
+
+    def _moved(self, picture: np.ndarray) -> np.ndarray:
+        """The driving frame where its person is in the output."""
+        panel = np.array([self._width, self._height])
+        scale = self._alignment.scale * panel / picture.shape[1::-1]
+        matrix = np.column_stack([np.diag(scale), self._alignment.offset * panel])
+        return cv2.warpAffine(picture, matrix, (self._width, self._height), flags=cv2.INTER_AREA)
+
+    @staticmethod
+    def _under(picture: np.ndarray, pose: np.ndarray) -> np.ndarray:
+        drawn = pose.max(axis=-1, keepdims=True) > 0
+        return np.where(drawn, pose, (picture * DIMMED).astype(np.uint8))

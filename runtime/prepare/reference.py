@@ -1,0 +1,132 @@
+"""The photo becomes the case's reference: cut to size around its person, its face marked, its identity embedded."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sa.runtime.errors import InputError
+from sa.runtime.faces import Box
+from sa.runtime.prepare.face_boxes import draw_mask, face_box
+from sa.runtime.prepare.face_networks import FEATURES, Face, FaceNetworks, five_points, published_boxes, reference_face
+from sa.runtime.prepare.framing import Framing, frame_person
+from sa.runtime.prepare.persons import reference_person
+from sa.runtime.prepare.tracking import visible_boxes
+from sa.runtime.prepare.whole_body import BODY, FACE, Pose, to_pose
+
+DETECTOR, POINTS, ZEROS = "face detector", "the pose's face points", "none: zeros"  # where a face comes from
+
+
+@dataclass(frozen=True)
+class Reference:
+    framing: Framing
+    picture: Image.Image  # at the output's size
+    cut: np.ndarray  # [h, w, 3] uint8 RGB, the same part of the photo at its own resolution
+    pose: Pose  # its person alone, in shares of the output
+
+
+@dataclass(frozen=True)
+class ReferenceFace:
+    mask: np.ndarray | None  # [H, W] uint8, 255 in the face, at the output's size
+    embedding: np.ndarray | None  # [512] float32, raw
+    source: str | None  # of both
+
+
+def make_reference(
+    photo: Image.Image, path: Path, keypoints: np.ndarray, size: tuple[int, int], upstream: bool, remarks: list[str]
+) -> Reference:
+    """keypoints [persons, 133, 3] in the photo's pixels; InputError if nobody is there, or nothing would be left."""
+    chosen = reference_person(keypoints, path, upstream, remarks)
+    person = keypoints[chosen : chosen + 1]
+    framing = frame_person(photo.size, size, visible_boxes(person)[0])
+    pose = to_pose(framing.keypoints(person), *size)
+    body, seen = pose.points[0, BODY], pose.seen[0, BODY]
+    outside = int(((body < 0) | (body > 1)).any(axis=1)[seen].sum())
+    if outside:
+        remarks.append(
+            f"{path} is cut to the shape {size[0]}x{size[1]}, which leaves out {outside} of {seen.sum()} visible body "
+            "points: choose a --size of the photo's shape."
+        )
+    if min(framing.width / size[0], framing.height / size[1]) < 0.5:
+        remarks.append(
+            f"{path} is enlarged from {framing.width}x{framing.height} to {size[0]}x{size[1]} pixels: "
+            "give a photo of higher resolution."
+        )
+    return Reference(framing, framing.reference(photo), np.asarray(framing.cut(photo)), pose)
+
+
+def find_face(
+    reference: Reference, path: Path, networks: FaceNetworks | None, upstream: bool, remarks: list[str]
+) -> ReferenceFace:
+    """The reference's face by the networks, else by its pose's face points; InputError if both see none."""
+    if upstream and networks is not None:
+        return _published_face(reference, networks, remarks)
+    points, seen = reference.pose.points[0, FACE], reference.pose.seen[0, FACE]
+    in_cut = points * reference.cut.shape[1::-1]
+    size = reference.picture.size
+    detected = None
+    if networks is not None:
+        near = in_cut[seen].mean(axis=0) if seen.any() else None
+        detected = reference_face(reference.cut, networks, near)
+        if detected is not None and (boxes := published_boxes([_scaled(detected, reference)], *size)):
+            return ReferenceFace(draw_mask(boxes, *size), networks.embedding(reference.cut, detected.points), DETECTOR)
+    return _face_of_pose(reference, path, networks, in_cut, seen, remarks)
+
+
+def _face_of_pose(
+    reference: Reference,
+    path: Path,
+    networks: FaceNetworks | None,
+    in_cut: np.ndarray,
+    seen: np.ndarray,
+    remarks: list[str],
+) -> ReferenceFace:
+    """Where no face detector found one: in_cut [68, 2] are the pose's face points in the cut's pixels."""
+    size = reference.picture.size
+    box = face_box(reference.pose.points[0], reference.pose.scores[0], *size)
+    mask = draw_mask([box], *size) if box is not None else None
+    if networks is None:
+        remarks.append(
+            "no identity.npy was made, as --models is not given: give it, put the embedding there, or run sa-run with "
+            "--identity."
+        )
+        if mask is None:
+            remarks.append("no reference_mask.png was made, as the reference's pose has no face points.")
+        return ReferenceFace(mask, None, POINTS if mask is not None else None)
+    five = five_points(in_cut, seen)
+    if mask is None or five is None:
+        raise InputError(
+            f"{path} shows no face: neither the face detector nor the pose found one; "
+            "give --reference a photo whose face is visible."
+        )
+    why = "found no face" if networks.detects else f"is not in {networks.models}"
+    remarks.append(
+        f"the face detector {why}: reference_mask.png and identity.npy were made from the pose's face points instead."
+    )
+    return ReferenceFace(mask, networks.embedding(reference.cut, five), POINTS)
+
+
+def _published_face(reference: Reference, networks: FaceNetworks, remarks: list[str]) -> ReferenceFace:
+    """Every face in the mask, or all of it white; the largest face's embedding, or zeros."""
+    size = reference.picture.size
+    faces = networks.detect(reference.cut)
+    largest = max(faces, key=lambda face: face.area, default=None)
+    if largest is None:
+        remarks.append(
+            "--compat upstream: no face was detected in the reference, so its mask is white and identity.npy is zeros: "
+            "the person's face will not be kept; the published code tries facexlib's detector first, which is not here."
+        )
+        return ReferenceFace(_white(size), np.zeros(FEATURES, np.float32), ZEROS)
+    boxes = published_boxes([_scaled(face, reference) for face in faces], *size)
+    return ReferenceFace(draw_mask(boxes, *size), networks.embedding(reference.cut, largest.points), DETECTOR)
+
+
+def _scaled(face: Face, reference: Reference) -> Face:
+    """From the cut's pixels to the output's."""
+    scale = np.divide(reference.picture.size, reference.cut.shape[1::-1])
+    return replace(face, box=face.box * np.tile(scale, 2), points=face.points * scale)
+
+
+def _white(size: tuple[int, int]) -> np.ndarray:
+    return draw_mask([Box(0, size[1] - 1, 0, size[0] - 1)], *size)
