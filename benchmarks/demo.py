@@ -1,6 +1,6 @@
-"""make demo: the puppet checkpoint is exported, and a puppet it has never seen is animated, with and without refinement.
+"""make demo: the puppet checkpoint is exported and animates a puppet it has never seen, with and without refinement.
 
-The checkpoint is StableAnimator in miniature, taught on drawn puppets (docs/puppet.md): the demo shows the real way from
+The checkpoint is StableAnimator in miniature, taught on drawn puppets (docs/puppet.md): the demo shows the way from
 weight files to a video that follows the poses, not what the published weights would draw.
 """
 
