@@ -15,8 +15,8 @@ from sa.benchmarks.puppet.training import diffusion, faces, judges, vae
 from sa.benchmarks.puppet.training.examples import Examples, make_examples
 from sa.benchmarks.puppet.training.publish import CONFIGS, VAE_CONFIG, publish, publish_configs
 
-STILLS, STILL_FRAMES = 3000, 4
-CLIPS, CLIP_FRAMES = 300, 9
+STILLS, STILL_FRAMES = 1600, 4
+CLIPS, CLIP_FRAMES = 200, 9
 HELD_OUT = 24
 DIFFUSION_PARTS = ("unet", "pose_net", "face_encoder", "image_encoder")
 
@@ -39,11 +39,10 @@ def main() -> None:
 
     arcface = faces.train_arcface(work / "arcface")
     publish("arcface", arcface)
-    publish("second_embedder", judges.train_second_embedder(work / "second-embedder"))
-    publish("joint_finder", judges.train_joint_finder(work / "joint-finder"))
 
     def examples(name: str, *which: object) -> Examples:
-        return make_examples(work / name, *which, scaled.eval(), arcface)
+        with vae.without_finest(scaled):
+            return make_examples(work / name, *which, scaled.eval(), arcface)
 
     held_stills = examples("held-out-stills", "held-out", 0, HELD_OUT, True, 2)
     held_clips = examples("held-out-clips", "held-out", 0, HELD_OUT, False, CLIP_FRAMES)
@@ -56,6 +55,8 @@ def main() -> None:
     clips = examples("clips", "train", STILLS, CLIPS, False, CLIP_FRAMES)
     diffusion.train_clips(work / "diffusion-clips", animator, scaled, clips, held_clips)
     _publish(animator)
+    publish("second_embedder", judges.train_second_embedder(work / "second-embedder"))
+    publish("joint_finder", judges.train_joint_finder(work / "joint-finder"))
 
 
 def _publish(animator: diffusion.Animator) -> None:

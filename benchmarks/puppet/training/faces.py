@@ -20,7 +20,7 @@ from sa.runtime.faces import Box, crop_matrices
 
 PUPPETS = 1000  # identities told apart
 BLOCKS, WIDTH, FEATURES = (1, 1, 1, 1), 8, 512
-SCHEDULE = Schedule(steps=1500, peak=0.01)
+SCHEDULE = Schedule(steps=800, peak=0.01)
 SEED, BATCH = 21, 24
 SCALE, MARGIN = 16.0, 0.2  # Deng et al. 2019, equation 3; small, as a narrow network reaches no more
 JITTER = 0.08  # of the box's sides, by which its edges move

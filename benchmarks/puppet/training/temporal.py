@@ -1,7 +1,7 @@
 """Spatio-temporal networks begun as picture networks: their temporal layers left out, then woken from doing nothing."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import torch
 from diffusers.models.resnet import SpatioTemporalResBlock
@@ -27,17 +27,26 @@ def _zero(layer: nn.Module) -> None:
 
 
 @contextlib.contextmanager
+def replaced(blocks: Iterable[nn.Module], forward: Callable[..., object]) -> Iterator[None]:
+    """Within the block these modules compute `forward(module, ...)`; such blocks nest."""
+    with contextlib.ExitStack() as undo:
+        for block in blocks:
+            before = block.__dict__.get("forward")
+            block.forward = forward.__get__(block)
+            undo.callback(*((setattr, block, "forward", before) if before else (delattr, block, "forward")))
+        yield
+
+
+@contextlib.contextmanager
 def without_time(network: nn.Module) -> Iterator[None]:
     """Within the block the temporal layers are not computed: the same as silenced ones, in half the time."""
-    blocks = [b for b in network.modules() if isinstance(b, SpatioTemporalResBlock | TransformerSpatioTemporalModel)]
-    for block in blocks:
-        spatial = _resnet if isinstance(block, SpatioTemporalResBlock) else _transformer
-        block.forward = spatial.__get__(block)
-    try:
+
+    def every(kind: type[nn.Module]) -> list[nn.Module]:
+        return [block for block in network.modules() if isinstance(block, kind)]
+
+    resnets, transformers = every(SpatioTemporalResBlock), every(TransformerSpatioTemporalModel)
+    with replaced(resnets, _resnet), replaced(transformers, _transformer):
         yield
-    finally:
-        for block in blocks:
-            del block.forward
 
 
 def _resnet(

@@ -1,13 +1,12 @@
 """The temporal VAE, made as Stable Video Diffusion's was: on single pictures, then the decoder's temporal layers."""
 
 import contextlib
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
-from diffusers.models.resnet import ResnetBlock2D
+from diffusers.models.resnet import ResnetBlock2D, SpatioTemporalResBlock
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,13 +15,13 @@ from sa.benchmarks.puppet.clips import SIZE, Clip, clip
 from sa.benchmarks.puppet.sample_sheet import grid
 from sa.benchmarks.puppet.training.loop import Schedule, Stage
 from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor
-from sa.benchmarks.puppet.training.temporal import silence, without_time
+from sa.benchmarks.puppet.training.temporal import replaced, silence, without_time
 
 SEED = 11
 PUPPETS = 100_000  # training puppets a batch is drawn from
-PICTURES = Schedule(steps=3000, peak=0.01)
+PICTURES = Schedule(steps=2000, peak=0.01)
 BATCH, CROP = 8, 64
-FRAMES = Schedule(steps=300, peak=5e-4)
+FRAMES = Schedule(steps=150, peak=0.002, warm_up=20)
 CHUNK = 4  # frames decoded at once
 GAP = 6.0
 KL = 2e-5  # of the divergence per latent number, against the mean absolute error per pixel
@@ -79,16 +78,17 @@ def train_frames(folder: Path, network: AutoencoderKLTemporalDecoder) -> Autoenc
         change = [((d[1:] - d[:-1]) - (t[1:] - t[:-1])).abs().mean().item() for d, t in pairs]
         return {"psnr": float(np.mean([psnr(d, t) for d, t in pairs])), "flicker": float(np.mean(change))}
 
-    return Stage(folder, network, FRAMES, SEED + 1, check_every=100).run(
-        loss, check, lambda path: _show(network, torch.cat(held_out[:4]), path)
-    )
+    with without_finest(network):
+        return Stage(folder, network, FRAMES, SEED + 1, check_every=75).run(
+            loss, check, lambda path: _show(network, torch.cat(held_out[:4]), path)
+        )
 
 
 def prepare(network: AutoencoderKLTemporalDecoder) -> None:
     """Temporal layers and finest blocks begin by doing nothing; the others are where they start from."""
     silence(network.decoder)
     for block in finest(network):
-        for parameter in (block.conv2.weight, block.conv2.bias):
+        for parameter in _spatial(block).conv2.parameters():
             nn.init.zeros_(parameter)
     nn.init.dirac_(network.decoder.time_conv_out.weight)
     nn.init.zeros_(network.decoder.time_conv_out.bias)
@@ -107,26 +107,23 @@ def keep_levels(network: AutoencoderKLTemporalDecoder) -> None:
         bias.data[1::2] += GAP
 
 
-def finest(network: AutoencoderKLTemporalDecoder) -> list[ResnetBlock2D]:
+def finest(network: AutoencoderKLTemporalDecoder) -> list[nn.Module]:
     """The blocks at full resolution, which cost more than all others together."""
-    decoder = [block.spatial_res_block for block in network.decoder.up_blocks[-1].resnets]
-    return [*network.encoder.down_blocks[0].resnets, *decoder]
+    return [*network.encoder.down_blocks[0].resnets, *network.decoder.up_blocks[-1].resnets]
 
 
-@contextlib.contextmanager
-def without_finest(network: AutoencoderKLTemporalDecoder) -> Iterator[None]:
-    """Within the block the finest blocks only pass their input on, which is what they do where conv2 is zero."""
+def without_finest(network: AutoencoderKLTemporalDecoder) -> contextlib.AbstractContextManager:
+    """Within the block the finest blocks only pass their input on, which is what they do while they are silent."""
+    return replaced(finest(network), _passed)
 
-    def passed(block: ResnetBlock2D, hidden: torch.Tensor, temb: None = None) -> torch.Tensor:
-        return hidden if block.conv_shortcut is None else block.conv_shortcut(hidden)
 
-    for block in finest(network):
-        block.forward = passed.__get__(block)
-    try:
-        yield
-    finally:
-        for block in finest(network):
-            del block.forward
+def _passed(block: nn.Module, hidden: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
+    shortcut = _spatial(block).conv_shortcut
+    return hidden if shortcut is None else shortcut(hidden)
+
+
+def _spatial(block: nn.Module) -> ResnetBlock2D:
+    return block.spatial_res_block if isinstance(block, SpatioTemporalResBlock) else block
 
 
 def decode(network: AutoencoderKLTemporalDecoder, latents: torch.Tensor, frames: int) -> torch.Tensor:
