@@ -8,9 +8,10 @@ from pathlib import Path
 
 from PIL import Image
 
+from sa.benchmarks.puppet import CHECKPOINT
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
 from sa.benchmarks.puppet.sample_sheet import grid
-from sa.benchmarks.puppet.study import CHECKPOINT, GUIDANCE
+from sa.benchmarks.puppet.study import GUIDANCE
 from sa.export.cli import main as sa_export
 from sa.runtime.backends import quiet_paddle
 from sa.runtime.cli import main as sa_run

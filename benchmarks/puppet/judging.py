@@ -9,6 +9,7 @@ from PIL import Image
 from torch.nn import functional as F
 
 from sa.benchmarks.peers.arcface import IResNet
+from sa.benchmarks.puppet import CHECKPOINT
 from sa.benchmarks.puppet.clips import SIZE
 from sa.benchmarks.puppet.training import faces
 from sa.benchmarks.puppet.training.judges import FOUND, Embedder, JointFinder, pixel_errors
@@ -27,9 +28,9 @@ class Face:
 
 class Judges:
     def __init__(self) -> None:
-        self._arcface = published("arcface", IResNet(faces.BLOCKS, faces.WIDTH, faces.FEATURES))
-        self._embedder = published("second_embedder", Embedder())
-        self._finder = published("joint_finder", JointFinder())
+        self._arcface = published(CHECKPOINT, "arcface", IResNet(faces.BLOCKS, faces.WIDTH, faces.FEATURES))
+        self._embedder = published(CHECKPOINT, "second_embedder", Embedder())
+        self._finder = published(CHECKPOINT, "joint_finder", JointFinder())
 
     def reference(self, case: Path) -> Face:
         with Image.open(case / "reference.png") as image:

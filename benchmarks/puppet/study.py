@@ -14,6 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from sa.benchmarks.puppet import CHECKPOINT
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
 from sa.benchmarks.puppet.sample_sheet import grid
 from sa.benchmarks.quality import Quality, measure, summary
@@ -24,7 +25,6 @@ from sa.runtime.commands import run_command
 from sa.runtime.errors import UserError
 from sa.runtime.video import frame_path
 
-CHECKPOINT = Path(__file__).parent / "checkpoint"
 DOCS = Path(__file__).parents[2] / "docs"
 PAGE, FIGURE = DOCS / "puppet.md", DOCS / "puppet.png"
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"

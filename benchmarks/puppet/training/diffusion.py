@@ -27,6 +27,7 @@ from sa.runtime.conditioning import FPS_ID, MOTION_BUCKET_ID
 from sa.runtime.images import resize_matrix
 from sa.runtime.sampler import karras_sigmas, sample_euler
 
+PARTS = "unet", "pose_net", "face_encoder", "image_encoder"
 SEED = 41
 LOG_SIGMA = 0.7, 1.6  # mean and deviation, as Stable Video Diffusion was trained
 DROP_TOKEN, DROP_ALL = 0.1, 0.1  # shares of samples without the CLIP token, and with no condition at all
@@ -189,8 +190,16 @@ def train_pictures(
         return _train(folder, animator, vae, examples, held_out, PICTURES, PICTURES_BATCH, pairs, SEED)
 
 
-def train_clips(folder: Path, animator: Animator, vae: nn.Module, examples: Examples, held_out: Examples) -> Animator:
-    return _train(folder, animator.requires_grad_(True), vae, examples, held_out, CLIPS, CLIPS_BATCH, videos, SEED + 1)
+def train_clips(
+    folder: Path,
+    animator: Animator,
+    vae: nn.Module,
+    examples: Examples,
+    held_out: Examples,
+    schedule: Schedule = CLIPS,
+) -> Animator:
+    animator.requires_grad_(True)
+    return _train(folder, animator, vae, examples, held_out, schedule, CLIPS_BATCH, videos, SEED + 1)
 
 
 def _train(

@@ -11,7 +11,6 @@ from torch import nn
 from sa.benchmarks.checkpoints import PLACES, configs, write_configs
 from sa.export.checkpoint import IGNORED_SUFFIXES
 
-CHECKPOINT = Path(__file__).parents[1] / "checkpoint"
 CONFIGS = configs(
     unet_widths=(64, 64, 64, 64),
     unet_heads=(2, 2, 2, 2),
@@ -25,18 +24,17 @@ CONFIGS = configs(
 VAE_CONFIG = "vae/config.json"
 
 
-def publish_configs(scaling_factor: float) -> None:
-    files = {**CONFIGS, VAE_CONFIG: {**CONFIGS[VAE_CONFIG], "scaling_factor": scaling_factor}}
-    write_configs(CHECKPOINT, files)
+def publish_configs(checkpoint: Path, scaling_factor: float) -> None:
+    write_configs(checkpoint, {**CONFIGS, VAE_CONFIG: {**CONFIGS[VAE_CONFIG], "scaling_factor": scaling_factor}})
 
 
-def scaling_factor() -> float:
-    return json.loads((CHECKPOINT / "SVD" / VAE_CONFIG).read_text())["scaling_factor"]
+def published_vae_config(checkpoint: Path) -> dict:
+    return json.loads((checkpoint / "SVD" / VAE_CONFIG).read_text())
 
 
-def publish(part: str, network: nn.Module) -> None:
-    """Write a network's weights to its place in the checkpoint; what is no part of the published layout by its name."""
-    path = _place(part)
+def publish(checkpoint: Path, part: str, network: nn.Module) -> None:
+    """Write a network's weights to its place in a checkpoint folder."""
+    path = _place(checkpoint, part)
     path.parent.mkdir(parents=True, exist_ok=True)
     state = {
         name: value.to(torch.float16).contiguous()
@@ -48,17 +46,14 @@ def publish(part: str, network: nn.Module) -> None:
     os.replace(partial, path)
 
 
-def published(part: str, network: nn.Module) -> nn.Module:
-    """`network` with the checkpoint's weights, frozen."""
-    state = {name: value.float() for name, value in load_file(_place(part)).items()}
+def published(checkpoint: Path, part: str, network: nn.Module) -> nn.Module:
+    """`network` with the weights of a checkpoint folder, frozen."""
+    state = {name: value.float() for name, value in load_file(_place(checkpoint, part)).items()}
     kept = {name: value for name, value in network.state_dict().items() if name.endswith(IGNORED_SUFFIXES)}
     network.load_state_dict(state | kept)
     return network.eval().requires_grad_(False)
 
 
-def is_published(part: str) -> bool:
-    return _place(part).exists()
-
-
-def _place(part: str) -> Path:
-    return CHECKPOINT / PLACES.get(part, f"{part}.safetensors")
+def _place(checkpoint: Path, part: str) -> Path:
+    """The judges are no part of the published layout and lie beside it."""
+    return checkpoint / PLACES.get(part, f"{part}.safetensors")

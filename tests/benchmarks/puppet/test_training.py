@@ -10,6 +10,7 @@ pytest.importorskip("diffusers")
 
 from sa.benchmarks.peers import vae as vae_peer  # noqa: E402
 from sa.benchmarks.peers.networks import loaded  # noqa: E402
+from sa.benchmarks.peers.pose_net import PoseNet  # noqa: E402
 from sa.benchmarks.puppet.training import diffusion, publish, vae  # noqa: E402
 from sa.benchmarks.puppet.training.loop import Schedule, Stage  # noqa: E402
 from sa.benchmarks.puppet.training.optimizer import orthogonal  # noqa: E402
@@ -150,14 +151,20 @@ def test_contrast_passes_the_norms(narrow_vae):
     assert growth() > 1.7
 
 
-def test_published_weights_are_a_checkpoint(tmp_path, monkeypatch, animator):
-    monkeypatch.setattr(publish, "CHECKPOINT", tmp_path)
-    publish.publish_configs(0.5)
-    for part in ("unet", "pose_net", "face_encoder", "image_encoder"):
-        publish.publish(part, getattr(animator, part))
+def test_published_weights_are_a_checkpoint(tmp_path, animator):
+    publish.publish_configs(tmp_path, 0.5)
+    for part in diffusion.PARTS:
+        publish.publish(tmp_path, part, getattr(animator, part))
     checkpoint = Checkpoint(tmp_path)
     assert checkpoint.vae.scaling_factor == 0.5
-    for part in ("unet", "pose_net", "face_encoder", "image_encoder"):
+    for part in diffusion.PARTS:
         state = loaded(part, checkpoint).state_dict()
         for name, value in getattr(animator, part).state_dict().items():
             assert torch.equal(state[name], value.half().float()) or name.endswith("position_ids"), name
+
+
+def test_published_weights_are_read_back(tmp_path, animator):
+    publish.publish(tmp_path, "pose_net", animator.pose_net)
+    again = publish.published(tmp_path, "pose_net", PoseNet(64))
+    for name, value in animator.pose_net.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value.half().float())
