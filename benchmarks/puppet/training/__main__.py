@@ -1,9 +1,9 @@
 """Teach the puppet checkpoint:  python -m sa.benchmarks.puppet.training [--work DIR] [--threads N] [--more STEPS]
 
-Runs the stages in order, each from where it was interrupted. States, logs, sample sheets and the weights of finished stages
-are kept in the work folder; once all are finished they take the place of the checkpoint in the repository. To teach a stage
-anew, remove its folder, and those of the stages after it. With --more, the diffusion stage of the checkpoint in the
-repository goes on for so many steps on clips, and nothing else is taught.
+Runs the stages in order, each from where it was interrupted. States, logs, sample sheets and the weights of finished
+stages are kept in the work folder; once all are finished they take the place of the checkpoint in the repository. To
+teach a stage anew, remove its folder, and those of the stages after it. With --more, the diffusion stage of the
+checkpoint in the repository goes on for so many steps on clips, and nothing else is taught.
 """
 
 import argparse
