@@ -4,11 +4,12 @@ Step i draws its batch and its noise from a random stream of its own, so a stage
 computes what it would have computed at one go.
 """
 
+import contextlib
 import csv
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,16 +69,18 @@ class Stage:
         while self.step < self.schedule.steps:
             losses.append(self._update(loss))
             self.seconds = time.perf_counter() - started
-            if self.step % LOG_EVERY == 0:
-                row = {"step": self.step, "seconds": round(self.seconds, 1), "loss": float(np.mean(losses))}
-                losses.clear()
-                if self.step % self.check_every == 0 or self.step == self.schedule.steps:
-                    with self._averaged():
-                        row |= check()
-                        show(self.folder / f"sheet-{self.step:06}.png")
+            at_end = self.step == self.schedule.steps
+            if self.step % LOG_EVERY and not at_end:
+                continue
+            row = {"step": self.step, "seconds": round(self.seconds, 1), "loss": float(np.mean(losses))}
+            losses.clear()
+            if self.step % self.check_every and not at_end:
                 self._log(row)
-                if self.step % self.check_every == 0 or self.step == self.schedule.steps:
-                    self._save()
+                continue
+            with self._averaged():
+                self._log(row | check())
+                show(self.folder / f"sheet-{self.step:06}.png")
+            self._save()
         self.network.load_state_dict(self.average)
         return self.network.eval().requires_grad_(False)
 
@@ -102,8 +105,15 @@ class Stage:
                     self.average[name].copy_(current)
         return value.item()
 
-    def _averaged(self) -> "_Averaged":
-        return _Averaged(self.network, self.average)
+    @contextlib.contextmanager
+    def _averaged(self) -> Iterator[None]:
+        """Within the block the network holds the average weights and is in evaluation mode."""
+        current = {name: value.clone() for name, value in self.network.state_dict().items()}
+        self.network.load_state_dict(self.average)
+        self.network.eval()
+        with torch.no_grad():
+            yield
+        self.network.load_state_dict(current)
 
     def _save(self) -> None:
         state = {
@@ -137,24 +147,6 @@ class Stage:
         print(f"{self.folder.name}: {shown}", flush=True)
         path = self.folder / LOG
         _write_log(path, [*(_read_log(path) if path.exists() else []), row])
-
-
-class _Averaged:
-    """Within the block the network holds the average weights and is in evaluation mode."""
-
-    def __init__(self, network: nn.Module, average: dict[str, torch.Tensor]):
-        self.network, self.average = network, average
-
-    def __enter__(self) -> None:
-        self.current = {name: value.clone() for name, value in self.network.state_dict().items()}
-        self.network.load_state_dict(self.average)
-        self.network.eval()
-        self.no_grad = torch.no_grad()
-        self.no_grad.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self.no_grad.__exit__(*error)
-        self.network.load_state_dict(self.current)
 
 
 def _read_log(path: Path) -> list[dict[str, str]]:
