@@ -19,8 +19,8 @@ from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor
 from sa.runtime.faces import Box, crop_matrices
 
 PUPPETS = 1000  # identities told apart
-BLOCKS, WIDTH, FEATURES = (1, 1, 1, 1), 8, 512
-SCHEDULE = Schedule(steps=800, peak=0.01)
+BLOCKS, WIDTH, FEATURES = (1, 1, 1, 1), 6, 512
+SCHEDULE = Schedule(steps=300, peak=0.01)
 SEED, BATCH = 21, 24
 SCALE, MARGIN = 16.0, 0.2  # Deng et al. 2019, equation 3; small, as a narrow network reaches no more
 JITTER = 0.08  # of the box's sides, by which its edges move

@@ -20,7 +20,7 @@ from sa.benchmarks.puppet.training.loop import Schedule, Stage
 from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor
 
 EMBEDDER_FEATURES = 128
-EMBEDDER_SCHEDULE, EMBEDDER_SEED = Schedule(steps=600, peak=0.01), 31
+EMBEDDER_SCHEDULE, EMBEDDER_SEED = Schedule(steps=300, peak=0.01), 31
 # The joints that framing leaves in the picture.
 FOUND = tuple(name for name in JOINTS if not name.endswith(("hip", "knee", "ankle", "ear")))
 FINDER_SCHEDULE, FINDER_SEED, FINDER_BATCH = Schedule(steps=800, peak=0.01), 32, 12
