@@ -1,8 +1,8 @@
-"""What the puppet tells about the settings of sa-run:  python -m sa.benchmarks.puppet.study [--work DIR] [--cases N]
+"""What the puppet tells about the settings of sa-run:  python -m sa.benchmarks.puppet.study [--work DIR]
 
 Exports the puppet checkpoint, animates held-out puppets with every setting, measures the results against the truth, and
 writes the tables between the markers of docs/puppet.md, and the figure beside it. Results in the work folder are kept:
-an interrupted study goes on where it was.
+an interrupted study goes on where it was. Brackets are bootstrap intervals of 95 % over puppets.
 """
 
 import argparse
@@ -45,18 +45,28 @@ def _refined(name: str, *flags: str) -> Setting:
     return Setting(name, ("--refine", *flags))
 
 
-# One question each. The first setting of a table is what sa-run did for most of the others.
-STUDY: dict[str, tuple[Setting, ...]] = {
-    "Guidance": tuple(Setting(f"guidance {g}", ("--guidance", str(g))) for g in (1, 2, 3, 5)),
-    "Steps": tuple(Setting(f"{n} steps", ("--steps", str(n))) for n in (5, 10, 15, 25)),
-    f"Tiles, on {LONG} frames": tuple(Setting(f"overlap {n}", ("--tile-overlap", str(n)), LONG) for n in (1, 2, 4, 6)),
-    "HJB face refinement": (
-        Setting("off"),
-        _refined("1 iteration", "--refine-iters", "1"),
-        _refined("3 iterations", "--refine-iters", "3"),
-        _refined("10 iterations", "--refine-iters", "10"),
-        _refined("3, first half of the steps", "--refine-iters", "3", "--refine-end", str(STEPS // 2)),
-        _refined("3, until the loss falls by less than 1 %", "--refine-iters", "3", "--refine-tolerance", "0.01"),
+@dataclass(frozen=True)
+class Question:
+    settings: tuple[Setting, ...]
+    puppets: int = 12  # held-out ones that are animated with each setting
+
+
+STUDY: dict[str, Question] = {
+    "Guidance": Question(tuple(Setting(f"guidance {g}", ("--guidance", str(g))) for g in (1, 2, 3, 5))),
+    "Steps": Question(tuple(Setting(f"{n} steps", ("--steps", str(n))) for n in (5, 10, 15, 25))),
+    f"Tiles, on {LONG} frames": Question(
+        tuple(Setting(f"overlap {n}", ("--tile-overlap", str(n)), LONG) for n in (1, 2, 4, 6)), puppets=6
+    ),
+    "HJB face refinement": Question(
+        (
+            Setting("off"),
+            _refined("1 iteration", "--refine-iters", "1"),
+            _refined("3 iterations", "--refine-iters", "3"),
+            _refined("10 iterations", "--refine-iters", "10"),
+            _refined("3, first half of the steps", "--refine-iters", "3", "--refine-end", str(STEPS // 2)),
+            _refined("3, until the loss falls by less than 1 %", "--refine-iters", "3", "--refine-tolerance", "0.01"),
+        ),
+        puppets=4,
     ),
 }
 
@@ -71,21 +81,24 @@ COLUMNS = {  # of a table: title and digits
 }
 
 
-def study(work: Path, cases: int, tables: Sequence[str]) -> None:
+def study(work: Path) -> None:
     quiet_paddle()
     engines = work / "engines"
     if not engines.exists():
         _done(sa_export(["--checkpoint", str(CHECKPOINT), "--out", str(engines), "--preset", "demo-128", "--refine"]))
-    settings = list(dict.fromkeys(setting for table in tables for setting in STUDY[table]))
-    folders = {setting: [_animate(work, engines, setting, number) for number in range(cases)] for setting in settings}
-    measured = {setting: list(measure(results).values()) for setting, results in folders.items()}
-    (work / "measured.json").write_text(
-        json.dumps({" ".join((s.name, *s.flags)): summary(videos) for s, videos in measured.items()}, indent=1) + "\n"
-    )
-    text = "\n\n".join(_table(name, {s: measured[s] for s in STUDY[name]}) for name in tables)
-    first = measured[settings[0]]
-    _write(f"{_truths(first)}\n\n{text}")
-    figure([work / f"case-{number}-{FRAMES}" for number in range(SHOWN)], folders[settings[0]][:SHOWN]).save(FIGURE)
+    sections, figures = [], {}
+    for title, question in STUDY.items():
+        measured = {}
+        for setting in question.settings:
+            results = [_animate(work, engines, setting, number) for number in range(question.puppets)]
+            measured[setting] = list(measure(results).values())
+            figures[f"{title}: {setting.name}"] = summary(measured[setting])
+        sections.append(_section(title, measured))
+    (work / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    _write("\n\n".join(sections))
+    plain = Setting("plain")
+    results = [_animate(work, engines, plain, number) for number in range(SHOWN)]
+    figure([work / f"case-{number}-{FRAMES}" for number in range(SHOWN)], results).save(FIGURE)
 
 
 def _animate(work: Path, engines: Path, setting: Setting, number: int) -> Path:
@@ -108,27 +121,27 @@ def _done(code: int) -> None:
         raise UserError("the study stops at the command that failed above.")
 
 
-def _truths(videos: list[Quality]) -> str:
-    """What the figures are to be compared with, which no setting changes."""
-    known = summary(videos)
-    words = {
-        "psnr_still": "PSNR of the reference repeated {} dB",
-        "joint_floor": "joints found in the truth itself are off by {} px",
-        "csim_other": "CSIM with other puppets {}",
-        "csim_judge_other": "by the second embedder {}",
-    }
-    parts = [text.format(_figure(known[name], 2)) for name, text in words.items()]
-    return f"Of {len(videos)} held-out puppets: {'; '.join(parts)}. Brackets: bootstrap interval of 95 % over puppets."
-
-
-def _table(name: str, measured: dict[Setting, list[Quality]]) -> str:
-    rows = [f"### {name}", "", f"| | {' | '.join(title for title, _ in COLUMNS.values())} |"]
-    rows.append("|" + " --- |" * (len(COLUMNS) + 1))
+def _section(title: str, measured: dict[Setting, list[Quality]]) -> str:
+    lines = [f"### {title}", "", f"| | {' | '.join(title for title, _ in COLUMNS.values())} |"]
+    lines.append("|" + " --- |" * (len(COLUMNS) + 1))
     for setting, videos in measured.items():
         figures = summary(videos)
         cells = [_figure(figures[column], digits) for column, (_, digits) in COLUMNS.items()]
-        rows.append(f"| {setting.name} | {' | '.join(cells)} |")
-    return "\n".join(rows)
+        lines.append(f"| {setting.name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _truths(next(iter(measured.values())))])
+
+
+def _truths(videos: list[Quality]) -> str:
+    """What the figures are to be compared with, measured on the first setting's videos."""
+    known = summary(videos)
+    words = {
+        "psnr_still": "the reference repeated has a PSNR of {} dB",
+        "joint_floor": "joints found in the truth itself are off by {} px",
+        "csim_other": "CSIM with other puppets is {}",
+        "csim_judge_other": "by the second embedder {}",
+    }
+    parts = [text.format(_figure(known[name], 2)) for name, text in words.items()]
+    return f"{len(videos)} held-out puppets: {'; '.join(parts)}."
 
 
 def _figure(figure: tuple[float, float, float], digits: int) -> str:
@@ -165,9 +178,7 @@ def figure(cases: list[Path], results: list[Path], frames: Sequence[int] = (1, 4
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser("study", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--work", type=Path, default=Path(".cache/puppet-study"), help="engines, cases and results")
-    parser.add_argument("--cases", type=int, default=12, help="held-out puppets (default: %(default)s)")
-    parser.add_argument("--tables", nargs="+", choices=STUDY, default=list(STUDY), help="only these questions")
-    return run_command("study", parser, lambda a: study(a.work, a.cases, a.tables), argv)
+    return run_command("study", parser, lambda arguments: study(arguments.work), argv)
 
 
 if __name__ == "__main__":
