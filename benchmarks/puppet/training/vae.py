@@ -26,6 +26,7 @@ CHUNK = 4  # frames decoded at once
 GAP = 6.0
 KL = 2e-5  # of the divergence per latent number, against the mean absolute error per pixel
 EDGE = 1.0
+COLOUR, PATCH = 4.0, 8
 FACE = 2.0  # extra weight of the face's box
 HELD_OUT = [clip("held-out", 1000 + number) for number in range(16)]
 
@@ -133,11 +134,13 @@ def decode(network: AutoencoderKLTemporalDecoder, latents: torch.Tensor, frames:
 
 
 def reconstruction(decoded: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean absolute error of pixels and of their differences to the right and down; weights [n, 1, H, W]."""
+    """Mean absolute error of pixels and of their differences to the right and down, and the squared error of patches' mean
+    colours, of which a hue that few puppets have would else be learned late; weights [n, 1, H, W]."""
     error = decoded - truth
     across, down = (error[..., 1:] - error[..., :-1]).abs(), (error[..., 1:, :] - error[..., :-1, :]).abs()
     edges = (across * weights[..., 1:]).mean() + (down * weights[..., 1:, :]).mean()
-    return (error.abs() * weights).mean() + EDGE * edges
+    colours = F.avg_pool2d(error, PATCH).square().mean()
+    return (error.abs() * weights).mean() + EDGE * edges + COLOUR * colours
 
 
 def _random_clip(rng: np.random.Generator) -> Clip:
