@@ -134,8 +134,10 @@ def decode(network: AutoencoderKLTemporalDecoder, latents: torch.Tensor, frames:
 
 
 def reconstruction(decoded: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean absolute error of pixels and of their differences to the right and down, and the squared error of patches' mean
-    colours, of which a hue that few puppets have would else be learned late; weights [n, 1, H, W]."""
+    """Mean absolute error of pixels and of their differences to the right and down; weights [n, 1, H, W].
+
+    And the squared error of patches' mean colours, or a hue that few puppets have would be learned late.
+    """
     error = decoded - truth
     across, down = (error[..., 1:] - error[..., :-1]).abs(), (error[..., 1:, :] - error[..., :-1, :]).abs()
     edges = (across * weights[..., 1:]).mean() + (down * weights[..., 1:, :]).mean()
