@@ -10,21 +10,21 @@ install: .venv/installed
 .venv/installed: pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,test]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,prepare,test]'
 	touch $@
 
 # With PyTorch and diffusers, about 1 GB: what the engines are measured against.
 install-peers: .venv/installed-peers
 
 .venv/installed-peers: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,test,peers]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,prepare,test,peers]'
 	touch $@
 
 # With PyTorch and Triton, which compiles and interprets without a GPU.
 install-kernels: .venv/installed-kernels
 
 .venv/installed-kernels: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,test,kernels]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,prepare,test,kernels]'
 	touch $@
 
 demo: install

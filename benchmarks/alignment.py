@@ -2,8 +2,8 @@
 
     python -m sa.benchmarks.alignment
 
-On recordings of the published code (tests/golden/prepare), and on synthetic people whose true scale is known. The robust
-fit was made with the people of seeds 0 to 1199 in view.
+On recordings of the published code (tests/golden/prepare), and on synthetic people whose true scale is known. The
+robust fit was made with the people of seeds 0 to 1199 in view.
 """
 
 import argparse

@@ -36,7 +36,8 @@ def resumable(place: Path, key: dict) -> Iterator[Path]:
 
     With another key it starts empty. It is removed when the block ends in any other way. `key` goes through JSON.
     """
-    folder = place.absolute().parent / f".{place.name}.partial"
+    home = place.absolute().parent
+    folder = home / f".{place.absolute().name}.partial"
     with contextlib.ExitStack() as stack:
 
         def make() -> Path:
@@ -49,7 +50,7 @@ def resumable(place: Path, key: dict) -> Iterator[Path]:
             _start_over_unless(folder, json.dumps(key, sort_keys=True))
             return folder
 
-        with _workplace(place, folder.parent, make, keep=True):
+        with _workplace(place, home, make, keep=True):
             yield folder
 
 

@@ -50,11 +50,15 @@ def test_the_wheel_loads_a_preset(installed):
 
 def test_the_commands_teach_and_say_which_extra_is_missing(installed, tmp_path):
     commands = installed.parent
-    for command in ("sa-run", "sa-export"):
+    for command in ("sa-run", "sa-export", "sa-prepare"):
         help_text = run(commands / command, "--help").stdout
         assert "examples:" in help_text and "exit codes:" in help_text
     done = run(commands / "sa-export", "--checkpoint", str(tmp_path), "--out", str(tmp_path / "out"))
     assert done.returncode == 2 and "pip install 'stableanimator-deploy[export]'" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    files = [word for flag in ("--reference", "--driving", "--out") for word in (flag, str(tmp_path / "absent"))]
+    done = run(commands / "sa-prepare", *files)
+    assert done.returncode == 2 and "pip install 'stableanimator-deploy[prepare]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
 
 

@@ -30,6 +30,7 @@ BONE_QUANTILE = 0.7
 MINIMUM_POINTS = 4
 MINIMUM_SPREAD = 0.02  # of the picture's height, between the highest and the lowest point of a fit
 SCALE_BOUNDS = (0.2, 5.0)
+ALIKE_SHARE = 0.25  # of the frames
 
 
 # From here on the report warns.
@@ -69,6 +70,11 @@ def published_fit(
     are the reference picture's. InputError where the published code fails.
     """
     ids = FIT_POINTS[reference_scores[FIT_POINTS] > VISIBLE]
+    if not len(ids):
+        raise InputError(
+            "the reference shows none of the body points that the published alignment needs: "
+            "give another --reference, or run without --compat upstream."
+        )
     if not len(points):
         raise InputError(
             "no driving frame has exactly one person, which the published alignment needs: "
@@ -115,10 +121,9 @@ def robust_fit(
     if reason is not None:
         scale, offset, residual = 1.0, np.array([output_aspect - aspect, 0]) / 2, None
     else:
-        apart = target - scale * driving
         fitted = seen & np.isin(np.arange(seen.shape[1]), FIT_POINTS)
-        offset = np.median(apart[fitted], axis=0)
-        residual = _residual(apart, fitted) / float(np.ptp(target[ids, 1]))
+        offset, residual = _displacement(target - scale * driving, fitted)
+        residual /= float(np.ptp(target[ids, 1]))
     visible = float((scores[present][:, ids] > VISIBLE).mean()) if present.any() and len(ids) else 0.0
     spread = float(np.subtract(*np.quantile(ratios, (0.75, 0.25))) / np.median(ratios)) if len(ratios) else None
     alignment = Alignment(np.array([scale * aspect / output_aspect, scale]), offset / [output_aspect, 1])
@@ -163,11 +168,17 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
-def _residual(apart: np.ndarray, seen: np.ndarray) -> float:
-    """Median distance [frames, 18, 2] of the seen points, each frame's own displacement taken out."""
+def _displacement(apart: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float]:
+    """The offset [2], and the median distance that remains when each frame's own displacement is taken out.
+
+    apart [frames, 18, 2]: from the scaled driving points to the reference's. The offset comes from the frames whose
+    posture is most like the reference's: who stands there and squats here should stand on the same ground.
+    """
     masked = np.where(seen[..., None], apart, np.nan)
-    within = masked - np.nanmedian(masked, axis=1, keepdims=True)
-    return float(np.nanmedian(np.linalg.norm(within, axis=-1)))
+    within = np.linalg.norm(masked - np.nanmedian(masked, axis=1, keepdims=True), axis=-1)
+    posture = np.nanmedian(within, axis=1)
+    alike = posture <= np.quantile(posture, ALIKE_SHARE)
+    return np.median(apart[alike][seen[alike]], axis=0), float(np.nanmedian(within))
 
 
 def _remarks(quality: Quality, reason: str | None) -> list[str]:

@@ -9,14 +9,13 @@ weaker shoulder's score (whole_body.py).
 import contextlib
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 from rtmlib import YOLOX, RTMPose
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.models import signature
+from sa.runtime.prepare.models import Model
 from sa.runtime.prepare.whole_body import KEYPOINTS
 
 DEVICES = ("cpu", "cuda")
@@ -28,20 +27,20 @@ PERSON = 0  # among COCO's classes
 class PoseEstimator:
     """estimate(picture) for the networks in two ONNX files."""
 
-    def __init__(self, detector: Path, pose_network: Path, device: str, whole_picture: bool):
+    def __init__(self, detector: Model, pose_network: Model, device: str, whole_picture: bool):
         """`whole_picture`: where nobody is detected, the whole picture counts as a person, as published."""
         self._whole_picture = whole_picture
-        self._pose_file = pose_network
-        inputs, outputs = signature(detector).inputs[0], signature(detector).outputs[0]
-        self._ends_in_nms = outputs[-1] == 5
+        self.models = (detector, pose_network)
+        self._ends_in_nms = detector.signature.outputs[0][-1] == 5
         # rtmlib numbers the classes only where it does the NMS itself
         mode = "human" if self._ends_in_nms else "multiclass"
-        height, width = signature(pose_network).inputs[0][2:]
+        sides = tuple(detector.signature.inputs[0][2:])
+        height, width = pose_network.signature.inputs[0][2:]
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):  # rtmlib prints what it loads
             self._detector = YOLOX(
-                str(detector), tuple(inputs[2:]), mode, nms_thr=BOX_OVERLAP, score_thr=BOX_SCORE, device=device
+                str(detector.path), sides, mode, nms_thr=BOX_OVERLAP, score_thr=BOX_SCORE, device=device
             )
-            self._pose = _Simcc(str(pose_network), (width, height), device=device)
+            self._pose = _Simcc(str(pose_network.path), (width, height), device=device)
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         """[H, W, 3] uint8 RGB -> [persons, 133, 3] float64: x, y in pixels, score. The most certain person first."""
@@ -51,7 +50,7 @@ class PoseEstimator:
         points, scores = self._pose(picture, boxes)  # without a box: of the whole picture
         if points.shape[1:] != (KEYPOINTS, 2):
             raise InputError(
-                f"{self._pose_file} gives {points.shape[1]} points: expected {KEYPOINTS}, a whole-body network."
+                f"{self.models[1].path} gives {points.shape[1]} points: expected {KEYPOINTS}, a whole-body network."
             )
         return np.concatenate([points, scores[..., None]], axis=-1, dtype=np.float64)
 

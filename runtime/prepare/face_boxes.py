@@ -6,7 +6,7 @@ from sa.runtime.faces import Box
 from sa.runtime.prepare.whole_body import FACE, VISIBLE
 
 MINIMUM_POINTS = 17  # of 68; fewer are no face
-MINIMUM_SIDE = 8  # pixels
+MINIMUM_SIDE = 4  # pixels
 # The points reach from jaw to eyebrows. Face detectors, which mark the reference's face, include the forehead.
 MARGIN_TOP, MARGIN_SIDES, MARGIN_BOTTOM = 0.3, 0.08, 0.05  # shares of the points' height and width
 

@@ -43,14 +43,15 @@ class FaceNetworks:
 
     def __init__(self, models: Path, device: str = "cpu", upstream: bool = False):
         """InputError if `models` holds no recogniser, or a network that is not what its name says."""
-        self.models = models
+        self.folder = models
         self._upstream = upstream
         recogniser, detector = require_model(models, FACE_RECOGNISER), find_model(models, FACE_DETECTOR)
+        self.models = [model for model in (recogniser, detector) if model is not None]
         set_default_logger_severity(3)
-        self._recogniser: ArcFaceONNX = get_model(str(recogniser), providers=PROVIDERS[device])
+        self._recogniser: ArcFaceONNX = get_model(str(recogniser.path), providers=PROVIDERS[device])
         self._detector = None
         if detector is not None:
-            self._detector = get_model(str(detector), providers=PROVIDERS[device])
+            self._detector = get_model(str(detector.path), providers=PROVIDERS[device])
             self._detector.prepare(0, input_size=DETECTION_SIZE, det_thresh=DETECTION_SCORE)
 
     @property

@@ -7,6 +7,8 @@ from PIL import Image
 
 from sa.runtime.errors import InputError
 
+CROWN = 0.12  # how far a head reaches over the highest body point, eyes or ears, as a share of the body's height
+
 
 @dataclass(frozen=True)
 class Framing:
@@ -48,6 +50,8 @@ def frame_person(photo: tuple[int, int], size: tuple[int, int], box: np.ndarray)
             "give a less narrow photo or another --size."
         )
     centre = (box[:2] + box[2:]) / 2
+    crown = box[1] - CROWN * (box[3] - box[1])
+    centre[1] = min(centre[1], crown + height / 2)  # of a person who is too tall, the head stays
     left, top = (
         int(np.clip(round(middle - part / 2), 0, whole - part))
         for middle, part, whole in zip(centre, (width, height), photo, strict=True)

@@ -22,7 +22,7 @@ class KeypointsFile:
         """[persons, 133, 3] float64 of the driving source's frame `number`; InputError if there is no such entry."""
         if number >= len(self.driving):
             raise InputError(
-                f"{self.path} has keypoints of {len(self.driving)} frames, --driving has more: "
+                f"{self.path}: driving is {len(self.driving)} long, but --driving has more frames: "
                 "give one entry per frame of the whole source; --frames takes the same ones of both."
             )
         return _persons(self.driving[number])

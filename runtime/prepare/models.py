@@ -1,6 +1,5 @@
 """The networks in --models: found by their published names, else by their inputs and outputs, and checked by these."""
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +24,12 @@ class Signature:
             )
 
         return f"{shapes(self.inputs)} to {shapes(self.outputs)}"
+
+
+@dataclass(frozen=True)
+class Model:
+    path: Path
+    signature: Signature
 
 
 @dataclass(frozen=True)
@@ -111,21 +116,20 @@ FACE_RECOGNISER = Kind(
     f"{_ANTELOPE}; any ArcFace of 512 features will do",
     _recognises_faces,
 )
-KINDS = (PERSON_DETECTOR, POSE_NETWORK, FACE_DETECTOR, FACE_RECOGNISER)
-_PUBLISHED = {kind.file for kind in KINDS}
+_PUBLISHED = {kind.file for kind in (PERSON_DETECTOR, POSE_NETWORK, FACE_DETECTOR, FACE_RECOGNISER)}
 
 
-def require_model(folder: Path, kind: Kind) -> Path:
+def require_model(folder: Path, kind: Kind) -> Model:
     """The network of this kind below `folder`; InputError if there is none."""
-    if (path := find_model(folder, kind)) is not None:
-        return path
+    if (model := find_model(folder, kind)) is not None:
+        return model
     raise InputError(
         f"{folder} holds no {kind.what}: expected {kind.file} or another ONNX file that is one "
         f"({kind.expected}); {kind.where}."
     )
 
 
-def find_model(folder: Path, kind: Kind) -> Path | None:
+def find_model(folder: Path, kind: Kind) -> Model | None:
     """The network of this kind below `folder`, or None; InputError for one that is not what its name says.
 
     A file with the published name comes first. Else the inputs and outputs of every other ONNX file decide.
@@ -135,30 +139,29 @@ def find_model(folder: Path, kind: Kind) -> Path | None:
     files = sorted(folder.rglob("*.onnx"), key=lambda file: (len(file.parts), file))
     for file in files:
         if file.name == kind.file:
-            _check(file, kind)
-            return file
+            return Model(file, _checked(file, kind))
     fitting = []
     for file in files:
         if file.name not in _PUBLISHED:
-            found = signature(file)
+            found = _signature(file)
             if isinstance(found, Signature) and kind.fits(found):
-                fitting.append(file)
+                fitting.append(Model(file, found))
     if len(fitting) > 1:
-        names = ", ".join(str(file.relative_to(folder)) for file in fitting)
+        names = ", ".join(str(model.path.relative_to(folder)) for model in fitting)
         raise InputError(f"{folder} holds several networks that could be the {kind.what}: {names}; keep one of them.")
     return fitting[0] if fitting else None
 
 
-def _check(file: Path, kind: Kind) -> None:
-    found = signature(file)
+def _checked(file: Path, kind: Kind) -> Signature:
+    found = _signature(file)
     if not isinstance(found, Signature):
         raise InputError(f"{file} cannot be loaded as an ONNX file ({found}): get it again; {kind.where}.")
     if not kind.fits(found):
         raise InputError(f"{file} is no {kind.what}: expected {kind.expected}, found {found}; {kind.where}.")
+    return found
 
 
-@functools.cache
-def signature(file: Path) -> Signature | str:
+def _signature(file: Path) -> Signature | str:
     """What the network takes and gives, or why ONNX Runtime cannot load it."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4

@@ -3,7 +3,7 @@
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -22,10 +22,10 @@ from sa.runtime.prepare.driving import Driving, Selection, open_driving
 from sa.runtime.prepare.estimator import PoseEstimator, check_device
 from sa.runtime.prepare.face_networks import FaceNetworks
 from sa.runtime.prepare.keypoints_file import KeypointsFile, read_keypoints
-from sa.runtime.prepare.models import FACE_DETECTOR, KINDS, PERSON_DETECTOR, POSE_NETWORK, find_model, require_model
+from sa.runtime.prepare.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
 from sa.runtime.prepare.persons import follow, lone_bodies
 from sa.runtime.prepare.pose_log import PoseLog
-from sa.runtime.prepare.reference import Reference, find_face, make_reference
+from sa.runtime.prepare.reference import Reference, ReferenceFace, find_face, make_reference
 from sa.runtime.prepare.rendering import Renderer
 from sa.runtime.prepare.whole_body import BODY
 from sa.runtime.progress import Reporter
@@ -35,8 +35,6 @@ from sa.runtime.video import encode_mp4
 CASE_FILE = "case.json"
 FOLDER_FPS = 8.0  # of a preview whose driving frames have no rate
 FAR_OFF = 0.03  # by which a published scale may differ from the robust one without a remark
-
-Estimate = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,8 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
 
     InputError for a flag or file that cannot be used. What a killed or interrupted command had is gone on with.
     """
+    if out.is_symlink() and out.is_dir():
+        out = out.resolve()
     check_output(out, overwrite)
     check_device(settings.device)
     photo = read_image(settings.reference)
@@ -69,28 +69,30 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
         estimate = make_estimate(settings, given)
         networks = make_face_networks(settings)
     with reporter.stage("hashing sources"):
-        sources = find_sources(settings, driving)
-    remarks: list[str] = []
-    origin = {"versions": find_versions(), "parameters": parameters_of(settings), "sources": sources}
+        models = [model.path for of in (estimate, networks) if of is not None for model in of.models]
+        origin = {
+            "versions": find_versions(),
+            "parameters": parameters_of(settings),
+            "sources": find_sources(settings, driving, models),
+        }
     with resumable(out, origin) as folder:
         result = folder / "case"
         result.mkdir(exist_ok=True)
+        remarks: list[str] = []
         with reporter.stage("reference"):
             persons = estimate(np.asarray(photo)) if given is None or given.reference is None else given.of_reference()
             path, upstream = settings.reference, settings.upstream
             reference = make_reference(photo, path, persons, settings.size, upstream, remarks)
             face = find_face(reference, path, networks, upstream, remarks)
-            reference.picture.save(result / "reference.png")
-            if face.mask is not None:
-                Image.fromarray(face.mask).save(result / "reference_mask.png")
-            if face.embedding is not None:
-                np.save(result / IDENTITY_FILE, face.embedding)
+            write_reference(result, reference, face)
+        warn(reporter, remarks)  # now, as what follows may take hours
+        told = len(remarks)
         with PoseLog(folder / "poses.log") as log:
             estimate_driving(driving, log, given, estimate, reporter)
             followed = follow(log, log.size, settings.person, remarks)
             alignment, quality = align(settings, reference, log, followed.points, followed.scores, remarks)
-            detector = networks if settings.upstream else None
-            masks = not settings.upstream or networks is not None
+            detector = networks if upstream else None
+            masks = not upstream or networks is not None
             renderer = Renderer(result, reference.picture, alignment, settings.everybody, detector, masks)
             with reporter.stage("drawing", log.frames) as advance:
 
@@ -101,14 +103,13 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
 
                 encode_mp4(result / "preview.mp4", previews(), driving.fps or FOLDER_FPS)
         remarks += driving.warnings + renderer.remarks()
-        for remark in remarks:
-            reporter.warn(remark)
+        warn(reporter, remarks[told:])
         framing = reference.framing
         report = {
             "project": PROJECT,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             **origin,
-            "frames": log.frames,
+            "frames": len(followed.chosen),
             "fps": driving.fps,
             "reference": {
                 "photo_size": photo.size,
@@ -116,7 +117,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
                 "face_from": face.source,
             },
             "alignment": {
-                "method": "published" if settings.upstream else "robust",
+                "method": "published" if upstream else "robust",
                 "scale": alignment.scale.tolist(),
                 "offset": alignment.offset.tolist(),
                 "quality": asdict(quality),
@@ -131,6 +132,19 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
         with signals.ignored():
             replace_entry(result, out)
     return report
+
+
+def warn(reporter: Reporter, remarks: list[str]) -> None:
+    for remark in remarks:
+        reporter.warn(remark)
+
+
+def write_reference(folder: Path, reference: Reference, face: ReferenceFace) -> None:
+    reference.picture.save(folder / "reference.png")
+    if face.mask is not None:
+        Image.fromarray(face.mask).save(folder / "reference_mask.png")
+    if face.embedding is not None:
+        np.save(folder / IDENTITY_FILE, face.embedding)
 
 
 def check_output(out: Path, overwrite: bool) -> None:
@@ -156,7 +170,7 @@ def _is_earlier_case(out: Path) -> bool:
     return isinstance(case, dict) and case.get("project") == PROJECT
 
 
-def make_estimate(settings: Settings, given: KeypointsFile | None) -> Estimate | None:
+def make_estimate(settings: Settings, given: KeypointsFile | None) -> PoseEstimator | None:
     """The pose estimator, or None if --keypoints has all; InputError if there is neither."""
     if given is not None and given.reference is not None:
         return None
@@ -179,7 +193,7 @@ def make_face_networks(settings: Settings) -> FaceNetworks | None:
     return networks
 
 
-def find_sources(settings: Settings, driving: Driving) -> dict:
+def find_sources(settings: Settings, driving: Driving, models: list[Path]) -> dict:
     """What the case is made of: paths and SHA-256."""
     sources = {
         "reference": {"path": str(settings.reference), "sha256": sha256(settings.reference)},
@@ -187,9 +201,8 @@ def find_sources(settings: Settings, driving: Driving) -> dict:
     }
     if settings.keypoints is not None:
         sources["keypoints"] = {"path": str(settings.keypoints), "sha256": sha256(settings.keypoints)}
-    if settings.models is not None:
-        files = (find_model(settings.models, kind) for kind in KINDS)
-        sources["models"] = [{"path": str(file), "sha256": sha256(file)} for file in files if file is not None]
+    if models:
+        sources["models"] = [{"path": str(file), "sha256": sha256(file)} for file in models]
     return sources
 
 
@@ -216,7 +229,7 @@ def parameters_of(settings: Settings) -> dict:
 
 
 def estimate_driving(
-    driving: Driving, log: PoseLog, given: KeypointsFile | None, estimate: Estimate | None, reporter: Reporter
+    driving: Driving, log: PoseLog, given: KeypointsFile | None, estimate: PoseEstimator | None, reporter: Reporter
 ) -> None:
     """Append the keypoints of the driving frames that the log does not have yet; InputError for what cannot be used."""
     with reporter.stage("poses", driving.expected) as advance:
@@ -237,8 +250,8 @@ def estimate_driving(
         )
     if given is not None and driving.selection.stop is None and len(given.driving) != driving.decoded:
         raise InputError(
-            f"{given.path} has keypoints of {len(given.driving)} frames, {driving.path} has {driving.decoded}: "
-            "give one entry per frame of the whole video."
+            f"{given.path}: driving is {len(given.driving)} long, but {driving.path} has {driving.decoded} frames: "
+            "give one entry per frame of the whole source."
         )
 
 

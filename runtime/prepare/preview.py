@@ -11,21 +11,24 @@ from PIL import Image
 from sa.runtime.faces import Box
 from sa.runtime.prepare.alignment import Alignment
 
-HIGHEST = 512  # pixels
+LONGEST = 512  # pixels of a picture's side
 BOX_COLOUR = (0, 255, 0)
 DIMMED = 0.5  # what lies under a pose
+COVERING = 100  # a pose's brightness from which on nothing shines through
+SHADES = (255 * DIMMED * (1 - np.minimum(np.arange(256) / COVERING, 1))).astype(np.uint8)
+THICKER = np.ones((3, 3), np.uint8)
 
 
 class Preview:
     def __init__(self, reference: Image.Image, alignment: Alignment):
         self._alignment = alignment
-        scale = min(1, HIGHEST / reference.height)
+        scale = min(1, LONGEST / max(reference.size))
         self._width, self._height = (max(round(side * scale / 2) * 2, 2) for side in reference.size)
         self._reference = self._fitted(np.asarray(reference))
 
     def picture(self, driving: np.ndarray, pose: np.ndarray, box: Box | None) -> Image.Image:
         """driving [h, w, 3] and pose [H, W, 3] uint8 RGB, the face's box in the pose's pixels -> one frame."""
-        small_pose = self._fitted(pose)
+        small_pose = self._fitted(cv2.dilate(pose, THICKER))  # its lines are a pixel or two wide, and broken
         over_reference = self._under(self._reference, small_pose)
         if box is not None:
             across, down = self._width / pose.shape[1], self._height / pose.shape[0]
@@ -56,9 +59,9 @@ class Preview:
         panel = np.array([self._width, self._height])
         scale = self._alignment.scale * panel / picture.shape[1::-1]
         matrix = np.column_stack([np.diag(scale), self._alignment.offset * panel])
-        return cv2.warpAffine(picture, matrix, (self._width, self._height), flags=cv2.INTER_AREA)
+        return cv2.warpAffine(picture, matrix, (self._width, self._height), flags=cv2.INTER_LINEAR)
 
     @staticmethod
     def _under(picture: np.ndarray, pose: np.ndarray) -> np.ndarray:
-        drawn = pose.max(axis=-1, keepdims=True) > 0
-        return np.where(drawn, pose, (picture * DIMMED).astype(np.uint8))
+        shade = cv2.LUT(np.maximum.reduce(cv2.split(pose)), SHADES)
+        return cv2.add(cv2.multiply(picture, cv2.merge([shade] * 3), scale=1 / 255), pose)

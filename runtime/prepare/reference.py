@@ -100,7 +100,7 @@ def _face_of_pose(
             f"{path} shows no face: neither the face detector nor the pose found one; "
             "give --reference a photo whose face is visible."
         )
-    why = "found no face" if networks.detects else f"is not in {networks.models}"
+    why = "found no face" if networks.detects else f"is not in {networks.folder}"
     remarks.append(
         f"the face detector {why}: reference_mask.png and identity.npy were made from the pose's face points instead."
     )

@@ -1,4 +1,4 @@
-"""sa-run on ONNX Runtime needs no training framework: it runs with them blocked."""
+"""sa-run on ONNX Runtime needs no training framework and nothing of sa-prepare: it runs with them blocked."""
 
 import subprocess
 import sys
@@ -8,15 +8,17 @@ import pytest
 BLOCKED = """
 import sys
 
+HEAVY = {"paddle", "onnx", "torch", "cv2", "insightface", "rtmlib"}
+
 class Blocker:
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"paddle", "onnx", "torch", "paddle2onnx", "safetensors"} or name == "sa.export":
+        if name.partition(".")[0] in HEAVY | {"paddle2onnx", "safetensors"} or name == "sa.export":
             raise ImportError(f"{name} is blocked")
 
 sys.meta_path.insert(0, Blocker())
 from sa.runtime.cli import main
 code = main(sys.argv[1:])
-heavy = sorted({name.partition(".")[0] for name in sys.modules} & {"paddle", "onnx", "torch"})
+heavy = sorted({name.partition(".")[0] for name in sys.modules} & HEAVY)
 assert not heavy, heavy
 raise SystemExit(code)
 """

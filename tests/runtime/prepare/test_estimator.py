@@ -8,6 +8,7 @@ from rtmlib.tools.pose_estimation.pre_processings import get_warp_matrix
 
 from sa.runtime.prepare.drawing import draw_pose
 from sa.runtime.prepare.estimator import PoseEstimator
+from sa.runtime.prepare.models import PERSON_DETECTOR, POSE_NETWORK, require_model
 from sa.runtime.prepare.whole_body import to_pose
 
 OPENCV_4_LEVELS = 7  # its warpAffine differs from OpenCV 5's, with which the data were made
@@ -17,8 +18,9 @@ def estimator(folder, det_raw=None, whole_picture=False) -> PoseEstimator:
     answers = golden_file("chain")
     if det_raw is not None:
         answers["det_raw"] = det_raw
-    models = pose_networks(folder, answers) / "DWPose"
-    return PoseEstimator(models / "yolox_l.onnx", models / "dw-ll_ucoco_384.onnx", "cpu", whole_picture)
+    models = pose_networks(folder, answers)
+    detector, network = (require_model(models, kind) for kind in (PERSON_DETECTOR, POSE_NETWORK))
+    return PoseEstimator(detector, network, "cpu", whole_picture)
 
 
 @pytest.mark.parametrize("case", ["mixed", "only_weak_or_other", "nothing"])

@@ -1,0 +1,338 @@
+"""sa-prepare from its files to a case, and that case through sa-run."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+from prepare_data import (
+    face_detector,
+    face_recogniser,
+    golden_file,
+    person,
+    picture_file,
+    pose_networks,
+    write_keypoints,
+)
+
+from sa.runtime import cli as run_cli
+from sa.runtime.prepare import preparation
+from sa.runtime.prepare.cli import main
+from sa.runtime.prepare.drawing import draw_pose
+from sa.runtime.prepare.pose_log import PoseLog
+from sa.runtime.prepare.whole_body import to_pose
+
+FRAMES = 6
+FILES = {"reference.png", "poses", "faces", "reference_mask.png", "case.json", "preview.mp4"}
+
+
+@pytest.fixture
+def place(tmp_path) -> Path:
+    """A photo of 128x128 pixels, six driving frames of 256x128 pixels, and where the person is in each."""
+    picture_file(tmp_path / "photo.png", 128, 128)
+    for i in range(FRAMES):
+        picture_file(tmp_path / "frames" / f"f{i}.png", 256, 128, seed=i)
+    write_keypoints(tmp_path / "poses.npz", [person(0.2, 40 + 4 * i, 10) for i in range(FRAMES)], person(0.25))
+    return tmp_path
+
+
+def arguments(place: Path, *further: object) -> list[str]:
+    files = ["--reference", f"{place}/photo.png", "--driving", f"{place}/frames", "--out", f"{place}/case"]
+    return [*files, "--keypoints", f"{place}/poses.npz", "--size", "64x64", *map(str, further)]
+
+
+def prepared(place: Path, *further: object) -> dict:
+    assert main([*arguments(place, "--quiet"), *map(str, further)]) == 0
+    return json.loads((place / "case" / "case.json").read_text())
+
+
+def pixels(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """All but case.json, which has times."""
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.[pn][np][gy]")}
+
+
+def test_a_case_is_made(place):
+    case = prepared(place)
+    folder = place / "case"
+    assert {path.name for path in folder.iterdir()} == FILES
+    assert sorted(path.name for path in (folder / "poses").iterdir()) == [f"frame_{i}.png" for i in range(FRAMES)]
+    assert case["names"] == {f"frame_{i}.png": f"f{i}.png" for i in range(FRAMES)}
+    assert case["frames"] == FRAMES and case["frames_without_person"] == case["frames_without_face"] == []
+    assert case["alignment"]["quality"]["aligned"]
+    np.testing.assert_allclose(case["alignment"]["scale"], [1.25 * 2, 1.25], rtol=1e-6)
+    assert pixels(folder / "reference.png").shape == (64, 64, 3)
+    middle = to_pose(person(0.25)[None], 128, 128)  # the pose most in the middle lies on the reference's
+    found = pixels(folder / "poses" / "frame_3.png").astype(int)
+    assert np.abs(found - draw_pose(middle, 64, 64)).mean() < 12
+    for i in range(FRAMES):
+        mask = pixels(folder / "faces" / f"frame_{i}.png")
+        assert mask.shape == (64, 64) and 0 < (mask == 255).mean() < 0.2 and set(np.unique(mask)) == {0, 255}
+    assert not list(place.glob(".case*"))
+
+
+def test_poses_are_drawn_where_the_alignment_puts_them(place):
+    case = prepared(place)
+    scale, offset = (np.array(case["alignment"][of]) for of in ("scale", "offset"))
+    for i in (0, 5):
+        pose = to_pose(person(0.2, 40 + 4 * i, 10)[None], 256, 128).moved(scale, offset)
+        np.testing.assert_array_equal(pixels(place / "case" / "poses" / f"frame_{i}.png"), draw_pose(pose, 64, 64))
+
+
+def test_the_preview_shows_every_frame(place):
+    prepared(place)
+    with av.open(str(place / "case" / "preview.mp4")) as container:
+        frames = list(container.decode(video=0))
+    assert len(frames) == FRAMES and (frames[0].width, frames[0].height) == (4 * 64, 64)
+    reference = pixels(place / "case" / "reference.png").astype(int)
+    for frame in frames:
+        assert np.abs(frame.to_ndarray(format="rgb24")[:, :64] - reference).mean() < 10
+
+
+def test_sources_and_parameters_are_noted(place):
+    case = prepared(place)
+    assert set(case["sources"]) == {"reference", "driving", "keypoints"}
+    assert all(len(source["sha256"]) == 64 for source in case["sources"].values())
+    assert case["parameters"] == {
+        "size": "64x64",
+        "frames": {"start": 0, "stop": None, "step": 1},
+        "person": "largest",
+        "device": "cpu",
+        "compat": None,
+    }
+    assert "no identity.npy was made" in case["warnings"][0]
+
+
+def test_selected_frames_take_their_own_keypoints(place):
+    case = prepared(place, "--frames", "1:6:2")
+    assert case["names"] == {"frame_0.png": "f1.png", "frame_1.png": "f3.png", "frame_2.png": "f5.png"}
+    scale, offset = (np.array(case["alignment"][of]) for of in ("scale", "offset"))
+    pose = to_pose(person(0.2, 52, 10)[None], 256, 128).moved(scale, offset)
+    np.testing.assert_array_equal(pixels(place / "case" / "poses" / "frame_1.png"), draw_pose(pose, 64, 64))
+
+
+def test_a_frame_without_the_person_is_black_and_said(place):
+    driving = [person(0.2, 40, 10) for _ in range(FRAMES)]
+    driving[2] = np.full((133, 3), np.nan)
+    driving[4][23:91, 2] = 0.1  # no face
+    write_keypoints(place / "poses.npz", driving, person(0.25))
+    case = prepared(place)
+    assert case["frames_without_person"] == [2] and case["frames_without_face"] == [2, 4]
+    assert not pixels(place / "case" / "poses" / "frame_2.png").any()
+    assert not pixels(place / "case" / "faces" / "frame_4.png").any()
+    assert pixels(place / "case" / "poses" / "frame_4.png").any()
+    assert "1 of 6 driving frames show nobody to follow" in " ".join(case["warnings"])
+    assert "2 of 6 frames show no face: their masks are black." in case["warnings"]
+
+
+def test_everybody_or_one(place):
+    two = np.stack([[person(0.2, 40, 10), person(0.12, 105, 20)]] * FRAMES)
+    np.savez(place / "poses.npz", driving=two, reference=person(0.25)[None])
+    prepared(place)
+    one = pixels(place / "case" / "poses" / "frame_0.png")
+    prepared(place, "--overwrite", "--person", "all")
+    both = pixels(place / "case" / "poses" / "frame_0.png")
+    assert (both != one).any() and both.astype(bool).sum() > one.astype(bool).sum()
+    case = prepared(place, "--overwrite", "--person", "1")
+    np.testing.assert_allclose(case["alignment"]["scale"][1], 0.25 / 0.12, rtol=1e-6)
+
+
+def test_the_photo_is_cut_around_its_person_and_turned_upright(place):
+    upright = np.zeros((128, 256, 3), np.uint8)
+    upright[:, 192:] = (200, 0, 0)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.fromarray(np.rot90(upright).copy()).save(place / "photo.jpg", exif=exif, quality=95)
+    write_keypoints(place / "poses.npz", [person(0.2, 40, 10)] * FRAMES, person(0.25, 128))
+    case = prepared(place, "--reference", place / "photo.jpg")
+    assert case["reference"]["photo_size"] == [256, 128]
+    left, top, right, bottom = case["reference"]["cut"]
+    assert (top, right - left, bottom - top) == (0, 128, 128) and left > 100
+    reference = pixels(place / "case" / "reference.png").astype(int)
+    assert reference[32, -2, 0] > 150 > reference[32, 2, 0]
+
+
+# -- networks --------------------------------------------------------------------------------------------------
+
+
+def with_networks(place: Path, *, face: bool = True) -> list[str]:
+    """The golden chain's picture as photo and driving frames, networks that see its person, and a face."""
+    arrays = golden_file("chain")
+    for name in ("photo.png", "frames/f0.png", "frames/f1.png"):
+        Image.fromarray(arrays["image"]).save(place / name)
+    for i in range(2, FRAMES):
+        (place / "frames" / f"f{i}.png").unlink(missing_ok=True)
+    models = pose_networks(place / "models", arrays)
+    face_recogniser(models)
+    points = np.array([[300.0, 200], [340, 200], [320, 220], [305, 245], [335, 245]])
+    face_detector(models, points if face else None)
+    flags = {"--reference": "photo.png", "--driving": "frames", "--out": "case", "--models": "models"}
+    return [word for flag, name in flags.items() for word in (flag, f"{place}/{name}")] + [
+        "--size",
+        "192x256",
+        "--quiet",
+    ]
+
+
+def test_networks_make_everything(place):
+    assert main(with_networks(place)) == 0
+    case = json.loads((place / "case" / "case.json").read_text())
+    assert {path.name for path in (place / "case").iterdir()} == FILES | {"identity.npy"}
+    identity = np.load(place / "case" / "identity.npy")
+    assert identity.shape == (512,) and identity.dtype == np.float32 and identity.any()
+    assert case["reference"]["face_from"] == "face detector" and len(case["sources"]["models"]) == 4
+    np.testing.assert_allclose(case["alignment"]["scale"], 1, rtol=1e-9)
+    assert not case["warnings"]
+    mask = pixels(place / "case" / "reference_mask.png") == 255
+    # the photo of 300x400 pixels was seen at 480x640, and its reference has 192x256
+    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
+    assert [columns[0], rows[0], columns[-1], rows[-1]] == [int(x * 0.4) for x in (290, 190, 350, 255)]
+
+
+def test_without_a_detected_face_the_poses_points_serve(place):
+    assert main(with_networks(place, face=False)) == 0
+    case = json.loads((place / "case" / "case.json").read_text())
+    assert case["reference"]["face_from"] == "the pose's face points"
+    assert case["warnings"] == [
+        "the face detector found no face: reference_mask.png and identity.npy were made from the pose's face points "
+        "instead."
+    ]
+    assert np.load(place / "case" / "identity.npy").any()
+
+
+def test_upstreams_masks_identity_and_alignment(place):
+    assert main([*with_networks(place), "--compat", "upstream"]) == 0
+    case = json.loads((place / "case" / "case.json").read_text())
+    assert case["alignment"]["method"] == "published" and case["parameters"]["compat"] == "upstream"
+    mask = pixels(place / "case" / "faces" / "frame_0.png")
+    assert mask.shape == (400, 300)  # of the driving frame
+    assert mask[int(220 / 1.6), int(320 / 1.6)] == 255 and not mask[:50].any()
+    identity = np.load(place / "case" / "identity.npy")
+    assert main([*with_networks(place), "--overwrite"]) == 0
+    assert np.abs(identity - np.load(place / "case" / "identity.npy")).max() > 1e-3  # swapped channels
+    assert main([*with_networks(place, face=False), "--compat", "upstream", "--overwrite"]) == 0
+    case = json.loads((place / "case" / "case.json").read_text())
+    assert not np.load(place / "case" / "identity.npy").any() and "identity.npy is zeros" in case["warnings"][0]
+    assert pixels(place / "case" / "reference_mask.png").min() == 255
+    assert pixels(place / "case" / "faces" / "frame_1.png").min() == 255 and case["frames_without_face"] == [0, 1]
+
+
+# -- interrupted, killed, gone on with -------------------------------------------------------------------------
+
+
+class Killed(BaseException):
+    """Ends a command as a kill would: nothing is cleaned up."""
+
+
+def stop_after(monkeypatch: pytest.MonkeyPatch, where: object, name: str, calls: int, error: BaseException) -> None:
+    original, left = getattr(where, name), iter(range(calls))
+
+    def stopping(*of: object, **named: object) -> object:
+        if next(left, None) is None:
+            raise error
+        return original(*of, **named)
+
+    monkeypatch.setattr(where, name, stopping)
+
+
+@pytest.mark.parametrize(("where", "name"), [(PoseLog, "append"), (preparation.Renderer, "render")])
+def test_an_interrupted_command_goes_on(place, monkeypatch, capsys, where, name):
+    prepared(place)
+    expected = contents(place / "case")
+    subprocess.run(["rm", "-r", place / "case"], check=True)
+    with monkeypatch.context() as patch:
+        stop_after(patch, where, name, 3, KeyboardInterrupt())
+        assert main(arguments(place, "--quiet")) == 130
+    said = capsys.readouterr().err
+    assert said == (f"sa-prepare: interrupted; the same command goes on from here, or remove {place}/.case.partial.\n")
+    assert not (place / "case").exists()
+    calls = []
+    original = getattr(where, name)
+    monkeypatch.setattr(where, name, lambda *of: calls.append(of) or original(*of))
+    if name == "append":
+        prepared(place)
+        assert len(calls) == FRAMES - 3
+    else:
+        drawn = []
+        draw = sys.modules["sa.runtime.prepare.rendering"].draw_pose
+        monkeypatch.setattr("sa.runtime.prepare.rendering.draw_pose", lambda *of: drawn.append(of) or draw(*of))
+        prepared(place)
+        assert len(drawn) == FRAMES - 3
+    assert contents(place / "case") == expected
+    assert not list(place.glob(".case*"))
+
+
+def test_another_commands_leftovers_are_not_used(place, monkeypatch):
+    with monkeypatch.context() as patch:
+        stop_after(patch, PoseLog, "append", 3, KeyboardInterrupt())
+        assert main(arguments(place, "--quiet")) == 130
+    write_keypoints(place / "poses.npz", [person(0.1, 40, 10) for i in range(FRAMES)], person(0.25))
+    case = prepared(place)
+    np.testing.assert_allclose(case["alignment"]["scale"][1], 2.5, rtol=1e-6)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_command_goes_on(place, number):
+    command = [sys.executable, "-m", "sa.runtime.prepare.cli", *arguments(place, "--quiet")]
+    slow = "import time; from sa.runtime.prepare import rendering as r; d = r.draw_pose\n"
+    slow += "r.draw_pose = lambda *of: time.sleep(0.3) or d(*of)\n"
+    slow += "import sys; from sa.runtime.prepare.cli import main; raise SystemExit(main(sys.argv[1:]))"
+    running = subprocess.Popen([sys.executable, "-c", slow, *command[3:]], stderr=subprocess.DEVNULL)
+    poses = place / ".case.partial" / "case" / "poses"
+    for _ in range(600):
+        if (poses / "frame_1.png").exists():
+            break
+        time.sleep(0.05)
+    running.send_signal(number)
+    assert running.wait(30) == (-9 if number == signal.SIGKILL else 130)
+    assert not (place / "case").exists()
+    early = (poses / "frame_0.png").stat()
+    prepared(place)
+    late = (place / "case" / "poses" / "frame_0.png").stat()
+    assert (early.st_ino, early.st_mtime_ns) == (late.st_ino, late.st_mtime_ns)
+    assert len(list((place / "case" / "poses").iterdir())) == FRAMES
+
+
+def test_a_record_cut_short_is_taken_off(tmp_path):
+    frames = [np.random.default_rng(i).normal(size=(i, 133, 3)) for i in range(4)]
+    with PoseLog(tmp_path / "log") as log:
+        for keypoints in frames:
+            log.append((7, 5), keypoints)
+    os.truncate(tmp_path / "log", (tmp_path / "log").stat().st_size - 1)
+    with PoseLog(tmp_path / "log") as log:
+        assert log.frames == 3 and log.size == (7, 5)
+        log.append((7, 5), frames[3])
+    with PoseLog(tmp_path / "log") as log:
+        for found, expected in zip(log, frames, strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+# -- and on to sa-run ------------------------------------------------------------------------------------------
+
+
+def test_sa_run_animates_the_case(place, engines, monkeypatch):
+    """With an identity made from the reference, as this case has none; with the face refinement."""
+    prepared(place)
+    models = place / "models"
+    face_recogniser(models)
+    face_detector(models, np.array([[300.0, 200], [340, 200], [320, 220], [305, 245], [335, 245]]))
+    run = ["--engines", engines("recipe_hjb", "onnxruntime", "--refine"), "--case", place / "case"]
+    run += ["--out", place / "result", "--steps", 2, "--models", models, "--quiet"]
+    run += ["--refine", "--refine-end", 0, "--refine-iters", 1]
+    assert run_cli.main([str(word) for word in run]) == 0
+    assert len(list((place / "result" / "frames").iterdir())) == FRAMES
+    report = json.loads((place / "result" / "run.json").read_text())
+    assert report["warnings"] == [
+        f"{place}/case has no identity.npy: the identity is made from the reference, by networks in {models}."
+    ]
