@@ -26,7 +26,6 @@ class Sheet:
     """A square picture drawn larger than it will be; positions and widths are fractions of its side."""
 
     def __init__(self, size: int, colour: Colour):
-        self.size = size
         self.side = size * OVERSAMPLE
         self.image = Image.new("RGB", (self.side, self.side), colour)
         self.draw = ImageDraw.Draw(self.image)
