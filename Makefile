@@ -3,7 +3,8 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: install install-kernels install-peers demo kernels test test-browser test-fp16 test-kernels test-peers true-size clean
+.PHONY: install install-kernels install-peers demo kernels puppet puppet-study test test-browser test-fp16 test-kernels test-peers \
+	true-size clean
 
 install: .venv/installed
 
@@ -55,6 +56,14 @@ test-kernels: install-kernels
 # Their PTX and machine code for every architecture, and what they take of a GPU; needs none.
 kernels: install-kernels
 	$(BIN)/python -m sa.kernels.compile --out build/kernels
+
+# Teaches the puppet checkpoint, from where it was interrupted; states and sheets are in .cache/puppet.
+puppet: install-peers
+	$(BIN)/python -m sa.benchmarks.puppet.training
+
+# What the settings of sa-run do to held-out puppets; writes the tables of docs/puppet.md.
+puppet-study: install-peers
+	$(BIN)/python -m sa.benchmarks.puppet.study
 
 true-size: install
 	$(BIN)/python -m sa.benchmarks.true_size

@@ -41,7 +41,7 @@ class ReferenceLossGradient(Engine):
         super().__init__(loss_gradient_contract(shapes))
         _use_cpu(threads)
         opened = Checkpoint(checkpoint)
-        self._decoder, self._recogniser = _network(opened, "vae_decoder"), _arcface(opened)
+        self._decoder, self._recogniser = _network(opened, "vae_decoder"), recogniser(opened)
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         values = {name: paddle.to_tensor(value) for name, value in inputs.items()}
@@ -74,7 +74,8 @@ def _network(checkpoint: Checkpoint, role: Role) -> nn.Layer:
     return network
 
 
-def _arcface(checkpoint: Checkpoint) -> nn.Layer:
+def recogniser(checkpoint: Checkpoint) -> nn.Layer:
+    """The checkpoint's ArcFace: faces [n, 3, 112, 112], RGB in -1..1 -> embeddings [n, 512], not normalised."""
     with paddle.LazyGuard():
         network = ArcFace(arcface_config(checkpoint))
     for parameter in network.parameters():

@@ -63,13 +63,13 @@ def clip_pixels(
     """
     pixels = (to_unit_range(reference) * 2 - 1).astype(np.float64)
     height, width = pixels.shape[2:]
-    pixels = _resize_matrix(height, size) @ pixels @ _resize_matrix(width, size).T
+    pixels = resize_matrix(height, size) @ pixels @ resize_matrix(width, size).T
     pixels = (pixels + 1) / 2
     mean_, std_ = (np.asarray(values).reshape(1, 3, 1, 1) for values in (mean, std))
     return ((pixels - mean_) / std_).astype(np.float32)
 
 
-def _resize_matrix(size: int, out: int) -> np.ndarray:
+def resize_matrix(size: int, out: int) -> np.ndarray:
     """[out, size]: blur, then interpolate, along one axis."""
     return _bicubic_matrix(size, out) @ _blur_matrix(size, out)
 

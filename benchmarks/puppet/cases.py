@@ -1,0 +1,61 @@
+"""A held-out puppet as a case for sa-run, with the truth beside it."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sa.benchmarks.puppet.clips import SIZE, Clip, Split, clip, generator
+from sa.runtime.faces import Box, crop_matrices
+from sa.runtime.images import read_image, reference_pixels
+from sa.runtime.video import frame_path
+
+TRUTH = "truth"  # a further folder of the case: what the video should be
+JOINTS = "joints.json"
+APART = (40, 90)  # frames between the reference and the video, in which the puppet has moved on
+
+
+def write_case(folder: Path, split: Split, number: int, frames: int) -> Clip:
+    """Everything of a case but identity.npy, which embed_reference adds."""
+    one, times = clip(split, number), case_frames(split, number, frames)
+    for part in ("poses", "faces", TRUTH):
+        (folder / part).mkdir(parents=True, exist_ok=True)
+    one.picture(times[0]).save(folder / "reference.png")
+    one.face_mask(times[0]).save(folder / "reference_mask.png")
+    for index, time in enumerate(times[1:]):
+        one.pose(time).save(frame_path(folder / "poses", index))
+        one.face_mask(time).save(frame_path(folder / "faces", index))
+        one.picture(time).save(frame_path(folder / TRUTH, index))
+    joints = [{name: at.tolist() for name, at in one.posture(time).body.items()} for time in times[1:]]
+    (folder / TRUTH / JOINTS).write_text(json.dumps(joints))
+    return one
+
+
+def read_joints(folder: Path) -> list[dict[str, list[float]]]:
+    """Per frame of a case's video: where the joints truly are, in fractions of the picture."""
+    return json.loads((folder / TRUTH / JOINTS).read_text())
+
+
+def case_frames(split: Split, number: int, frames: int) -> list[int]:
+    """The reference's time, then those of the video."""
+    rng = generator(split, number, 3)
+    reference = int(rng.integers(100))
+    first = reference + int(rng.integers(*APART))
+    return [reference, *range(first, first + frames)]
+
+
+def embed_reference(folder: Path, checkpoint: Path) -> None:
+    """Write the case's identity.npy: the embedding of its reference's face by the checkpoint's own ArcFace."""
+    import paddle
+
+    from sa.benchmarks.reference import recogniser
+    from sa.export.checkpoint import Checkpoint
+
+    with Image.open(folder / "reference_mask.png") as mask:
+        left, top, right, bottom = mask.getbbox()
+    pixels = reference_pixels(read_image(folder / "reference.png"), SIZE, SIZE)
+    rows, columns = crop_matrices(Box(top, bottom - 1, left, right - 1), SIZE, SIZE)
+    with paddle.no_grad():
+        embedding = recogniser(Checkpoint(checkpoint))(paddle.to_tensor(rows @ pixels @ columns.T))
+    np.save(folder / "identity.npy", embedding.numpy().ravel())

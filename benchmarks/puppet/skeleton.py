@@ -1,0 +1,28 @@
+"""A puppet's pose image: its true joints, drawn as the published extractor draws those it finds."""
+
+import numpy as np
+from PIL import Image
+
+from sa.benchmarks.puppet.motion import Posture
+from sa.runtime.prepare.drawing import draw_pose as draw_keypoints
+from sa.runtime.prepare.whole_body import BODY, FACE, LEFT_HAND, NECK, RIGHT_HAND, Pose
+
+POINTS = 134
+
+
+def whole_body(posture: Posture) -> Pose:
+    """The puppet as the extractor would give it: joints outside the picture are not seen, nor are feet."""
+    points, scores = np.zeros((1, POINTS, 2)), np.ones((1, POINTS))
+    points[0, BODY] = list(posture.body.values())
+    # An extractor finds no neck of its own.
+    points[0, NECK] = (posture.body["right shoulder"] + posture.body["left shoulder"]) / 2
+    points[0, FACE] = posture.face
+    points[0, LEFT_HAND], points[0, RIGHT_HAND] = posture.hands
+    body = points[:, BODY]
+    scores[:, BODY] = ((body >= 0) & (body < 1)).all(axis=-1)
+    return Pose(points, scores)
+
+
+def draw_pose(posture: Posture, size: int) -> Image.Image:
+    """RGB, `size` pixels along a side."""
+    return Image.fromarray(draw_keypoints(whole_body(posture), size, size))

@@ -1,0 +1,185 @@
+"""What the puppet tells about the settings of sa-run:  python -m sa.benchmarks.puppet.study [--work DIR]
+
+Exports the puppet checkpoint, animates held-out puppets with every setting, measures the results against the truth, and
+writes the tables between the markers of docs/puppet.md, and the figure beside it. Results in the work folder are kept:
+an interrupted study goes on where it was. Brackets are bootstrap intervals of 95 % over puppets.
+"""
+
+import argparse
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from sa.benchmarks.puppet import CHECKPOINT
+from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
+from sa.benchmarks.puppet.sample_sheet import grid
+from sa.benchmarks.quality import Quality, measure, summary
+from sa.export.cli import main as sa_export
+from sa.runtime.backends import quiet_paddle
+from sa.runtime.cli import main as sa_run
+from sa.runtime.commands import run_command
+from sa.runtime.errors import UserError
+from sa.runtime.video import frame_path
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE, FIGURE = DOCS / "puppet.md", DOCS / "puppet.png"
+BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
+
+FRAMES, LONG = 8, 40  # one tile, and several
+STEPS, GUIDANCE = 15, 1.0
+SHOWN = 4  # puppets in the figure
+
+
+@dataclass(frozen=True)
+class Setting:
+    name: str
+    flags: tuple[str, ...] = ()  # of sa-run; the last of a flag given twice counts
+    frames: int = FRAMES
+
+
+def _refined(name: str, *flags: str) -> Setting:
+    return Setting(name, ("--refine", *flags))
+
+
+@dataclass(frozen=True)
+class Question:
+    settings: tuple[Setting, ...]
+    puppets: int = 12  # held-out ones that are animated with each setting
+
+
+STUDY: dict[str, Question] = {
+    "Guidance": Question(tuple(Setting(f"guidance {g}", ("--guidance", str(g))) for g in (1, 2, 3, 5))),
+    "Steps": Question(tuple(Setting(f"{n} steps", ("--steps", str(n))) for n in (5, 10, 15, 25))),
+    f"Tiles, on {LONG} frames": Question(
+        tuple(Setting(f"overlap {n}", ("--tile-overlap", str(n)), LONG) for n in (1, 2, 4, 6)), puppets=6
+    ),
+    "HJB face refinement": Question(
+        (
+            Setting("off"),
+            _refined("1 iteration", "--refine-iters", "1"),
+            _refined("3 iterations", "--refine-iters", "3"),
+            _refined("10 iterations", "--refine-iters", "10"),
+            _refined("3, first half of the steps", "--refine-iters", "3", "--refine-end", str(STEPS // 2)),
+            _refined("3, until the loss falls by less than 1 %", "--refine-iters", "3", "--refine-tolerance", "0.01"),
+        ),
+        puppets=4,
+    ),
+}
+
+COLUMNS = {  # of a table: title and digits
+    "psnr": ("PSNR, dB", 2),
+    "ssim": ("SSIM", 3),
+    "joint_error": ("joints, px", 2),
+    "csim": ("CSIM", 3),
+    "csim_judge": ("CSIM, 2nd embedder", 3),
+    "flicker": ("flicker", 2),
+    "seam": ("seam", 2),
+}
+
+
+def study(work: Path) -> None:
+    quiet_paddle()
+    engines = work / "engines"
+    if not engines.exists():
+        _done(sa_export(["--checkpoint", str(CHECKPOINT), "--out", str(engines), "--preset", "demo-128", "--refine"]))
+    sections, figures = [], {}
+    for title, question in STUDY.items():
+        measured = {}
+        for setting in question.settings:
+            results = [_animate(work, engines, setting, number) for number in range(question.puppets)]
+            measured[setting] = list(measure(results).values())
+            figures[f"{title}: {setting.name}"] = summary(measured[setting])
+        sections.append(_section(title, measured))
+    (work / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    _write("\n\n".join(sections))
+    plain = Setting("plain")
+    results = [_animate(work, engines, plain, number) for number in range(SHOWN)]
+    figure([work / f"case-{number}-{FRAMES}" for number in range(SHOWN)], results).save(FIGURE)
+
+
+def _animate(work: Path, engines: Path, setting: Setting, number: int) -> Path:
+    """The result folder of one held-out puppet with one setting."""
+    case = work / f"case-{number}-{setting.frames}"
+    if not (case / "identity.npy").exists():
+        write_case(case, "held-out", number, setting.frames)
+        embed_reference(case, CHECKPOINT)
+    flags = ("--steps", str(STEPS), "--guidance", str(GUIDANCE), *setting.flags)
+    result = work / "results" / re.sub(r"[^a-z0-9.]+", "-", " ".join(flags)).strip("-") / case.name
+    if not (result / "run.json").exists():
+        result.parent.mkdir(parents=True, exist_ok=True)
+        _done(sa_run(["--engines", str(engines), "--case", str(case), "--out", str(result), "--quiet", *flags]))
+        print(result, flush=True)
+    return result
+
+
+def _done(code: int) -> None:
+    if code:
+        raise UserError("the study stops at the command that failed above.")
+
+
+def _section(title: str, measured: dict[Setting, list[Quality]]) -> str:
+    lines = [f"### {title}", "", f"| | {' | '.join(title for title, _ in COLUMNS.values())} |"]
+    lines.append("|" + " --- |" * (len(COLUMNS) + 1))
+    for setting, videos in measured.items():
+        figures = summary(videos)
+        cells = [_figure(figures[column], digits) for column, (_, digits) in COLUMNS.items()]
+        lines.append(f"| {setting.name} | {' | '.join(cells)} |")
+    return "\n".join([*lines, "", _truths(next(iter(measured.values())))])
+
+
+def _truths(videos: list[Quality]) -> str:
+    """What the figures are to be compared with, measured on the first setting's videos."""
+    known = summary(videos)
+    words = {
+        "psnr_still": "the reference repeated has a PSNR of {} dB",
+        "joint_floor": "joints found in the truth itself are off by {} px",
+        "csim_other": "CSIM with other puppets is {}",
+        "csim_judge_other": "by the second embedder {}",
+    }
+    parts = [text.format(_figure(known[name], 2)) for name, text in words.items()]
+    return f"{len(videos)} held-out puppets: {'; '.join(parts)}."
+
+
+def _figure(figure: tuple[float, float, float], digits: int) -> str:
+    mean, low, high = figure
+    return "" if mean != mean else f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
+
+
+def _write(text: str) -> None:
+    """Between the markers of the page, which is otherwise written by hand."""
+    page = PAGE.read_text()
+    before, _, rest = page.partition(BEGIN)
+    _, marker, after = rest.partition(END)
+    if not marker:
+        raise UserError(f"{PAGE} lacks the lines {BEGIN} and {END}, between which the tables go; put them in.")
+    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
+
+
+def figure(cases: list[Path], results: list[Path], frames: Sequence[int] = (1, 4, 7)) -> Image.Image:
+    """A row for each case: its reference, then pose, result and truth of some frames."""
+
+    def picture(path: Path) -> Image.Image:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+
+    rows = []
+    for case, result in zip(cases, results, strict=True):
+        row = [picture(case / "reference.png")]
+        for frame in frames:
+            row += [picture(frame_path(place, frame)) for place in (case / "poses", result / "frames", case / TRUTH)]
+        rows.append(row)
+    return grid(rows)
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("study", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path(".cache/puppet-study"), help="engines, cases and results")
+    return run_command("study", parser, lambda arguments: study(arguments.work), argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

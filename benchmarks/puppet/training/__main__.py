@@ -1,0 +1,127 @@
+"""Teach the puppet checkpoint:  python -m sa.benchmarks.puppet.training [--work DIR] [--threads N] [--more STEPS]
+
+Runs the stages in order, each from where it was interrupted. States, logs, sample sheets and the weights of finished
+stages are kept in the work folder; once all are finished they take the place of the checkpoint in the repository. To
+teach a stage anew, remove its folder, and those of the stages after it. With --more, the diffusion stage of the
+checkpoint in the repository goes on for so many steps on clips, and nothing else is taught.
+"""
+
+import argparse
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from sa.benchmarks.peers import vae as vae_peer
+from sa.benchmarks.peers.arcface import IResNet
+from sa.benchmarks.puppet import CHECKPOINT
+from sa.benchmarks.puppet.training import diffusion, faces, judges, vae
+from sa.benchmarks.puppet.training.examples import Examples, make_examples
+from sa.benchmarks.puppet.training.loop import LOG, Schedule
+from sa.benchmarks.puppet.training.publish import (
+    CONFIGS,
+    VAE_CONFIG,
+    publish,
+    publish_configs,
+    published,
+    published_vae_config,
+)
+
+STILLS, STILL_FRAMES = 1600, 4
+CLIPS, CLIP_FRAMES = 200, 9
+HELD_OUT = 24
+LOGS = "training"  # folder of the checkpoint
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser("puppet", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--work", type=Path, default=Path(".cache/puppet"), help="states, logs, sheets, examples")
+    parser.add_argument("--threads", type=int, default=2, help="of PyTorch")
+    parser.add_argument("--more", type=int, metavar="STEPS", help="go on with the checkpoint of the repository")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.more:
+        _more(arguments.work, arguments.more)
+    else:
+        _all(arguments.work)
+
+
+def _all(work: Path) -> None:
+    out = work / "checkpoint"
+    network = vae.train_pictures(work / "vae-pictures", CONFIGS[VAE_CONFIG])
+    network = vae.train_frames(work / "vae-frames", network)
+    publish_configs(out, vae.latent_scale(network))
+    publish(out, "vae", network)
+    arcface = faces.train_arcface(work / "arcface")
+    publish(out, "arcface", arcface)
+
+    examples = _examples(work, out)
+    torch.manual_seed(diffusion.SEED)
+    animator = diffusion.Animator(CONFIGS)
+    animator.prepare()
+    stills = examples("stills", "train", 0, STILLS, True, STILL_FRAMES)
+    held_out = examples("held-out-stills", "held-out", 0, HELD_OUT, True, 2)
+    decoder = _vae(out)
+    diffusion.train_pictures(work / "diffusion-pictures", animator, decoder, stills, held_out)
+    _publish_animator(out, animator)
+    diffusion.train_clips(work / "diffusion-clips", animator, decoder, *_clips(examples))
+    _publish_animator(out, animator)
+
+    publish(out, "second_embedder", judges.train_second_embedder(work / "second-embedder"))
+    publish(out, "joint_finder", judges.train_joint_finder(work / "joint-finder"))
+    _deliver(work)
+
+
+def _more(work: Path, steps: int) -> None:
+    out = work / "checkpoint"
+    shutil.copytree(CHECKPOINT, out, dirs_exist_ok=True)
+    animator = diffusion.Animator(CONFIGS)
+    for part in diffusion.PARTS:
+        published(CHECKPOINT, part, getattr(animator, part))
+    schedule = Schedule(steps, diffusion.CLIPS.peak)
+    diffusion.train_clips(work / "diffusion-more", animator, _vae(out), *_clips(_examples(work, out)), schedule)
+    _publish_animator(out, animator)
+    _deliver(work)
+
+
+def _vae(checkpoint: Path) -> nn.Module:
+    return published(checkpoint, "vae", vae_peer.build(published_vae_config(checkpoint)))
+
+
+def _examples(work: Path, checkpoint: Path) -> Callable[..., Examples]:
+    """examples(name, split, first, count, apart, frames), by the encoder and the ArcFace as they are published."""
+    encoder = _vae(checkpoint)
+    arcface = published(checkpoint, "arcface", IResNet(faces.BLOCKS, faces.WIDTH, faces.FEATURES))
+
+    def examples(name: str, *which: object) -> Examples:
+        with vae.without_finest(encoder):
+            return make_examples(work / name, *which, encoder, arcface)
+
+    return examples
+
+
+def _clips(examples: Callable[..., Examples]) -> tuple[Examples, Examples]:
+    """To learn from, and held out."""
+    learned = examples("clips", "train", STILLS, CLIPS, False, CLIP_FRAMES)
+    return learned, examples("held-out-clips", "held-out", 0, HELD_OUT, False, CLIP_FRAMES)
+
+
+def _publish_animator(checkpoint: Path, animator: diffusion.Animator) -> None:
+    for part in diffusion.PARTS:
+        publish(checkpoint, part, getattr(animator, part))
+
+
+def _deliver(work: Path) -> None:
+    """Weights and logs into the repository."""
+    for log in sorted(work.glob(f"*/{LOG}")):
+        kept = work / "checkpoint" / LOGS / f"{log.parent.name}.csv"
+        kept.parent.mkdir(exist_ok=True)
+        shutil.copy(log, kept)
+    shutil.copytree(work / "checkpoint", CHECKPOINT, dirs_exist_ok=True)
+    print(f"the checkpoint is in {CHECKPOINT}")
+
+
+if __name__ == "__main__":
+    main()

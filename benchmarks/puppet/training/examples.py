@@ -1,0 +1,95 @@
+"""What the diffusion stage learns from, made once and kept in files: latents, poses, references, identities."""
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from sa.benchmarks.puppet.clips import SIZE, Split, clip, generator
+from sa.benchmarks.puppet.training.faces import crop
+from sa.benchmarks.puppet.training.pixels import bytes_to_tensor
+from sa.runtime.images import pose_pixels
+
+NOISE_AUG = 0.02  # of the reference before it is encoded, as published
+PART = 100  # clips written at once
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Arrays by [clip, frame]; any frame can be the reference of its clip."""
+
+    pictures: np.ndarray  # [n, f, 128, 128, 3] uint8
+    poses: np.ndarray  # [n, f, 128, 128, 3] uint8
+    boxes: np.ndarray  # [n, f, 4] of faces
+    latents: np.ndarray  # [n, f, 4, 16, 16] float32, scaled: what is to be made
+    references: np.ndarray  # [n, f, 4, 16, 16] float32, not scaled: of the noisy picture, what is given
+    identities: np.ndarray  # [n, f, 512] float32
+
+    def __len__(self) -> int:
+        return len(self.latents)
+
+
+_FIELDS = {
+    "pictures": ((SIZE, SIZE, 3), np.uint8),
+    "poses": ((SIZE, SIZE, 3), np.uint8),
+    "boxes": ((4,), np.int16),
+    "latents": ((4, SIZE // 8, SIZE // 8), np.float32),
+    "references": ((4, SIZE // 8, SIZE // 8), np.float32),
+    "identities": ((512,), np.float32),
+}
+
+
+def make_examples(
+    folder: Path, split: Split, first: int, count: int, apart: bool, frames: int, vae: nn.Module, arcface: nn.Module
+) -> Examples:
+    """Clips first .. first + count - 1 of a split; interrupted, it goes on where it was.
+
+    `apart`: frames at random times; else the first at a random time and the others one after the other from another.
+    `vae` has its true scaling factor.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {}
+    for name, (shape, dtype) in _FIELDS.items():
+        path, whole = folder / f"{name}.npy", (count, frames, *shape)
+        mode = "r+" if path.exists() else "w+"
+        arrays[name] = np.lib.format.open_memmap(path, mode, dtype, None if mode == "r+" else whole)
+    progress = folder / "progress.json"
+    done = json.loads(progress.read_text())["clips"] if progress.exists() else 0
+    while done < count:
+        last = min(done + PART, count)
+        for index in range(done, last):
+            _fill({name: array[index] for name, array in arrays.items()}, split, first + index, apart, vae, arcface)
+        for array in arrays.values():
+            array.flush()
+        partial = progress.with_suffix(".partial")
+        partial.write_text(json.dumps({"clips": last}))
+        os.replace(partial, progress)
+        done = last
+        print(f"{folder.name}: {done} of {count} clips", flush=True)
+    return Examples(**arrays)
+
+
+def _fill(
+    row: dict[str, np.ndarray], split: Split, number: int, apart: bool, vae: nn.Module, arcface: nn.Module
+) -> None:
+    one, rng, frames = clip(split, number), generator(split, number, 2), len(row["latents"])
+    if apart:
+        times = rng.integers(0, 200, frames).tolist()
+    else:
+        times = [int(rng.integers(200)), *(int(rng.integers(200)) + np.arange(frames - 1)).tolist()]
+    for i, time in enumerate(times):
+        row["pictures"][i] = one.picture(time)
+        row["poses"][i] = np.rint((pose_pixels(one.pose(time), SIZE, SIZE)[0].transpose(1, 2, 0) + 1) * 127.5)
+        row["boxes"][i] = one.face_box(time)
+    pictures = bytes_to_tensor(row["pictures"])
+    noise = torch.from_numpy(rng.standard_normal(pictures.shape, np.float32))
+    with torch.no_grad():
+        latents = vae.encode(torch.cat([pictures, pictures + NOISE_AUG * noise])).latent_dist.mode()
+        row["latents"][:] = latents[:frames] * vae.config.scaling_factor
+        row["references"][:] = latents[frames:]
+        faces = torch.cat([crop(picture, box) for picture, box in zip(pictures, row["boxes"], strict=True)])
+        row["identities"][:] = arcface(faces)

@@ -1,0 +1,193 @@
+"""How good a video is, where the truth is known: puppets (see puppet/). Pixels are uint8 RGB, 128x128.
+
+    python -m sa.benchmarks.quality RESULT...
+
+Each RESULT is a folder that sa-run wrote for a puppet's case (its run.json names the case). Every figure is a mean over
+the frames of a video; a set's figure is the mean over its videos, with a bootstrap interval over them.
+"""
+
+import argparse
+import itertools
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from sa.benchmarks.puppet.cases import TRUTH, read_joints
+from sa.runtime.commands import run_command
+from sa.runtime.errors import InputError
+from sa.runtime.tiles import tile_indices
+from sa.runtime.video import frame_path
+
+if TYPE_CHECKING:
+    from sa.benchmarks.puppet.judging import Face, Judges
+
+RESAMPLES = 2000  # of the bootstrap
+CONFIDENCE = 0.95
+SSIM_SIGMA = 1.5  # Wang et al. 2004
+SSIM_C = (0.01 * 255) ** 2, (0.03 * 255) ** 2
+
+
+@dataclass(frozen=True)
+class Quality:
+    """One video against its truth. Higher is better, but for joint_error, flicker and seam."""
+
+    psnr: float  # dB
+    psnr_still: float  # dB of the best answer that does not move: the reference in every frame
+    ssim: float
+    joint_error: float  # pixels between the joints found in the result and the true ones
+    joint_floor: float  # the same for the joints found in the truth: what the finder itself gets wrong
+    csim: float  # cosine of faces with the reference's, by the ArcFace that HJB follows
+    csim_other: float  # the same with other puppets' references
+    csim_judge: float  # by the second embedder, which HJB never sees
+    csim_judge_other: float
+    flicker: float  # levels by which the change from frame to frame misses the true one
+    seam: float  # the same where a tile ends or begins, less the rest; NaN for a single tile
+
+
+def psnr(result: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over frames [T, H, W, 3], in dB."""
+    errors = ((result.astype(float) - truth) ** 2).mean(axis=(1, 2, 3))
+    return float((10 * np.log10(255**2 / np.maximum(errors, 1e-9))).mean())
+
+
+def ssim(result: np.ndarray, truth: np.ndarray) -> float:
+    """Mean structural similarity of the luminance of frames [T, H, W, 3]."""
+    grey = (0.299, 0.587, 0.114)
+    return float(
+        np.mean([_ssim(a @ grey, b @ grey) for a, b in zip(result.astype(float), truth.astype(float), strict=True)])
+    )
+
+
+def _ssim(a: np.ndarray, b: np.ndarray) -> float:
+    mean_a, mean_b = _smooth(a), _smooth(b)
+    var_a, var_b = _smooth(a * a) - mean_a**2, _smooth(b * b) - mean_b**2
+    covariance = _smooth(a * b) - mean_a * mean_b
+    c1, c2 = SSIM_C
+    above = (2 * mean_a * mean_b + c1) * (2 * covariance + c2)
+    return float((above / ((mean_a**2 + mean_b**2 + c1) * (var_a + var_b + c2))).mean())
+
+
+def _smooth(image: np.ndarray) -> np.ndarray:
+    """Gaussian window of 11 pixels, only where it fits."""
+    offsets = np.arange(-5, 6)
+    kernel = np.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
+    kernel /= kernel.sum()
+    rows = sum(weight * image[5 + k : len(image) - 5 + k] for weight, k in zip(kernel, offsets, strict=True))
+    return sum(weight * rows[:, 5 + k : rows.shape[1] - 5 + k] for weight, k in zip(kernel, offsets, strict=True))
+
+
+def changes(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    """[T - 1]: mean levels by which each change from frame to frame misses the true one."""
+    missed = np.diff(result.astype(float), axis=0) - np.diff(truth.astype(float), axis=0)
+    return np.abs(missed).mean(axis=(1, 2, 3))
+
+
+def seam_error(change: np.ndarray, frames: int, tile_size: int, overlap: int) -> float:
+    """Mean of `change` where the set of tiles that make a frame changes, less its mean elsewhere."""
+    tiles = tile_indices(frames, tile_size, overlap)
+    # Frame 0 leads every tile, but is a seam to none.
+    makers = [frozenset(i for i, tile in enumerate(tiles) if frame in tile[1:]) for frame in range(1, frames)]
+    seams = np.array([False, *(a != b for a, b in itertools.pairwise(makers))])
+    return float(change[seams].mean() - change[~seams].mean()) if seams.any() and not seams.all() else float("nan")
+
+
+def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, float]:
+    """Mean of the videos' figures, and the ends of its bootstrap interval (percentiles)."""
+    known = np.array([value for value in values if not np.isnan(value)])
+    if not len(known):
+        return (float("nan"),) * 3
+    rng = np.random.default_rng(seed)
+    means = known[rng.integers(len(known), size=(RESAMPLES, len(known)))].mean(axis=1)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return float(known.mean()), float(low), float(high)
+
+
+def summary(videos: Sequence[Quality]) -> dict[str, tuple[float, float, float]]:
+    """Mean and interval of every figure."""
+    return {field.name: interval([getattr(video, field.name) for video in videos]) for field in fields(Quality)}
+
+
+def read_frames(folder: Path, count: int) -> np.ndarray:
+    """[count, H, W, 3] uint8."""
+    frames = []
+    for index in range(count):
+        path = frame_path(folder, index)
+        if not path.exists():
+            raise InputError(f"{path} is missing: expected {count} frames; run sa-run on the case again.")
+        with Image.open(path) as image:
+            frames.append(np.asarray(image.convert("RGB")))
+    return np.stack(frames)
+
+
+def measure(results: Iterable[Path]) -> dict[Path, Quality]:
+    """The quality of every result folder; InputError for one that is no result or whose case has no truth."""
+    from sa.benchmarks.puppet.judging import Judges  # imports torch
+
+    cases = {folder: _case(folder) for folder in results}
+    judges = Judges()
+    references = {case: judges.reference(case) for case in cases.values()}
+    return {folder: _measure(folder, case, judges, references) for folder, case in cases.items()}
+
+
+def _run(folder: Path) -> dict:
+    try:
+        return json.loads((folder / "run.json").read_text())
+    except (OSError, ValueError):
+        raise InputError(f"{folder} holds no run.json that can be read: give folders that sa-run wrote.") from None
+
+
+def _case(folder: Path) -> Path:
+    case = Path(_run(folder)["case"])
+    if not (case / TRUTH).is_dir():
+        raise InputError(
+            f"{case} has no {TRUTH}/: only a puppet's case knows what its video should be; give its result."
+        )
+    return case
+
+
+def _measure(folder: Path, case: Path, judges: "Judges", references: "dict[Path, Face]") -> Quality:
+    run = _run(folder)
+    count = run["frames"]
+    result, truth = read_frames(folder / "frames", count), read_frames(case / TRUTH, count)
+    with Image.open(case / "reference.png") as image:
+        still = np.broadcast_to(np.asarray(image.convert("RGB")), truth.shape)
+    wanted, change = read_joints(case), changes(result, truth)
+    faces = judges.faces(case, result)
+    others = [judges.similarity(faces, face) for other, face in references.items() if other != case]
+    csim, csim_judge = judges.similarity(faces, references[case])
+    csim_other, csim_judge_other = np.mean(others, axis=0) if others else (np.nan, np.nan)
+    return Quality(
+        psnr=psnr(result, truth),
+        psnr_still=psnr(still, truth),
+        ssim=ssim(result, truth),
+        joint_error=judges.joint_error(result, wanted),
+        joint_floor=judges.joint_error(truth, wanted),
+        csim=csim,
+        csim_other=float(csim_other),
+        csim_judge=csim_judge,
+        csim_judge_other=float(csim_judge_other),
+        flicker=float(change.mean()),
+        seam=seam_error(change, count, run["shapes"]["tile_size"], int(run["arguments"]["tile_overlap"])),
+    )
+
+
+def table(figures: dict[str, tuple[float, float, float]]) -> str:
+    """One line per figure: mean [low, high]."""
+    return "\n".join(f"{name:18} {mean:8.3f}  [{low:.3f}, {high:.3f}]" for name, (mean, low, high) in figures.items())
+
+
+def main(argv: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("quality", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT", help="folders that sa-run wrote")
+    return run_command(
+        "quality", parser, lambda arguments: print(table(summary(list(measure(arguments.results).values())))), argv
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,58 @@
+"""The study's page and figure, from figures that are known."""
+
+import pytest
+from PIL import Image
+
+from sa.benchmarks.puppet import study
+from sa.benchmarks.quality import Quality
+from sa.runtime.errors import UserError
+
+
+def video(value: float) -> Quality:
+    return Quality(**{name: value for name in Quality.__dataclass_fields__} | {"seam": float("nan")})
+
+
+def test_a_table_has_a_row_for_every_setting_and_leaves_out_what_is_not_known():
+    settings = study.STUDY["Guidance"].settings
+    table = study._section("Guidance", {setting: [video(1.0), video(3.0)] for setting in settings})
+    rows = [line for line in table.splitlines() if line.startswith("| guidance")]
+    assert [row.split("|")[1].strip() for row in rows] == [f"guidance {g}" for g in (1, 2, 3, 5)]
+    assert all(row.split("|")[2].strip() == "2.00 [1.00, 3.00]" for row in rows)
+    assert all(row.split("|")[-2].strip() == "" for row in rows)  # no seam in a single tile
+    assert {line.count("|") for line in table.splitlines() if line.startswith("|")} == {len(study.COLUMNS) + 2}
+
+
+def test_tables_go_between_the_markers_and_nothing_else_changes(tmp_path, monkeypatch):
+    page = tmp_path / "puppet.md"
+    monkeypatch.setattr(study, "PAGE", page)
+    page.write_text(f"before\n{study.BEGIN}\nold\n{study.END}\nafter\n")
+    for text in ("first", "second"):
+        study._write(text)
+    assert page.read_text() == f"before\n{study.BEGIN}\n\nsecond\n\n{study.END}\nafter\n"
+
+
+def test_a_page_without_markers_is_left_alone(tmp_path, monkeypatch):
+    page = tmp_path / "puppet.md"
+    monkeypatch.setattr(study, "PAGE", page)
+    page.write_text("by hand\n")
+    with pytest.raises(UserError, match="lacks the lines"):
+        study._write("tables")
+    assert page.read_text() == "by hand\n"
+
+
+def test_the_documents_have_a_place_for_the_tables():
+    page = study.PAGE.read_text()
+    assert page.index(study.BEGIN) < page.index(study.END)
+
+
+def test_the_figure_shows_reference_then_pose_result_and_truth(tmp_path):
+    colours = {"reference.png": "red", "poses": "black", "frames": "blue", "truth": "green"}
+    for name, colour in colours.items():
+        paths = [tmp_path / name] if name.endswith("png") else [tmp_path / name / f"frame_{i}.png" for i in range(8)]
+        for path in paths:
+            path.parent.mkdir(exist_ok=True)
+            Image.new("RGB", (128, 128), colour).save(path)
+    shown = study.figure([tmp_path], [tmp_path], frames=(1, 4))
+    centres = [shown.getpixel((2 + 64 + 130 * column, 66)) for column in range(7)]
+    red, black, blue, green = (255, 0, 0), (0, 0, 0), (0, 0, 255), (0, 128, 0)
+    assert centres == [red, black, blue, green, black, blue, green]
