@@ -19,7 +19,7 @@ import safetensors.numpy
 from command_lines import CASE, MAINS, copied, everything_in, export_arguments, fails, nothing_changes_in, run_arguments
 from PIL import Image
 
-from sa.export import certify, exporter
+from sa.export import certify, exporter, writing
 from sa.export.targets import target
 from sa.runtime import animator, conditioning, denoiser, video
 from sa.runtime.case import read_case
@@ -184,7 +184,7 @@ def export_place(tmp_path, checkpoint):
 
 
 def test_an_export_that_fails_leaves_nothing(export_place, monkeypatch, capsys):
-    monkeypatch.setattr(exporter, "target", lambda backend: failing_at("pose_net", RuntimeError("broken")))
+    monkeypatch.setattr(writing, "target", lambda backend: failing_at("pose_net", RuntimeError("broken")))
     message = "unexpected RuntimeError: broken; run again with SA_DEBUG=1 and report it."
     arguments = [*export_arguments(export_place, "paddle"), "--out", f"{export_place}/new/deeper/out"]
     fails("sa-export", arguments, export_place, 1, message, capsys)
@@ -202,7 +202,7 @@ def test_an_export_that_fails_leaves_the_earlier_engine_set(
     export_place, engines, monkeypatch, capsys, error, code, message
 ):
     copied(export_place, out=engines(CASE, "onnxruntime"))
-    monkeypatch.setattr(exporter, "target", lambda backend: failing_at("face_encoder", error))
+    monkeypatch.setattr(writing, "target", lambda backend: failing_at("face_encoder", error))
     message = message.format(out=export_place / "out")
     fails("sa-export", export_arguments(export_place, "paddle"), export_place, code, message, capsys)
     assert EngineSet.open(export_place / "out", verify=True).manifest.backend == "onnxruntime"
@@ -342,7 +342,7 @@ def test_an_export_says_nothing_beside_its_error(tmp_path, checkpoint):
         ("sa-run", "--engines e --case c --out o --guidance 3,5", "argument --guidance: invalid float value: '3,5'"),
         ("sa-run", "--engines e --case c --out o --compat old", "argument --compat: invalid choice: 'old'"),
         ("sa-export", "", "the following arguments are required: --checkpoint, --out"),
-        ("sa-export", "--checkpoint c --out o --precision fp16", "argument --precision: invalid choice: 'fp16'"),
+        ("sa-export", "--checkpoint c --out o --precision fp8", "argument --precision: invalid choice: 'fp8'"),
         ("sa-export", "--checkpoint c --out o --backend torch", "argument --backend: invalid choice: 'torch'"),
         ("sa-export", "--checkpoint c --out o --height 5.5", "argument --height: invalid int value: '5.5'"),
     ],

@@ -77,7 +77,7 @@ def test_dear_engines_are_certified_on_a_twin_that_leaves_no_files(checkpoint, o
 
 
 def test_onednn_is_kept_only_where_it_is_certified(checkpoint, only, monkeypatch, tmp_path):
-    only("pose_net", "face_encoder", "vae_encoder")
+    only("pose_net", "face_encoder", "image_encoder")
     opened = []
 
     class Sloppy:
@@ -85,7 +85,7 @@ def test_onednn_is_kept_only_where_it_is_certified(checkpoint, only, monkeypatch
 
         def __init__(self, backend, folder, contract, threads):
             opened.append((contract.role, contract.onednn))
-            if contract.onednn and contract.role == "vae_encoder":
+            if contract.onednn and contract.role == "image_encoder":
                 raise EngineSetError("not with oneDNN")
             self.engine = open_engine(backend, folder, contract, threads)
             self.wrong = contract.onednn and contract.role == "face_encoder"
@@ -105,13 +105,13 @@ def test_onednn_is_kept_only_where_it_is_certified(checkpoint, only, monkeypatch
     settings = ExportSettings(shapes, None, "paddle", onednn=True)
     manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
     assert manifest.engine("pose_net").onednn and not manifest.engine("face_encoder").onednn
-    assert not manifest.engine("vae_encoder").onednn
+    assert not manifest.engine("image_encoder").onednn
     assert opened == [
+        ("image_encoder", True),
+        ("image_encoder", False),
         ("face_encoder", True),
         ("face_encoder", False),
         ("pose_net", True),
-        ("vae_encoder", True),
-        ("vae_encoder", False),
     ]
     assert "--onednn" in manifest.command
 
