@@ -321,7 +321,7 @@ def test_a_record_cut_short_is_taken_off(tmp_path):
 # -- and on to sa-run ------------------------------------------------------------------------------------------
 
 
-def test_sa_run_animates_the_case(place, engines, monkeypatch):
+def test_sa_run_animates_the_case(place, engines):
     """With an identity made from the reference, as this case has none; with the face refinement."""
     prepared(place)
     models = place / "models"
