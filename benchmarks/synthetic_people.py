@@ -16,6 +16,40 @@ JITTER = 0.004  # of the body's height, in every point
 FRAMES = (16, 64)
 
 
+# joint: (the one it hangs from, offset at rest: x to the picture's right, y down, z away), in body heights
+REST = {
+    "pelvis": (None, (0, 0, 0)),
+    8: ("pelvis", (-0.055, 0, 0)),
+    11: ("pelvis", (0.055, 0, 0)),
+    1: ("pelvis", (0, -0.3, 0)),
+    2: (1, (-0.1, 0.01, 0)),
+    5: (1, (0.1, 0.01, 0)),
+    0: (1, (0, -0.1, -0.06)),
+    14: (0, (-0.018, -0.022, 0.01)),
+    15: (0, (0.018, -0.022, 0.01)),
+    16: (0, (-0.04, -0.012, 0.06)),
+    17: (0, (0.04, -0.012, 0.06)),
+    3: (2, (-0.02, 0.17, 0)),
+    4: (3, (0, 0.15, 0)),
+    6: (5, (0.02, 0.17, 0)),
+    7: (6, (0, 0.15, 0)),
+    9: (8, (0, 0.245, 0)),
+    10: (9, (0, 0.24, 0)),
+    12: (11, (0, 0.245, 0)),
+    13: (12, (0, 0.24, 0)),
+}
+# joint whose children turn: degrees of pitch (about x), yaw (about y), roll (about z)
+SWING = {
+    "pelvis": (12, 25, 8),
+    1: (8, 10, 5),
+    0: (12, 20, 8),
+    **dict.fromkeys((2, 5), (50, 10, 45)),
+    **dict.fromkeys((3, 6), (60, 0, 0)),
+    **dict.fromkeys((8, 11), (30, 5, 12)),
+    **dict.fromkeys((9, 12), (35, 0, 0)),
+}
+
+
 @dataclass(frozen=True)
 class Actor:
     """A reference and a driving video's keypoints, and the truth about them."""
@@ -73,54 +107,20 @@ def _estimated(
 class _Body:
     """A skeleton of bones, each turned against the one before it by angles that swing in time."""
 
-    # joint: (the one it hangs from, offset at rest: x to the picture's right, y down, z away), in body heights
-    REST = {  # noqa: RUF012
-        "pelvis": (None, (0, 0, 0)),
-        8: ("pelvis", (-0.055, 0, 0)),
-        11: ("pelvis", (0.055, 0, 0)),
-        1: ("pelvis", (0, -0.3, 0)),
-        2: (1, (-0.1, 0.01, 0)),
-        5: (1, (0.1, 0.01, 0)),
-        0: (1, (0, -0.1, -0.06)),
-        14: (0, (-0.018, -0.022, 0.01)),
-        15: (0, (0.018, -0.022, 0.01)),
-        16: (0, (-0.04, -0.012, 0.06)),
-        17: (0, (0.04, -0.012, 0.06)),
-        3: (2, (-0.02, 0.17, 0)),
-        4: (3, (0, 0.15, 0)),
-        6: (5, (0.02, 0.17, 0)),
-        7: (6, (0, 0.15, 0)),
-        9: (8, (0, 0.245, 0)),
-        10: (9, (0, 0.24, 0)),
-        12: (11, (0, 0.245, 0)),
-        13: (12, (0, 0.24, 0)),
-    }
-    # joint whose children turn: degrees of pitch (about x), yaw (about y), roll (about z)
-    SWING = {  # noqa: RUF012
-        "pelvis": (12, 25, 8),
-        1: (8, 10, 5),
-        0: (12, 20, 8),
-        **dict.fromkeys((2, 5), (50, 10, 45)),
-        **dict.fromkeys((3, 6), (60, 0, 0)),
-        **dict.fromkeys((8, 11), (30, 5, 12)),
-        **dict.fromkeys((9, 12), (35, 0, 0)),
-    }
-
     def __init__(self, random: np.random.Generator):
-        build = random.uniform(0.9, 1.1, (len(self.REST), 3))
+        build = random.uniform(0.9, 1.1, (len(REST), 3))
         self._rest = {
-            joint: (parent, np.array(offset) * build[i])
-            for i, (joint, (parent, offset)) in enumerate(self.REST.items())
+            joint: (parent, np.array(offset) * build[i]) for i, (joint, (parent, offset)) in enumerate(REST.items())
         }
-        joints = len(self.SWING)
-        self.amplitudes = np.radians(list(self.SWING.values())) * random.normal(0, 1, (joints, 3))
+        joints = len(SWING)
+        self.amplitudes = np.radians(list(SWING.values())) * random.normal(0, 1, (joints, 3))
         self._phases = random.uniform(0, 2 * np.pi, (joints, 3))
         self._pace = random.uniform(0.5, 2, (joints, 3))
 
     def project(self, times: np.ndarray, amplitudes: np.ndarray) -> np.ndarray:
         """[n, 18, 2]: x to the right, y down, in body heights, the pelvis at 0."""
         angles = amplitudes * np.sin(times[:, None, None] * self._pace * 2 * np.pi + self._phases)
-        turns = {joint: _rotation(angles[:, i]) for i, joint in enumerate(self.SWING)}
+        turns = {joint: _rotation(angles[:, i]) for i, joint in enumerate(SWING)}
         place, frame = {}, {}
         for joint, (parent, offset) in self._rest.items():
             if parent is None:

@@ -17,7 +17,7 @@ from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
 from sa.runtime.engine_set import EngineContract
 
-BACKEND = "onnxruntime"
+BACKEND = "onnxruntime"  # runs typed programs, whatever library the engines are for
 
 
 EXACT = ".exact"  # ends the name of a tensor before it is rounded

@@ -20,6 +20,7 @@ from sa.export.certify import (
     twin_shapes,
 )
 from sa.export.checkpoint import Checkpoint
+from sa.export.emulation import BACKEND as EMULATING
 from sa.export.emulation import open_emulated
 from sa.export.half import HalfTyping
 from sa.export.refine_plan import refine_plan
@@ -277,7 +278,7 @@ def _open(
     def opened(role: Role) -> Engine:
         if role == definition.role and definition.half is not None:
             return open_emulated(folder, contracts[role], settings.threads)
-        backend = "onnxruntime" if settings.backend == tensorrt_rtx.BACKEND else settings.backend
+        backend = EMULATING if settings.backend == tensorrt_rtx.BACKEND else settings.backend
         return open_engine(backend, folder, contracts[role], settings.threads)
 
     return opened(definition.role) if definition.stands_for is None else SpecializedUNet(contracts, opened)

@@ -7,6 +7,7 @@ from pathlib import Path
 from sa.export import ranges
 from sa.export.calibration import Calibration
 from sa.export.certify import Networks, twin_shapes
+from sa.export.emulation import BACKEND
 from sa.export.precision import policy
 from sa.export.roles import EngineDefinition
 from sa.export.targets import TWIN, Half, Written
@@ -14,7 +15,6 @@ from sa.export.writing import contract, write
 from sa.runtime.backends import open_engine
 from sa.runtime.engine_set import ROLES, SPECIALIZED, Shapes
 
-BACKEND = "onnxruntime"  # on which ranges are measured, whatever the engines are for
 CALIBRATING = (*ROLES, *SPECIALIZED)  # whose results other engines are calibrated on
 
 

@@ -70,13 +70,8 @@ def operands(node: onnx.NodeProto) -> list[int]:
     return [i for i in among if i < len(node.input) and node.input[i]]
 
 
-def element_types(
-    nodes: Iterable[onnx.NodeProto], known: Mapping[str, int], functions: Collection[str] = ()
-) -> dict[str, int]:
-    """The element type of every tensor that the nodes, in their order, make of tensors of known types.
-
-    `functions`: names of model functions, whose results have the type of their first input.
-    """
+def element_types(nodes: Iterable[onnx.NodeProto], known: Mapping[str, int]) -> dict[str, int]:
+    """The element type of every tensor that the nodes, in their order, make of tensors of known types."""
     types = dict(known)
     for node in nodes:
         if node.op_type == "Constant":

@@ -464,6 +464,25 @@ CHECKPOINT_ROWS = [
         "--onednn is a choice of Paddle Inference: give it with --backend paddle.",
         flags=("--onednn",),
     ),
+    Row(
+        "--device without plans",
+        "--device is a choice of TensorRT for RTX: give it with --backend tensorrt-rtx.",
+        flags=("--device", "sm89"),
+    ),
+    Row(
+        "fp16 for Paddle",
+        "--precision fp16 is not possible with --backend paddle on a CPU, where Paddle Inference has no fp16 kernels: "
+        "give --backend onnxruntime, or --precision fp32.",
+        flags=("--precision", "fp16", "--backend", "paddle"),
+    ),
+    *(
+        Row(
+            f"fp16 and {flag}",
+            f"{flag} is for float32 engines: leave it out, or give --precision fp32.",
+            flags=("--precision", "fp16", "--refine", *flag.split()),
+        )
+        for flag in ("--plain", "--prepack", "--refine-plan whole")
+    ),
     Row("no threads", "--threads must be 1 to 1024, not 0.", flags=("--threads", "0")),
 ]
 

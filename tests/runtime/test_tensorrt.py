@@ -9,7 +9,7 @@ from stub_gpu import Stub
 
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.cuda import compute_capability
-from sa.runtime.engine_set import EngineContract, FileRecord, TensorSpec
+from sa.runtime.engine_set import EngineContract, EngineSet, FileRecord, TensorSpec, _check_device
 from sa.runtime.errors import EngineSetError, UserError
 
 
@@ -133,3 +133,32 @@ def test_the_backend_uses_nothing_that_the_libraries_lack(module):
         context = {"set_input_shape", "get_tensor_shape", "set_tensor_address", "set_device_memory", "execute_async_v3"}
         assert context <= set(dir(real.IExecutionContext))
         assert {"create_execution_context", "device_memory_size_v2"} <= set(dir(real.ICudaEngine))
+
+
+@pytest.fixture
+def built(engines):
+    """built(capabilities): a manifest of plans for these GPUs."""
+    manifest = EngineSet.open(engines("recipe_hjb", "onnxruntime")).manifest
+
+    def make(*capabilities):
+        changes = {"backend": "tensorrt-rtx", "device": "cuda", "compute_capabilities": capabilities}
+        return manifest.model_copy(update={**changes, "command": "sa-export again"})
+
+    return make
+
+
+def test_plans_are_refused_on_another_gpu(gpu, built, tmp_path):
+    _check_device(tmp_path, built("8.6", "8.9"))
+    with pytest.raises(
+        EngineSetError, match=r"capability 8.6, this one has 8.9; .*`sa-export again`, but --device sm89"
+    ):
+        _check_device(tmp_path, built("8.6"))
+
+
+def test_plans_are_refused_without_a_gpu_or_what_speaks_to_it(gpu, built, tmp_path, monkeypatch):
+    gpu.cuda.cudaGetDeviceCount = lambda: (100, 0)
+    with pytest.raises(EngineSetError, match=r"of compute capability 8.6, 8.9, but found none here, or no driver"):
+        _check_device(tmp_path, built("8.6", "8.9"))
+    monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
+    with pytest.raises(EngineSetError, match=r"cuda-bindings, which is not installed: `pip install .*tensorrt-rtx"):
+        _check_device(tmp_path, built("8.6"))
