@@ -82,6 +82,8 @@ COLUMNS = {  # of a table: title and digits
 
 
 def study(work: Path) -> None:
+    if not CHECKPOINT.is_dir():
+        raise UserError(f"{CHECKPOINT} is missing: teach the puppet checkpoint first, with `make puppet`.")
     quiet_paddle()
     engines = work / "engines"
     if not engines.exists():

@@ -56,3 +56,10 @@ def test_the_figure_shows_reference_then_pose_result_and_truth(tmp_path):
     centres = [shown.getpixel((2 + 64 + 130 * column, 66)) for column in range(7)]
     red, black, blue, green = (255, 0, 0), (0, 0, 0), (0, 0, 255), (0, 128, 0)
     assert centres == [red, black, blue, green, black, blue, green]
+
+
+def test_without_a_checkpoint_there_is_nothing_to_study(tmp_path, monkeypatch):
+    monkeypatch.setattr(study, "CHECKPOINT", tmp_path / "none")
+    with pytest.raises(UserError, match="none is missing: teach the puppet checkpoint first, with `make puppet`"):
+        study.study(tmp_path / "work")
+    assert not (tmp_path / "work").exists()
