@@ -4,16 +4,19 @@ Tracing needs no weights: parameters appear in the program by name, and each tar
 network of 1.55 B parameters is traced in seconds within some hundred megabytes.
 """
 
+import contextlib
 import dataclasses
 import importlib
 import math
 import pkgutil
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import paddle
 from paddle import nn
+from paddle.nn.layer import layers
 
 from sa.export import networks
 from sa.export.cost import Cost, paddle_cost
@@ -50,6 +53,23 @@ class Traced:
         return {"fp32": 4, "fp16": 2}[precision] * self.parameter_count + 4 * ends
 
 
+@contextlib.contextmanager
+def _nothing_recorded() -> Iterator[None]:
+    """Without the call stack and the layers' path that Paddle notes with every operator it traces.
+
+    It keeps both for good, 90,000 objects for the UNet, and searches all operators so far in every layer: tracing the
+    UNet of 1.55 B parameters takes 1.3 s without and 8.6 s with them (CPU time, Paddle 3.2.2).
+    """
+    extract_stack, name_struct = traceback.extract_stack, layers.name_struct
+    traceback.extract_stack = lambda *_: []
+    layers.name_struct = lambda _: contextlib.nullcontext()
+    try:
+        yield
+    finally:
+        traceback.extract_stack, layers.name_struct = extract_stack, name_struct
+
+
+@_nothing_recorded()
 def trace(
     forward: Callable,
     inputs: tuple[TensorSpec, ...],

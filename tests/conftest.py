@@ -1,6 +1,5 @@
 """Checkpoints, cases and engine sets the tests share. Each is made once a session, from tests/golden alone."""
 
-import gc
 import json
 import shutil
 from pathlib import Path
@@ -23,17 +22,6 @@ def cache_of_its_own(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         yield
-
-
-@pytest.fixture(scope="module", autouse=True)
-def call_stacks_are_searched_once():
-    """Paddle keeps the call stack of every operator it ever traced: 100,000 objects for each UNet.
-
-    Frozen, they do not slow down every later collection of garbage, of which an export makes one for each engine.
-    """
-    yield
-    gc.collect()
-    gc.freeze()
 
 
 @pytest.fixture(scope="session")
