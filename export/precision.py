@@ -13,7 +13,7 @@ import onnx
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from sa.export.targets.kernel_nodes import DOMAIN
+from sa.export.targets.kernel_nodes import DOMAIN, kernel_name
 from sa.runtime.engine_set import Record
 
 SINGLE, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
@@ -101,7 +101,7 @@ class Lowering:
     policy: Policy
     types: dict[str, int]
     unfit: set[str] = field(default_factory=set)  # tensors whose values fp16 cannot hold
-    kernels: Mapping[tuple[str, str], onnx.FunctionProto] = field(default_factory=dict)  # by name and overload
+    functions: Mapping[str, onnx.FunctionProto] = field(default_factory=dict)  # of kernels, by name
     contagious: bool = False  # inside a kernel: products with a float32 tensor are float32 too
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     casts: dict[tuple[str, int], str] = field(default_factory=dict)
@@ -117,7 +117,7 @@ class Lowering:
             return
         floats = [i for i in operands(node) if self.types.get(node.input[i]) in (SINGLE, HALF)]
         if node.domain == DOMAIN:
-            halves = self.policy.kernels[node.op_type]
+            halves = self.policy.kernels[kernel_name(node.op_type)]
             for i in floats:
                 self._convert(node, i, HALF if i in halves else SINGLE)
             made = HALF
@@ -137,7 +137,7 @@ class Lowering:
 
     def _add_operators(self, node: onnx.NodeProto) -> None:
         """Instead of a kernel, which is fp16 at its ends, the operators of its body, in float32."""
-        kernel = self.kernels[node.op_type, node.overload]
+        kernel = self.functions[node.op_type]
         names = dict(zip([*kernel.input, *kernel.output], [*node.input, *node.output], strict=True))
         for inner in _copies(kernel.node):
             for given in (inner.input, inner.output):
@@ -207,8 +207,8 @@ def lower(model: onnx.ModelProto, policy: Policy, parameters: Iterable[str], flo
         raise ValueError(f"the graph has no tensor {sorted(missing)[0]} to keep in float32")
     types = {value.name: value.type.tensor_type.elem_type for value in graph.input}
     types |= dict.fromkeys(parameters, HALF)
-    kernels = {(function.name, function.overload): function for function in model.functions}
-    work = Lowering(policy, types, set(float32), kernels)
+    functions = {function.name: function for function in model.functions}
+    work = Lowering(policy, types, set(float32), functions)
     renamed = {}
     for value in graph.input:
         if types[value.name] == SINGLE and value.name not in policy.inputs and value.name not in float32:
@@ -268,7 +268,7 @@ def set_loss_scale(graph: onnx.GraphProto, scale: float) -> None:
 
 def _lower_function(function: onnx.FunctionProto, policy: Policy) -> None:
     """A kernel's body: fp16 in where the kernel takes fp16, fp16 out, everything float32 that float32 reaches."""
-    halves = policy.kernels[function.name]
+    halves = policy.kernels[kernel_name(function.name)]
     types = {name: HALF if i in halves else SINGLE for i, name in enumerate(function.input)}
     work = Lowering(policy, types, contagious=True)
     for node in _copies(function.node):

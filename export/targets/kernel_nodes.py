@@ -1,8 +1,9 @@
 """One node for each fused kernel: a function of the model whose body is the operators it stands for.
 
 ONNX Runtime puts the bodies in the nodes' places when it loads the model; a library that has a kernel of that name
-(kernels/) can take the node as it is. Temporal self-attention is not among them: as transposes around
-com.microsoft.MultiHeadAttention, it was faster in ONNX Runtime than any body of standard operators.
+(kernels/) can take the node as it is. Bodies differ by shapes, so functions are numbered, GroupNormSiLU_0 and on: of
+the overloads that ONNX has for this, TensorRT for RTX takes the first. Temporal self-attention is not among them: as
+transposes around com.microsoft.MultiHeadAttention, it was faster in ONNX Runtime than any body of standard operators.
 """
 
 import onnx
@@ -14,6 +15,11 @@ DOMAIN = "sa"
 ID_ATTENTION = "IDAttention"  # x, LayerNorm's weight and bias, keys, values, moments, base, shift, gain -> x + result
 GROUP_NORM_SILU = "GroupNormSiLU"  # x, weight, bias -> y
 FOLDED_PARTS = 6  # keys, values, moments, base, shift, gain, split from one stretch of the constants
+
+
+def kernel_name(function: str) -> str:
+    """The kernel that a function of this name stands for."""
+    return function.rpartition("_")[0]
 
 
 def outline_kernels(model: onnx.ModelProto) -> None:
@@ -54,9 +60,8 @@ def _outline(model: onnx.ModelProto, name: str, inputs: list[str], last: onnx.No
     nodes = [node for node in model.graph.node if id(node) in inside]
     parameters = [tensor for node in nodes for tensor in node.input if tensor and tensor not in edges.maker]
     found = list(dict.fromkeys([*inputs, *parameters]))
-    overload = _function(model, name, nodes, found, last.output[0])
-    call = helper.make_node(name, found, [last.output[0]], name=f"{name}_{last.output[0]}", domain=DOMAIN)
-    call.overload = overload
+    function = _function(model, name, nodes, found, last.output[0])
+    call = helper.make_node(function, found, [last.output[0]], name=f"{name}_{last.output[0]}", domain=DOMAIN)
     kept = [
         call if node is last else node
         for node in model.graph.node
@@ -77,7 +82,7 @@ def _only_inside(node: onnx.NodeProto, inside: set[int], edges: Graph) -> bool:
 
 
 def _function(model: onnx.ModelProto, name: str, nodes: list[onnx.NodeProto], inputs: list[str], output: str) -> str:
-    """The overload of the function `name` with this body, added to the model if no other node had it."""
+    """The name of the kernel's function with this body, added to the model if no other node had it."""
     names = {tensor: f"in_{i}" for i, tensor in enumerate(inputs)}
     body = []
     for node in nodes:
@@ -93,14 +98,13 @@ def _function(model: onnx.ModelProto, name: str, nodes: list[onnx.NodeProto], in
             clone.output[i] = names.setdefault(tensor, "out" if tensor == output else f"t_{len(names)}")
         body.append(clone)
     formal = [names[tensor] for tensor in inputs]
-    there = [function for function in model.functions if function.name == name]
+    there = [function for function in model.functions if kernel_name(function.name) == name]
     for function in there:
         if list(function.node) == body and list(function.input) == formal:
-            return function.overload
+            return function.name
     if all(opset.domain != DOMAIN for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid(DOMAIN, 1))
     opsets = [opset for opset in model.opset_import if opset.domain != DOMAIN]
-    function = helper.make_function(DOMAIN, name, formal, ["out"], body, opsets, overload=str(len(there)))
+    function = helper.make_function(DOMAIN, f"{name}_{len(there)}", formal, ["out"], body, opsets)
     model.functions.append(function)
-    model.ir_version = max(model.ir_version, 10)  # the first that knows overloads
-    return function.overload
+    return function.name
