@@ -101,7 +101,7 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
         networks = Networks(checkpoint, {part: checkpoint.weights(part, slots) for part, slots in expected.items()})
         typing = None
         if settings.precision != "fp32":
-            typing = HalfTyping(settings.precision, networks, definitions, settings.shapes, threads)
+            typing = HalfTyping(settings.precision, networks, definitions, settings.shapes, settings.backend, threads)
     with staged(out) as folder:
         with reporter.stage("exporting", len(definitions)) as advance:
             engines = []

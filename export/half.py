@@ -22,8 +22,15 @@ class HalfTyping:
     """Types the definitions of a set one after the other, in the order of a run."""
 
     def __init__(
-        self, precision: str, networks: Networks, definitions: Iterable[EngineDefinition], shapes: Shapes, threads: int
+        self,
+        precision: str,
+        networks: Networks,
+        definitions: Iterable[EngineDefinition],
+        shapes: Shapes,
+        backend: str,
+        threads: int,
     ):
+        self._backend = backend  # whose graphs are typed
         self._policy = policy(precision)
         self._networks = networks
         self._shapes = twin_shapes(shapes)
@@ -66,4 +73,4 @@ class HalfTyping:
         (folder / written.program).unlink()
 
     def _write(self, definition: EngineDefinition, folder: Path) -> Written:
-        return write(definition, self._networks, self._shapes, folder, BACKEND, definition.role + TWIN)
+        return write(definition, self._networks, self._shapes, folder, self._backend, definition.role + TWIN)

@@ -11,7 +11,8 @@ from sa.export import exporter
 from sa.export.exporter import ExportSettings, export
 from sa.export.precision import policy
 from sa.export.roles import DEFINITIONS
-from sa.runtime.engine_set import EngineSet, Shapes
+from sa.runtime import hashing
+from sa.runtime.engine_set import EngineSet, FileRecord, Shapes
 from sa.runtime.progress import Reporter
 
 pytestmark = pytest.mark.fp16
@@ -72,3 +73,20 @@ def test_a_tensor_that_overflows_stays_float32(checkpoint, monkeypatch, tmp_path
     assert engine.float32_tensors and engine.certificate.relative < engine.certificate.tolerance
     plain = export(checkpoint("recipe_hjb"), tmp_path / "plain", settings, Reporter(quiet=True)).engine("pose_net")
     assert plain.float32_tensors == ()
+
+
+def test_a_set_for_plans_is_typed_on_its_own_graphs(checkpoint, monkeypatch, tmp_path):
+    """Ranges are measured on a twin whose weights the engine then reads: it must lay them out as the engine does."""
+
+    def planned(folder, record, capabilities):
+        plan = folder / f"{record.role}.plan"
+        plan.write_bytes(b"plan")
+        file = FileRecord(name=plan.name, bytes=4, sha256=hashing.sha256(plan))
+        return record.model_copy(update={"program": plan.name, "files": (file,)})
+
+    monkeypatch.setattr(exporter.tensorrt_rtx, "planned", planned)
+    shapes = Shapes(height=64, width=64, tile_size=2, decode_chunk=1)
+    settings = ExportSettings(shapes, None, "tensorrt-rtx", "fp16", ("8.9",))
+    manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
+    unet = manifest.engine("unet").certificate
+    assert unet.executed == "emulation" and unet.relative < unet.tolerance
