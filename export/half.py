@@ -39,17 +39,17 @@ class HalfTyping:
         self._half_parts = {
             part
             for definition in definitions
-            if definition.role not in self._policy.engines and not definition.own_weights
+            if not self._policy.keeps(definition.role) and not definition.own_weights
             for part in definition.parts.values()
         }
 
     def typed(self, definition: EngineDefinition, folder: Path) -> EngineDefinition:
         """The definition as it is to be written; it is measured on a twin, which leaves its weights in `folder`."""
-        if definition.role in self._policy.engines:
+        if self._policy.keeps(definition.role):
             # What fp16 engines read of the same part of the checkpoint lies in an fp16 file.
             shared = not self._half_parts.isdisjoint(definition.parts.values())
             definition = replace(definition, own_weights=definition.own_weights or shared)
-            if definition.role in CALIBRATING:
+            if definition.role in CALIBRATING or definition.role.startswith("decoder_"):
                 self._run(definition, folder)
             return definition
         half = Half(self._policy)

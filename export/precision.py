@@ -4,6 +4,7 @@ Strongly typed engines take their precision from the file, so what is float32 an
 every library. Inputs and outputs of an engine stay float32: the host computes in nothing else.
 """
 
+import fnmatch
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
@@ -50,12 +51,21 @@ OPERANDS = {
 class Policy(Record):
     """What stays float32; see configs/precision.yaml."""
 
-    engines: frozenset[str]
+    engines: tuple[str, ...]
+    fp16_engines: tuple[str, ...]
     inputs: frozenset[str]
     operators: frozenset[str]
     kernels: dict[str, tuple[int, ...]]
     headroom: float
     subnormal_share: float
+
+    def keeps(self, role: str) -> bool:
+        """Whether the whole engine stays float32."""
+        return _matches(role, self.engines) and not _matches(role, self.fp16_engines)
+
+
+def _matches(role: str, patterns: Iterable[str]) -> bool:
+    return any(fnmatch.fnmatchcase(role, pattern) for pattern in patterns)
 
 
 def policy(precision: str) -> Policy:
