@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import sa.export.exporter  # noqa: F401 - before the fixture below: what it opens for certificates is not emulated
 from sa.export import emulation
 from sa.runtime import backends
 from sa.runtime.cli import main
