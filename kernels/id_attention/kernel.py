@@ -25,7 +25,7 @@ from sa.kernels.chan import merge_block
 from sa.kernels.variant import Variant, element_of
 
 FACE_TOKENS = tl.constexpr(shapes.FACE_TOKENS)
-EPS = tl.constexpr(1e-5)  # of LayerNorm, and beside the deviation
+EPS = tl.constexpr(shapes.LAYER_NORM_EPSILON)  # and what stands beside the deviation
 SIZES = {"tokens": "i32", "branch_frames": "i32"}
 
 

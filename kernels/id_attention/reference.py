@@ -20,7 +20,9 @@ class Folded:
 
     keys: np.ndarray  # [branches, C, 4h]
     values: np.ndarray  # [branches, 4h, C]
-    moments: np.ndarray  # [branches, 4h, 4h + 1]: products of the centred values, by head; their sums in the last column
+    moments: (
+        np.ndarray
+    )  # [branches, 4h, 4h + 1]: products of the centred values, by head; their sums in the last column
     shift: np.ndarray  # [branches, C]
     base: np.ndarray  # [branches, C]
     gain: np.ndarray  # [branches]
