@@ -1,6 +1,6 @@
-"""Plans for TensorRT for RTX: what the builder is told, what becomes of an engine set, and refusals.
+"""Plans for TensorRT and TensorRT for RTX: what the builder is told, what becomes of an engine set, and refusals.
 
-The builder is a stub here; where the library is installed, it builds for real as well.
+The builders are stubs here; where TensorRT for RTX is installed, it builds for real as well.
 """
 
 import json
@@ -12,12 +12,14 @@ import numpy as np
 import onnx
 import pytest
 
-from sa.export import cli, exporter
+from sa.export import cli, exporter, plan_flags
 from sa.export.exporter import ExportSettings, export
 from sa.export.precision import lower, policy
 from sa.export.roles import DEFINITIONS
-from sa.export.targets import plan_builder, tensorrt_rtx
+from sa.export.targets import plan_builder, tensorrt
 from sa.export.targets.plan_builder import BuildError, Job, build
+from sa.export.targets.tensorrt import PlanSettings
+from sa.runtime.backends import open_engine
 from sa.runtime.engine_set import Shapes, read_manifest
 from sa.runtime.errors import UserError
 from sa.runtime.progress import Reporter
@@ -26,9 +28,9 @@ SHAPES = Shapes(height=64, width=64, tile_size=2, decode_chunk=2)
 
 
 class StubLibrary:
-    """tensorrt_rtx as far as the builder uses it; `told` is what it was told."""
+    """tensorrt_rtx, or tensorrt, as far as the builder uses it; `told` is what it was told."""
 
-    def __init__(self, strongly_typed=True, parses=True, plan=b"plan"):
+    def __init__(self, strongly_typed=True, parses=True, plan=b"plan", rtx=True, knows_times=True):
         told = self.told = {}
         flags = SimpleNamespace(STRONGLY_TYPED=3) if strongly_typed else SimpleNamespace()
 
@@ -39,10 +41,8 @@ class StubLibrary:
                 pass
 
         class Config:
-            num_compute_capabilities = 0
-
             def set_compute_capability(self, capability, index):
-                assert index < self.num_compute_capabilities
+                assert index < told["num_compute_capabilities"]
                 told.setdefault("capabilities", {})[index] = capability
 
             def set_memory_pool_limit(self, pool, size):
@@ -50,6 +50,23 @@ class StubLibrary:
 
             def add_optimization_profile(self, profile):
                 told["profile"] = profile.shapes
+
+            def clear_flag(self, flag):
+                told["cleared"] = flag
+
+            def create_timing_cache(self, content):
+                return content
+
+            def set_timing_cache(self, cache, ignore_mismatch):
+                assert not ignore_mismatch
+                told["times"] = cache
+                return knows_times or not cache
+
+            def get_timing_cache(self):
+                return SimpleNamespace(serialize=lambda: told["times"] + b" and more")
+
+            def __setattr__(self, name, value):
+                told[name] = value
 
         class Profile:
             def __init__(self):
@@ -81,8 +98,8 @@ class StubLibrary:
             def __init__(self, network, logger):
                 pass
 
-            def parse_from_file(self, path):
-                told["program"] = path
+            def parse(self, model, path):
+                told["model"], told["program"] = onnx.load_from_string(model), path
                 return parses
 
             def get_error(self, index):
@@ -94,13 +111,38 @@ class StubLibrary:
             OnnxParser=Parser,
             NetworkDefinitionCreationFlag=flags,
             MemoryPoolType=SimpleNamespace(WORKSPACE=0),
-            ComputeCapability=SimpleNamespace(SM86="86", SM120="120"),
+            BuilderFlag=SimpleNamespace(TF32="tf32"),
+            HardwareCompatibilityLevel=SimpleNamespace(NONE=0, AMPERE_PLUS="ampere", SAME_COMPUTE_CAPABILITY="same"),
         )
+        if rtx:
+            self.module.ComputeCapability = SimpleNamespace(SM86="86", SM120="120")
+
+
+FUNCTIONS = """
+    <ir_version: 10, opset_import: ["" : 17, "sa" : 1]>
+    g (float[2] x) => (float[2] y) {
+        once = sa.F (x)
+        y = sa.F (once)
+    }
+    <opset_import: ["" : 17], domain: "sa">
+    F (a) => (b) { b = Exp (a) }
+    <opset_import: ["" : 17], domain: "sa">
+    F (a) => (b) { b = Neg (a) }
+"""
+
+
+def overloaded():
+    """Two functions of one name, told apart by their overloads, as those of the UNet's kernels are."""
+    model = onnx.parser.parse_model(FUNCTIONS)
+    for i, (node, function) in enumerate(zip(model.graph.node, model.functions, strict=True)):
+        node.overload = function.overload = str(i)
+    return model
 
 
 @pytest.fixture
 def job(tmp_path):
     profile = {"x": ((1, 3), (4, 3))}
+    onnx.save_model(overloaded(), tmp_path / "e.onnx")
     return Job(
         backend="tensorrt-rtx",
         program=tmp_path / "e.onnx",
@@ -115,9 +157,12 @@ def test_the_builder_is_told_types_capabilities_and_shapes(job, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", library.module)
     build(job)
     assert job.plan.read_bytes() == b"plan"
+    assert [node.op_type for node in library.told.pop("model").graph.node] == ["Exp", "Neg"]
     assert library.told == {
         "flags": 1 << 3,
         "program": str(job.program),
+        "cleared": "tf32",
+        "num_compute_capabilities": 2,
         "profile": {"x": ((1, 3), (4, 3), (4, 3))},
         "capabilities": {0: "86", 1: "120"},
     }
@@ -128,6 +173,28 @@ def test_a_library_that_knows_only_strong_types_has_no_flag_for_them(job, monkey
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", library.module)
     build(job.model_copy(update={"workspace_bytes": 5}))
     assert library.told["flags"] == 0 and library.told["workspace"] == 5
+
+
+@pytest.mark.parametrize(("compatible", "level"), [(False, "same"), (True, "ampere")])
+def test_tensorrt_is_told_which_gpus_beside_the_one_at_hand(job, monkeypatch, compatible, level):
+    library = StubLibrary(rtx=False)
+    monkeypatch.setitem(sys.modules, "tensorrt", library.module)
+    build(job.model_copy(update={"backend": "tensorrt", "compatible": compatible, "level": 5}))
+    assert library.told["hardware_compatibility_level"] == level
+    assert library.told["builder_optimization_level"] == 5 and "num_compute_capabilities" not in library.told
+
+
+def test_times_are_kept_for_the_next_build_and_those_of_another_gpu_are_not_used(job, monkeypatch, tmp_path):
+    timed = job.model_copy(update={"backend": "tensorrt", "timing_cache": tmp_path / "cache" / "times"})
+    library = StubLibrary(rtx=False)
+    monkeypatch.setitem(sys.modules, "tensorrt", library.module)
+    build(timed)
+    build(timed)
+    assert timed.timing_cache.read_bytes() == b" and more and more"
+    other = StubLibrary(rtx=False, knows_times=False)
+    monkeypatch.setitem(sys.modules, "tensorrt", other.module)
+    build(timed)
+    assert other.told["times"] == b"" and [path.name for path in timed.timing_cache.parent.iterdir()] == ["times"]
 
 
 @pytest.mark.parametrize(
@@ -154,7 +221,7 @@ def building(monkeypatch):
                 job.plan.write_bytes(job.program.name.encode())
             return SimpleNamespace(returncode=code, stderr=said)
 
-        monkeypatch.setattr(tensorrt_rtx.subprocess, "run", run)
+        monkeypatch.setattr(tensorrt.subprocess, "run", run)
         monkeypatch.setattr(exporter, "DEFINITIONS", [d for d in DEFINITIONS if d.role in ("pose_net", "vae_decoder")])
         monkeypatch.setattr(exporter, "backend_version", lambda backend: "1.7.1")
         return jobs
@@ -169,7 +236,7 @@ def slots_of_whole_parts(slots_by_part):
 
 
 def settings(**changes):
-    return ExportSettings(SHAPES, None, "tensorrt-rtx", capabilities=("8.6", "8.9"), **changes)
+    return ExportSettings(SHAPES, None, "tensorrt-rtx", plans=PlanSettings(("8.6", "8.9"), **changes))
 
 
 def test_plans_take_the_places_of_certified_programs(checkpoint, building, tmp_path):
@@ -190,16 +257,44 @@ def test_plans_take_the_places_of_certified_programs(checkpoint, building, tmp_p
 def test_programs_for_plans_have_no_operators_of_onnx_runtime(checkpoint, building, monkeypatch, tmp_path):
     domains = set()
     building()
-    monkeypatch.setattr(exporter.tensorrt_rtx, "planned", lambda folder, record, capabilities: seen(folder, record))
 
-    def seen(folder, record):
+    def seen(folder, record, backend, plans):
         model = onnx.load(folder / record.program, load_external_data=False)
         domains.update(node.domain for node in model.graph.node)
         return record.model_copy(update={"program": "x.plan", "files": (record.files[0],)})
 
+    monkeypatch.setattr(exporter, "planned", seen)
     with pytest.raises(ValueError, match=r"x.plan is not among"):
         export(checkpoint("recipe_hjb"), tmp_path / "out", settings(), Reporter(quiet=True))
     assert domains == {""}
+
+
+def test_plans_for_the_gpu_at_hand_are_certified_themselves(checkpoint, building, monkeypatch, tmp_path):
+    """TensorRT's: a stub of it runs the program that a plan was built from."""
+    jobs = building()
+    opened = []
+
+    def open_plan(backend, folder, contract, threads):
+        assert backend == "tensorrt" and contract.program.endswith(".plan")
+        opened.append(contract.program)
+        program = (folder / contract.program).read_bytes().decode()
+        record = contract.model_copy(update={"program": program})
+        return open_engine("onnxruntime", folder, record, threads)
+
+    monkeypatch.setattr(exporter, "open_engine", open_plan)
+    plans = PlanSettings(("9.0",), compatible=True, kernels=True, workspace_bytes=3 << 30, level=4)
+    out = tmp_path / "out"
+    manifest = export(
+        checkpoint("recipe_hjb"), out, ExportSettings(SHAPES, None, "tensorrt", plans=plans), Reporter(quiet=True)
+    )
+    assert opened == ["pose_net.plan", "vae_decoder.plan"]
+    assert sorted(path.name for path in out.iterdir()) == ["manifest.json", *opened]
+    assert {engine.certificate.executed for engine in manifest.engines} == {"engine"}
+    assert manifest.hardware_compatible and manifest.kernels and manifest.compute_capabilities == ("9.0",)
+    assert manifest.command.endswith(" --workspace 3 --builder-level 4 --hardware-compatible --kernels on")
+    job = jobs[0]
+    assert (job.compatible, job.kernels, job.workspace_bytes, job.level) == (True, True, 3 << 30, 4)
+    assert job.timing_cache.name == "tensorrt-None-sm90.timing"
 
 
 def test_a_builder_that_crashes_fails_the_export_with_its_words(checkpoint, building, tmp_path):
@@ -223,11 +318,85 @@ def test_a_builder_that_crashes_fails_the_export_with_its_words(checkpoint, buil
             "1.7.1",
             "--device sm90 is unknown to TensorRT for RTX: choose from sm75, sm80, sm86, sm89, sm120.",
         ),
+        (
+            ("--backend", "tensorrt"),
+            None,
+            "--backend tensorrt needs TensorRT, which is not installed: "
+            "`pip install 'stableanimator-deploy[tensorrt]'`.",
+        ),
+        (
+            ("--backend", "tensorrt"),
+            "10.8.0.43",
+            "--backend tensorrt needs TensorRT 10.9 to 11, but 10.8.0.43 is installed: "
+            "`pip install 'stableanimator-deploy[tensorrt]'`.",
+        ),
+        (
+            ("--backend", "tensorrt", "--device", "sm89"),
+            "10.9.0.34",
+            "--device is a choice of TensorRT for RTX, and TensorRT builds for the GPU in this machine: leave it out, or "
+            "give --backend tensorrt-rtx.",
+        ),
+        (
+            ("--backend", "tensorrt", "--builder-level", "6"),
+            "11.4.0.106",
+            "--builder-level must be 0 to 5, not 6.",
+        ),
+        (
+            ("--backend", "tensorrt-rtx", "--workspace", "0"),
+            "1.7.1",
+            "--workspace must be more than 0 and at most 1024 GiB, not 0.",
+        ),
+        (
+            ("--backend", "tensorrt-rtx", "--kernels", "on"),
+            "1.7.1",
+            "--kernels on is a choice of TensorRT: give it with --backend tensorrt.",
+        ),
+        (
+            ("--workspace", "4"),
+            None,
+            "--workspace is a choice of TensorRT: give it with --backend tensorrt or tensorrt-rtx.",
+        ),
     ],
 )
 def test_refusals_of_sa_export(flags, installed, message, monkeypatch, capsys):
-    monkeypatch.setattr(cli, "backend_version", lambda backend: installed)
+    monkeypatch.setattr(plan_flags, "backend_version", lambda backend: installed)
     assert cli.main(["--checkpoint", "c", "--out", "o", *flags]) == 2
+    assert capsys.readouterr().err == f"sa-export: {message}\n"
+
+
+@pytest.mark.parametrize(
+    ("flags", "capability", "message"),
+    [
+        (
+            (),
+            None,
+            "--backend tensorrt builds plans on the GPU they are for, but found none here, or no driver: run sa-export on "
+            "that machine, or give --backend tensorrt-rtx, which builds for GeForce and RTX cards anywhere.",
+        ),
+        (
+            ("--kernels", "on"),
+            "7.5",
+            "--kernels on needs a GPU of compute capability 8.0 or later, this one has 7.5: leave it out.",
+        ),
+        (
+            ("--hardware-compatible",),
+            "7.5",
+            "--hardware-compatible needs a GPU of compute capability 8.0 or later, this one has 7.5: leave it out.",
+        ),
+        (
+            ("--kernels", "on"),
+            "12.0",
+            "--kernels on compiles kernels with Triton, which is not installed: "
+            "`pip install 'stableanimator-deploy[kernels]'`, or leave it out.",
+        ),
+    ],
+    ids=["no GPU", "kernels", "compatible", "Triton"],
+)
+def test_gpus_are_looked_at_before_any_work(flags, capability, message, monkeypatch, capsys):
+    monkeypatch.setattr(plan_flags, "backend_version", lambda backend: "11.4.0.106")
+    monkeypatch.setattr(plan_flags, "compute_capability", lambda: capability)
+    monkeypatch.setattr(plan_flags, "find_spec", lambda name: None)
+    assert cli.main(["--checkpoint", "c", "--out", "o", "--backend", "tensorrt", *flags]) == 2
     assert capsys.readouterr().err == f"sa-export: {message}\n"
 
 

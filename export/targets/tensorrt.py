@@ -1,0 +1,72 @@
+"""TensorRT and TensorRT for RTX: plans of portable ONNX programs.
+
+A plan is built from the same typed graph that ONNX Runtime gets, but for ONNX Runtime's own operators, and holds its
+weights. It fits one version of the library and the compute capabilities it was built for. TensorRT builds on the GPU
+that the plan is for; TensorRT for RTX builds anywhere.
+"""
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from sa.export.targets.plan_builder import Job
+from sa.runtime import hashing
+from sa.runtime.backends.tensorrt_versions import LIBRARIES
+from sa.runtime.engine_set import EngineContract, FileRecord, TensorSpec, backend_version
+from sa.runtime.errors import UserError
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """What the builder is told beside the program."""
+
+    capabilities: tuple[str, ...]  # "8.9", of the GPUs the plans are for
+    compatible: bool = False  # TensorRT: for every GPU from Ampere on
+    kernels: bool = False  # TensorRT: our kernels as plugins
+    workspace_bytes: int | None = None  # at most, for each engine; None: all the GPU has
+    level: int | None = None  # of optimization, 0 to 5; None: the library's own choice
+
+
+def planned(folder: Path, contract: EngineContract, backend: str, settings: PlanSettings) -> EngineContract:
+    """The contract with a plan in place of its program and weights; those stay in the folder.
+
+    UserError with the library's words if it builds none.
+    """
+    program = folder / contract.program
+    plan = program.with_suffix(".plan")
+    library = LIBRARIES[backend]
+    job = Job(
+        backend=backend,
+        program=program,
+        plan=plan,
+        capabilities=settings.capabilities,
+        compatible=settings.compatible,
+        kernels=settings.kernels,
+        profile={spec.name: (_least(spec), spec.largest) for spec in contract.inputs if _least(spec) != spec.largest},
+        workspace_bytes=settings.workspace_bytes,
+        level=settings.level,
+        timing_cache=_timing_cache(backend, settings) if library.timed else None,
+    ).model_dump_json()
+    command = [sys.executable, "-m", "sa.export.targets.plan_builder", job]
+    done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    if done.returncode or not plan.is_file():
+        said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        extra = "kernels" if settings.kernels else backend
+        raise UserError(
+            f"{library.title} built no plan of the {contract.role} engine: {said} (exit code {done.returncode}); "
+            f"check that what is installed has the versions of the extra '{extra}'"
+            + (", or give --kernels off." if settings.kernels else ".")
+        )
+    file = FileRecord(name=plan.name, bytes=plan.stat().st_size, sha256=hashing.sha256(plan))
+    return contract.model_copy(update={"program": plan.name, "files": (file,)})
+
+
+def _timing_cache(backend: str, settings: PlanSettings) -> Path:
+    """Kept for the next set: most engines of another size or length have layers in common with this one's."""
+    gpu = "-".join(capability.replace(".", "") for capability in settings.capabilities)
+    return hashing.cache_folder() / f"{backend}-{backend_version(backend)}-sm{gpu}.timing"
+
+
+def _least(spec: TensorSpec) -> tuple[int, ...]:
+    return tuple(dim if isinstance(dim, int) else dim[0] for dim in spec.shape)
