@@ -44,8 +44,8 @@ def parser() -> argparse.ArgumentParser:
         "--backend",
         choices=["onnxruntime", "paddle", "tensorrt", "tensorrt-rtx"],
         default="onnxruntime",
-        help="default: %(default)s; tensorrt: plans for the GPU in this machine; tensorrt-rtx: for GeForce and RTX cards, "
-        "which need not be in it",
+        help="default: %(default)s; tensorrt: plans for the GPU in this machine; tensorrt-rtx: for GeForce and RTX "
+        "cards, which need not be in it",
     )
     engines.add_argument(
         "--precision",
@@ -98,6 +98,11 @@ def parser() -> argparse.ArgumentParser:
         "--hardware-compatible",
         action="store_true",
         help="tensorrt: plans for every GPU from Ampere on, not only of this one's compute capability; may be slower",
+    )
+    plans.add_argument(
+        "--strip-plans",
+        action="store_true",
+        help="tensorrt: plans without weights, which stay in files that plans share and are put in on loading",
     )
     plans.add_argument(
         "--kernels",

@@ -27,6 +27,7 @@ def plan_settings(a: argparse.Namespace) -> PlanSettings | None:
         given = (
             ("--builder-level", a.builder_level is not None),
             ("--hardware-compatible", a.hardware_compatible),
+            ("--strip-plans", a.strip_plans),
             ("--kernels on", a.kernels == "on"),
         )
         if flag := next((name for name, there in given if there), None):
@@ -44,6 +45,7 @@ def plan_settings(a: argparse.Namespace) -> PlanSettings | None:
         kernels=a.kernels == "on",
         workspace_bytes=None if a.workspace is None else int(a.workspace * 2**30),
         level=a.builder_level,
+        stripped=a.strip_plans,
     )
 
 

@@ -98,10 +98,14 @@ class EngineContract(Record):
     outputs: tuple[TensorSpec, ...]
     onednn: bool = False  # Paddle Inference only: run on oneDNN kernels, certified so
     prepacked: Prepacked | None = None  # ONNX Runtime only: loaded instead, where the host is the one it was made on
+    refit: BareName | None = (
+        None  # TensorRT only: the ONNX program whose weights the plan lacks and is given on loading
+    )
 
     @model_validator(mode="after")
     def _program_is_listed(self) -> "EngineContract":
-        for program in (self.program, *([self.prepacked.program] if self.prepacked else [])):
+        further = (self.prepacked.program if self.prepacked else None, self.refit)
+        for program in (self.program, *(name for name in further if name is not None)):
             if program not in {file.name for file in self.files}:
                 raise ValueError(f"program {program} is not among the engine's files")
         return self

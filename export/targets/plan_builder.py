@@ -29,6 +29,7 @@ class Job(BaseModel):
     workspace_bytes: int | None = None
     level: int | None = None  # of optimization, the library's own if None
     timing_cache: Path | None = None
+    stripped: bool = False  # TensorRT: without weights, for the program to be kept, which is left as it was built from
 
 
 class BuildError(Exception):
@@ -44,7 +45,8 @@ def build(job: Job) -> None:
     builder = trt.Builder(said)
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, said)
-    if not parser.parse(_program(job), str(job.program)):
+    program = _program(job)
+    if not parser.parse(program, str(job.program)):
         raise BuildError("; ".join(parser.get_error(i).desc() for i in range(parser.num_errors)))
     config = builder.create_builder_config()
     config.clear_flag(trt.BuilderFlag.TF32)  # on by default: float32 products of ten bits of mantissa
@@ -55,6 +57,11 @@ def build(job: Job) -> None:
     if job.profile:
         config.add_optimization_profile(_profile(builder, job.profile))
     choose_gpus(trt, config, job.capabilities, job.compatible)
+    if job.stripped:
+        config.set_flag(trt.BuilderFlag.STRIP_PLAN)
+        config.set_flag(
+            trt.BuilderFlag.REFIT_IDENTICAL
+        )  # the same weights, so those that were folded may be stripped too
     if job.timing_cache is not None:
         _recall_times(config, job.timing_cache)
     plan = builder.build_serialized_network(network, config)
@@ -62,6 +69,8 @@ def build(job: Job) -> None:
         raise BuildError("; ".join(said.errors) or "no reason was given")
     with job.plan.open("wb") as file:
         file.write(plan)
+    if job.stripped:
+        job.program.write_bytes(program)
     if job.timing_cache is not None:
         _keep_times(config, job.timing_cache)
 

@@ -26,10 +26,13 @@ class PlanSettings:
     kernels: bool = False  # TensorRT: our kernels as plugins
     workspace_bytes: int | None = None  # at most, for each engine; None: all the GPU has
     level: int | None = None  # of optimization, 0 to 5; None: the library's own choice
+    stripped: bool = False  # TensorRT: weights stay in files that plans share
 
 
 def planned(folder: Path, contract: EngineContract, backend: str, settings: PlanSettings) -> EngineContract:
-    """The contract with a plan in place of its program and weights; those stay in the folder.
+    """The contract with a plan in place of its program and weights, or before them if it is stripped of weights.
+
+    Program and weights stay in the folder.
 
     UserError with the library's words if it builds none.
     """
@@ -46,6 +49,7 @@ def planned(folder: Path, contract: EngineContract, backend: str, settings: Plan
         profile={spec.name: (_least(spec), spec.largest) for spec in contract.inputs if _least(spec) != spec.largest},
         workspace_bytes=settings.workspace_bytes,
         level=settings.level,
+        stripped=settings.stripped,
         timing_cache=_timing_cache(backend, settings) if library.timed else None,
     ).model_dump_json()
     command = [sys.executable, "-m", "sa.export.targets.plan_builder", job]
@@ -58,8 +62,15 @@ def planned(folder: Path, contract: EngineContract, backend: str, settings: Plan
             f"check that what is installed has the versions of the extra '{extra}'"
             + (", or give --kernels off." if settings.kernels else ".")
         )
-    file = FileRecord(name=plan.name, bytes=plan.stat().st_size, sha256=hashing.sha256(plan))
-    return contract.model_copy(update={"program": plan.name, "files": (file,)})
+    files = (_record(plan),)
+    if settings.stripped:
+        files += (_record(program), *(file for file in contract.files if file.name != program.name))
+    refit = program.name if settings.stripped else None
+    return contract.model_copy(update={"program": plan.name, "files": files, "refit": refit})
+
+
+def _record(path: Path) -> FileRecord:
+    return FileRecord(name=path.name, bytes=path.stat().st_size, sha256=hashing.sha256(path))
 
 
 def _timing_cache(backend: str, settings: PlanSettings) -> Path:

@@ -29,7 +29,8 @@ class Device:
     def __init__(self, backend: str):
         self.trt = load(backend)
         self.cuda = Cuda()
-        self.runtime = self.trt.Runtime(self.trt.Logger(self.trt.Logger.ERROR))
+        self.logger = self.trt.Logger(self.trt.Logger.ERROR)
+        self.runtime = self.trt.Runtime(self.logger)
         self._scratch, self._size = 0, 0
 
     @classmethod
@@ -89,11 +90,24 @@ class TensorRtEngine(Engine):
                 f"{path} cannot be loaded by {LIBRARIES[self.backend].title} {self._device.trt.__version__}; "
                 "rebuild the engine set with sa-export."
             )
+        if contract.refit is not None:
+            self._give_weights(folder / contract.refit)
         strategy = self._device.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         self._context = self._engine.create_execution_context(strategy)
         self._scratch_size = self._engine.device_memory_size_v2
         self._buffers = {spec.name: Buffer(self._device.cuda, spec) for spec in (*contract.inputs, *contract.outputs)}
         self._graphs: dict[tuple, object] = {}  # by the scratch memory's address and the inputs' shapes
+
+    def _give_weights(self, program: Path) -> None:
+        """To an engine that was built without; it keeps a copy on the device."""
+        trt, logger = self._device.trt, self._device.logger
+        refitter = trt.Refitter(self._engine, logger)
+        found = trt.OnnxParserRefitter(refitter, logger).refit_from_file(str(program))
+        if not found or not refitter.refit_cuda_engine():
+            raise EngineSetError(
+                f"the plan of the {self.contract.role} engine takes no weights from {program}; "
+                "rebuild the engine set with sa-export, without --strip-plans."
+            )
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         cuda, context = self._device.cuda, self._context

@@ -1,7 +1,7 @@
 """TensorRT 10.9 to 11 and TensorRT for RTX have one API, but for what stands here.
 
-11 and RTX know strongly typed networks alone, and dropped the builder's flags for precisions: we build no other, and ask
-for no such flag. Enumerations were renumbered between 10 and 11, so their members are always looked up by name.
+11 and RTX know strongly typed networks alone, and dropped the builder's flags for precisions: we build no other, and
+ask for no such flag. Enumerations were renumbered between 10 and 11, so their members are always looked up by name.
 """
 
 from dataclasses import dataclass

@@ -333,8 +333,8 @@ def test_a_builder_that_crashes_fails_the_export_with_its_words(checkpoint, buil
         (
             ("--backend", "tensorrt", "--device", "sm89"),
             "10.9.0.34",
-            "--device is a choice of TensorRT for RTX, and TensorRT builds for the GPU in this machine: leave it out, or "
-            "give --backend tensorrt-rtx.",
+            "--device is a choice of TensorRT for RTX, and TensorRT builds for the GPU in this machine: leave it out, "
+            "or give --backend tensorrt-rtx.",
         ),
         (
             ("--backend", "tensorrt", "--builder-level", "6"),
@@ -370,8 +370,8 @@ def test_refusals_of_sa_export(flags, installed, message, monkeypatch, capsys):
         (
             (),
             None,
-            "--backend tensorrt builds plans on the GPU they are for, but found none here, or no driver: run sa-export on "
-            "that machine, or give --backend tensorrt-rtx, which builds for GeForce and RTX cards anywhere.",
+            "--backend tensorrt builds plans on the GPU they are for, but found none here, or no driver: run sa-export "
+            "on that machine, or give --backend tensorrt-rtx, which builds for GeForce and RTX cards anywhere.",
         ),
         (
             ("--kernels", "on"),

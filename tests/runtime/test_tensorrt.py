@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from stub_gpu import Stub
 
+from sa.runtime import engine_set
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.cuda import compute_capability
-from sa.runtime import engine_set
 from sa.runtime.engine_set import EngineContract, EngineSet, FileRecord, TensorSpec, _check_device, _check_library
 from sa.runtime.errors import EngineSetError, UserError
 
