@@ -96,9 +96,12 @@ class ExportSettings:
             words += f" --workspace {plans.workspace_bytes / 2**30:g}"
         if plans.level is not None:
             words += f" --builder-level {plans.level}"
-        return (
-            words + (" --hardware-compatible" if plans.compatible else "") + (" --kernels on" if plans.kernels else "")
+        flags = (
+            ("--hardware-compatible", plans.compatible),
+            ("--strip-plans", plans.stripped),
+            ("--kernels on", plans.kernels),
         )
+        return words + "".join(f" {flag}" for flag, given in flags if given)
 
 
 def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporter: Reporter) -> Manifest:

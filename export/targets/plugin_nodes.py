@@ -12,15 +12,18 @@ import onnx
 from onnx import helper, inliner, numpy_helper, shape_inference
 
 from sa.export.targets.kernel_nodes import DOMAIN, GROUP_NORM_SILU, ID_ATTENTION
+from sa.export.targets.onnx_graph import Graph
+from sa.export.targets.temporal_nodes import Tensor, take_over, temporal_blocks
 from sa.kernels.shapes import EPSILONS, FACE_TOKENS, GROUPS, LAYER_NORM_EPSILON
 
-Shapes = Mapping[str, tuple[int | None, ...]]
+Shapes = Mapping[str, tuple[int | None, ...]]  # None: changes from call to call
 PIXELS_MULTIPLE = 16  # which GroupNorm's code, compiled ahead of time, relies on
 
 
 def use_plugins(model: onnx.ModelProto) -> None:
     """Put plugins in the places of all nodes that kernels can take over, in place."""
-    shapes = _shapes(model)
+    known = _known(model)
+    shapes = {name: tensor.shape for name, tensor in known.items()}
     functions = {(function.name, function.overload): function for function in model.functions}
     makers = {ID_ATTENTION: _id_attention, GROUP_NORM_SILU: _group_norm_silu}
     nodes = []
@@ -31,6 +34,12 @@ def use_plugins(model: onnx.ModelProto) -> None:
         nodes.extend([node] if made is None else made)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
+    for block in temporal_blocks(model.graph, known):
+        attention = block.attention
+        sizes = np.array([block.frames, block.pixels, attention.heads])
+        plugin = _plugin("TemporalAttention", attention.packed, attention.last.output, sizes=sizes)
+        take_over(model.graph, block, plugin)
+    Graph(model.graph).prune()
 
 
 def _group_norm_silu(node: onnx.NodeProto, function: onnx.FunctionProto, shapes: Shapes) -> list[onnx.NodeProto] | None:
@@ -83,18 +92,20 @@ def _epsilon(function: onnx.FunctionProto, op_type: str, known: Iterable[float])
     return next((epsilon for epsilon in known if np.float32(epsilon) == np.float32(found)), None)
 
 
-def _shapes(model: onnx.ModelProto) -> Shapes:
-    """Of all tensors in the graph, as far as they are the same in every call; None for what is not."""
+def _known(model: onnx.ModelProto) -> dict[str, Tensor]:
+    """Shapes and types of all tensors in the graph that inference finds out."""
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
     for node in plain.graph.node:
         if node.domain == DOMAIN:  # its result has the shape and type of x, which inference need not find out
-            first = node.input[0]
-            node.CopyFrom(helper.make_node("Identity", [first], node.output))
+            node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
     inferred = shape_inference.infer_shapes(inliner.inline_local_functions(plain), data_prop=True).graph
-    return {
-        value.name: tuple(
-            dim.dim_value if dim.HasField("dim_value") else None for dim in value.type.tensor_type.shape.dim
-        )
+    known = {
+        value.name: Tensor(tuple(map(_size, value.type.tensor_type.shape.dim)), value.type.tensor_type.elem_type)
         for value in (*inferred.input, *inferred.value_info, *inferred.output)
     }
+    return known | {weight.name: Tensor(tuple(weight.dims), weight.data_type) for weight in model.graph.initializer}
+
+
+def _size(dim: onnx.TensorShapeProto.Dimension) -> int | None:
+    return dim.dim_value if dim.HasField("dim_value") else None

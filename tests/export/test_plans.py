@@ -54,6 +54,9 @@ class StubLibrary:
             def clear_flag(self, flag):
                 told["cleared"] = flag
 
+            def set_flag(self, flag):
+                told.setdefault("flagged", []).append(flag)
+
             def create_timing_cache(self, content):
                 return content
 
@@ -111,7 +114,7 @@ class StubLibrary:
             OnnxParser=Parser,
             NetworkDefinitionCreationFlag=flags,
             MemoryPoolType=SimpleNamespace(WORKSPACE=0),
-            BuilderFlag=SimpleNamespace(TF32="tf32"),
+            BuilderFlag=SimpleNamespace(TF32="tf32", STRIP_PLAN="strip", REFIT_IDENTICAL="refit"),
             HardwareCompatibilityLevel=SimpleNamespace(NONE=0, AMPERE_PLUS="ampere", SAME_COMPUTE_CAPABILITY="same"),
         )
         if rtx:
@@ -182,6 +185,14 @@ def test_tensorrt_is_told_which_gpus_beside_the_one_at_hand(job, monkeypatch, co
     build(job.model_copy(update={"backend": "tensorrt", "compatible": compatible, "level": 5}))
     assert library.told["hardware_compatibility_level"] == level
     assert library.told["builder_optimization_level"] == 5 and "num_compute_capabilities" not in library.told
+
+
+def test_a_stripped_plan_leaves_the_program_that_its_weights_are_named_by(job, monkeypatch):
+    library = StubLibrary(rtx=False)
+    monkeypatch.setitem(sys.modules, "tensorrt", library.module)
+    build(job.model_copy(update={"backend": "tensorrt", "stripped": True}))
+    assert library.told["flagged"] == ["strip", "refit"]
+    assert onnx.load(job.program) == library.told["model"]
 
 
 def test_times_are_kept_for_the_next_build_and_those_of_another_gpu_are_not_used(job, monkeypatch, tmp_path):
@@ -295,6 +306,28 @@ def test_plans_for_the_gpu_at_hand_are_certified_themselves(checkpoint, building
     job = jobs[0]
     assert (job.compatible, job.kernels, job.workspace_bytes, job.level) == (True, True, 3 << 30, 4)
     assert job.timing_cache.name == "tensorrt-None-sm90.timing"
+
+
+def test_stripped_plans_keep_programs_and_the_weights_they_share(checkpoint, building, monkeypatch, tmp_path):
+    building()
+
+    def open_program(backend, folder, contract, threads):
+        program = contract.model_copy(update={"program": contract.refit})
+        return open_engine("onnxruntime", folder, program, threads)
+
+    monkeypatch.setattr(exporter, "open_engine", open_program)
+    plans = PlanSettings(("9.0",), stripped=True)
+    out = tmp_path / "out"
+    manifest = export(
+        checkpoint("recipe_hjb"), out, ExportSettings(SHAPES, None, "tensorrt", plans=plans), Reporter(quiet=True)
+    )
+    for engine in manifest.engines:
+        names = [file.name for file in engine.files]
+        assert names[:2] == [engine.program, engine.refit] == [f"{engine.role}.plan", f"{engine.role}.onnx"]
+        assert len(names) > 2 and all(name.endswith(".weights") for name in names[2:])
+    listed = {file.name for engine in manifest.engines for file in engine.files}
+    assert {path.name for path in out.iterdir()} == listed | {"manifest.json"}
+    assert " --strip-plans" in manifest.command
 
 
 def test_a_builder_that_crashes_fails_the_export_with_its_words(checkpoint, building, tmp_path):

@@ -36,13 +36,18 @@ def gpu(monkeypatch):
 def opened(gpu, tmp_path):
     """opened(expression): an engine y = expression(x), of 1 to 4 rows of 3 numbers."""
 
-    def open_(expression, rows=4, backend="tensorrt-rtx"):
+    def open_(expression, rows=4, backend="tensorrt-rtx", refit=None):
         name = f"engine{len(list(tmp_path.iterdir()))}.plan"
         (tmp_path / name).write_text(expression)
+        files = [name]
+        if refit is not None:
+            files.append(f"{name}.onnx")
+            (tmp_path / files[1]).write_text(refit)
         contract = EngineContract(
             role="unet",
             program=name,
-            files=(FileRecord(name=name, bytes=1, sha256="0" * 64),),
+            files=tuple(FileRecord(name=name, bytes=1, sha256="0" * 64) for name in files),
+            refit=None if refit is None else files[1],
             inputs=(TensorSpec(name="x", shape=((1, rows), 3)),),
             outputs=(TensorSpec(name="y", shape=((1, rows), 3)),),
         )
@@ -107,6 +112,13 @@ def test_nothing_is_left_behind(opened, gpu):
 def test_a_plan_that_cannot_be_loaded(opened, backend, title):
     with pytest.raises(EngineSetError, match=rf"cannot be loaded by {title} 1.7.1; rebuild the engine set"):
         opened("broken", backend=backend)
+
+
+def test_a_stripped_plan_is_given_its_weights(opened):
+    with opened("weight * x", backend="tensorrt", refit="3") as engine:
+        np.testing.assert_array_equal(engine.infer({"x": rows(1, 2)})["y"], rows(3, 6))
+    with pytest.raises(EngineSetError, match=r"plan of the unet engine takes no weights from .*engine\d.plan.onnx; "):
+        opened("weight * x", backend="tensorrt", refit="none")
 
 
 def test_both_libraries_run_plans_alike(opened):
