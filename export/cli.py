@@ -3,7 +3,7 @@
 import argparse
 from pathlib import Path
 
-from sa.export.plan_flags import DEVICES, plan_settings
+from sa.export.plan_settings import DEVICES, plan_settings
 from sa.export.presets import DEFAULT, load_preset, presets, shapes_from
 from sa.runtime.backends import quiet_paddle
 from sa.runtime.commands import run_command

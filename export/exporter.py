@@ -23,12 +23,13 @@ from sa.export.checkpoint import Checkpoint
 from sa.export.emulation import BACKEND as EMULATING
 from sa.export.emulation import open_emulated
 from sa.export.half import HalfTyping
+from sa.export.plan_settings import PlanSettings
 from sa.export.refine_plan import refine_plan
 from sa.export.refine_roles import RefinePlanName, refine_definitions
 from sa.export.roles import DEFINITIONS, PLAIN_DEFINITIONS, EngineDefinition, slots_by_part
 from sa.export.targets import TWIN
 from sa.export.targets.prepack import is_worth_it, prepack
-from sa.export.targets.tensorrt import PlanSettings, planned
+from sa.export.targets.tensorrt import planned
 from sa.export.writing import contract, write
 from sa.runtime import signals
 from sa.runtime.backends import open_engine

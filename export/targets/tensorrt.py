@@ -7,26 +7,14 @@ that the plan is for; TensorRT for RTX builds anywhere.
 
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
+from sa.export.plan_settings import PlanSettings
 from sa.export.targets.plan_builder import Job
 from sa.runtime import hashing
 from sa.runtime.backends.tensorrt_versions import LIBRARIES
 from sa.runtime.engine_set import EngineContract, FileRecord, TensorSpec, backend_version
 from sa.runtime.errors import UserError
-
-
-@dataclass(frozen=True)
-class PlanSettings:
-    """What the builder is told beside the program."""
-
-    capabilities: tuple[str, ...]  # "8.9", of the GPUs the plans are for
-    compatible: bool = False  # TensorRT: for every GPU from Ampere on
-    kernels: bool = False  # TensorRT: our kernels as plugins
-    workspace_bytes: int | None = None  # at most, for each engine; None: all the GPU has
-    level: int | None = None  # of optimization, 0 to 5; None: the library's own choice
-    stripped: bool = False  # TensorRT: weights stay in files that plans share
 
 
 def planned(folder: Path, contract: EngineContract, backend: str, settings: PlanSettings) -> EngineContract:

@@ -12,13 +12,13 @@ import numpy as np
 import onnx
 import pytest
 
-from sa.export import cli, exporter, plan_flags
+from sa.export import cli, exporter, plan_settings
 from sa.export.exporter import ExportSettings, export
+from sa.export.plan_settings import PlanSettings
 from sa.export.precision import lower, policy
 from sa.export.roles import DEFINITIONS
 from sa.export.targets import plan_builder, tensorrt
 from sa.export.targets.plan_builder import BuildError, Job, build
-from sa.export.targets.tensorrt import PlanSettings
 from sa.runtime.backends import open_engine
 from sa.runtime.engine_set import Shapes, read_manifest
 from sa.runtime.errors import UserError
@@ -392,7 +392,7 @@ def test_a_builder_that_crashes_fails_the_export_with_its_words(checkpoint, buil
     ],
 )
 def test_refusals_of_sa_export(flags, installed, message, monkeypatch, capsys):
-    monkeypatch.setattr(plan_flags, "backend_version", lambda backend: installed)
+    monkeypatch.setattr(plan_settings, "backend_version", lambda backend: installed)
     assert cli.main(["--checkpoint", "c", "--out", "o", *flags]) == 2
     assert capsys.readouterr().err == f"sa-export: {message}\n"
 
@@ -426,9 +426,9 @@ def test_refusals_of_sa_export(flags, installed, message, monkeypatch, capsys):
     ids=["no GPU", "kernels", "compatible", "Triton"],
 )
 def test_gpus_are_looked_at_before_any_work(flags, capability, message, monkeypatch, capsys):
-    monkeypatch.setattr(plan_flags, "backend_version", lambda backend: "11.4.0.106")
-    monkeypatch.setattr(plan_flags, "compute_capability", lambda: capability)
-    monkeypatch.setattr(plan_flags, "find_spec", lambda name: None)
+    monkeypatch.setattr(plan_settings, "backend_version", lambda backend: "11.4.0.106")
+    monkeypatch.setattr(plan_settings, "compute_capability", lambda: capability)
+    monkeypatch.setattr(plan_settings, "find_spec", lambda name: None)
     assert cli.main(["--checkpoint", "c", "--out", "o", "--backend", "tensorrt", *flags]) == 2
     assert capsys.readouterr().err == f"sa-export: {message}\n"
 

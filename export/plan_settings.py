@@ -1,9 +1,9 @@
-"""What sa-export's flags say about TensorRT's plans, and whether this machine can build them: asked before any work."""
+"""How TensorRT's plans are built: what sa-export's flags say, and whether this machine can, asked before any work."""
 
 import argparse
+from dataclasses import dataclass
 from importlib.util import find_spec
 
-from sa.export.targets.tensorrt import PlanSettings
 from sa.runtime.backends.cuda import compute_capability
 from sa.runtime.backends.tensorrt_versions import LIBRARIES, NEWEST, OLDEST, is_supported
 from sa.runtime.engine_set import backend_version, release
@@ -14,6 +14,18 @@ DEVICES = "sm86,sm89,sm120"  # GeForce 30, 40 and 50
 AMPERE = (8, 0)  # from which on the kernels' PTX runs
 LEVELS = range(6)
 WORKSPACE_GIB = 1024  # more than any GPU has
+
+
+@dataclass(frozen=True)
+class PlanSettings:
+    """What the builder is told beside the program."""
+
+    capabilities: tuple[str, ...]  # "8.9", of the GPUs the plans are for
+    compatible: bool = False  # TensorRT: for every GPU from Ampere on
+    kernels: bool = False  # TensorRT: our kernels as plugins
+    workspace_bytes: int | None = None  # at most, for each engine; None: all the GPU has
+    level: int | None = None  # of optimization, 0 to 5; None: the library's own choice
+    stripped: bool = False  # TensorRT: weights stay in files that plans share
 
 
 def plan_settings(a: argparse.Namespace) -> PlanSettings | None:
