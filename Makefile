@@ -49,9 +49,16 @@ test-browser: install
 		{ echo "install Chromium first, on Debian: apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser tests/benchmarks/test_report_browser.py
 
-# The fused kernels' source in Triton's interpreter.
-test-kernels: install-kernels
+# The fused kernels' source in Triton's interpreter, and as plugins with NVIDIA's bindings, the oldest and newest known.
+BINDINGS := $(addprefix .cache/tensorrt-bindings/,10.9.0.34 11.4.0.106)
+
+test-kernels: install-kernels $(BINDINGS)
 	$(BIN)/python -m pytest kernels
+
+# 1 MB each: without the libraries, which are some GB.
+.cache/tensorrt-bindings/%: | .venv/installed-kernels
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@.part tensorrt-cu12-bindings==$*
+	mv $@.part $@
 
 # Their PTX and machine code for every architecture, and what they take of a GPU; needs none.
 kernels: install-kernels

@@ -3,10 +3,11 @@
 import argparse
 from pathlib import Path
 
+from sa.export.plan_settings import DEVICES, plan_settings
 from sa.export.presets import DEFAULT, load_preset, presets, shapes_from
 from sa.runtime.backends import quiet_paddle
 from sa.runtime.commands import run_command
-from sa.runtime.engine_set import Manifest, backend_version
+from sa.runtime.engine_set import Manifest
 from sa.runtime.errors import InputError
 from sa.runtime.progress import Reporter
 
@@ -18,9 +19,6 @@ A checkpoint folder holds, as published,
   Animation/{unet,pose_net,face_encoder}.{safetensors,pth}      StableAnimator's own weights
 PaddleMIX's .pdparams files are read as well. Nothing in a weight file is ever executed.
 """
-
-CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120")  # that TensorRT for RTX knows
-DEVICES = "sm86,sm89,sm120"  # GeForce 30, 40 and 50
 
 EPILOG = """\
 Every engine is compared with the float32 network; the figures are shown and kept in manifest.json. An engine that
@@ -44,9 +42,10 @@ def parser() -> argparse.ArgumentParser:
     engines = parser.add_argument_group("engines")
     engines.add_argument(
         "--backend",
-        choices=["onnxruntime", "paddle", "tensorrt-rtx"],
+        choices=["onnxruntime", "paddle", "tensorrt", "tensorrt-rtx"],
         default="onnxruntime",
-        help="default: %(default)s; tensorrt-rtx: plans for GeForce and RTX cards, which need not be in this machine",
+        help="default: %(default)s; tensorrt: plans for the GPU in this machine; tensorrt-rtx: for GeForce and RTX "
+        "cards, which need not be in it",
     )
     engines.add_argument(
         "--precision",
@@ -82,6 +81,36 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="Paddle Inference: use oneDNN's kernels, about twice as fast, for each engine that is certified with them",
     )
+    plans = parser.add_argument_group("TensorRT")
+    plans.add_argument(
+        "--workspace",
+        type=float,
+        metavar="GIB",
+        help="device memory a plan may use inside a call (default: any amount)",
+    )
+    plans.add_argument(
+        "--builder-level",
+        type=int,
+        metavar="0-5",
+        help="tensorrt: how hard to look for the fastest kernels (default: 3)",
+    )
+    plans.add_argument(
+        "--hardware-compatible",
+        action="store_true",
+        help="tensorrt: plans for every GPU from Ampere on, not only of this one's compute capability; may be slower",
+    )
+    plans.add_argument(
+        "--strip-plans",
+        action="store_true",
+        help="tensorrt: plans without weights, which stay in files that plans share and are put in on loading",
+    )
+    plans.add_argument(
+        "--kernels",
+        choices=["on", "off"],
+        default="off",
+        help="tensorrt: put the fused kernels of this project into the plans (default: %(default)s, as no GPU has run "
+        "them yet)",
+    )
     shapes = parser.add_argument_group("shapes", "a preset, and flags that replace parts of it")
     shapes.add_argument(
         "--preset", metavar="NAME", default=DEFAULT, help=f"{', '.join(presets())} (default: %(default)s)"
@@ -96,29 +125,13 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _capability(name: str) -> str:
-    """ "sm89" as "8.9"."""
-    if name not in CAPABILITIES:
-        raise InputError(f"--device {name} is unknown to TensorRT for RTX: choose from {', '.join(CAPABILITIES)}.")
-    return f"{name[2:-1]}.{name[-1]}"
-
-
 def run(arguments: argparse.Namespace) -> None:
     a = arguments
     if a.onednn and a.backend != "paddle":
         raise InputError("--onednn is a choice of Paddle Inference: give it with --backend paddle.")
     if a.prepack and a.backend != "onnxruntime":
         raise InputError("--prepack is a choice of ONNX Runtime: give it with --backend onnxruntime.")
-    capabilities = ()
-    if a.backend == "tensorrt-rtx":
-        if backend_version(a.backend) is None:
-            raise InputError(
-                "--backend tensorrt-rtx needs TensorRT for RTX, which is not installed: "
-                "`pip install 'stableanimator-deploy[tensorrt-rtx]'`."
-            )
-        capabilities = tuple(map(_capability, (a.device or DEVICES).split(",")))
-    elif a.device is not None:
-        raise InputError("--device is a choice of TensorRT for RTX: give it with --backend tensorrt-rtx.")
+    plans = plan_settings(a)
     if a.precision == "fp16" and a.backend == "paddle":
         raise InputError(
             "--precision fp16 is not possible with --backend paddle on a CPU, where Paddle Inference has no fp16 "
@@ -151,7 +164,7 @@ def run(arguments: argparse.Namespace) -> None:
         a.preset if shapes == preset.shapes else None,
         a.backend,
         a.precision,
-        capabilities,
+        plans,
         a.plain,
         a.refine_plan if a.refine else None,
         a.prepack,

@@ -23,15 +23,18 @@ from sa.export.checkpoint import Checkpoint
 from sa.export.emulation import BACKEND as EMULATING
 from sa.export.emulation import open_emulated
 from sa.export.half import HalfTyping
+from sa.export.plan_settings import PlanSettings
 from sa.export.refine_plan import refine_plan
 from sa.export.refine_roles import RefinePlanName, refine_definitions
 from sa.export.roles import DEFINITIONS, PLAIN_DEFINITIONS, EngineDefinition, slots_by_part
-from sa.export.targets import TWIN, tensorrt_rtx
+from sa.export.targets import TWIN
 from sa.export.targets.prepack import is_worth_it, prepack
+from sa.export.targets.tensorrt import planned
 from sa.export.writing import contract, write
 from sa.runtime import signals
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
+from sa.runtime.backends.tensorrt_versions import LIBRARIES
 from sa.runtime.engine_set import (
     FORMAT_VERSION,
     MANIFEST,
@@ -57,12 +60,17 @@ class ExportSettings:
     preset: str | None
     backend: str = "onnxruntime"
     precision: str = "fp32"
-    capabilities: tuple[str, ...] = ()  # of the GPUs that plans are built for
+    plans: PlanSettings | None = None  # for TensorRT
     plain: bool = False  # the UNet as published, not specialized
     refine: RefinePlanName | None = None  # also the engines of the HJB refinement, by this plan
     prepack: bool = False  # ONNX Runtime: also as loaded, for hosts like this one
     onednn: bool = False  # Paddle Inference: try oneDNN's kernels, keep them for engines certified with them
     threads: int | None = None
+
+    @property
+    def plans_are_run(self) -> bool:
+        """Whether plans are built for the GPU at hand, so that they themselves are certified."""
+        return self.plans is not None and LIBRARIES[self.backend].timed
 
     @property
     def command(self) -> str:
@@ -72,13 +80,29 @@ class ExportSettings:
             f"sa-export --checkpoint CHECKPOINT --out ENGINES --backend {self.backend} --precision {self.precision} "
             f"--height {s.height} --width {s.width} --tile-size {s.tile_size} --decode-chunk {s.decode_chunk}"
         )
-        if self.capabilities:
-            words += f" --device {','.join('sm' + one.replace('.', '') for one in self.capabilities)}"
+        if self.plans is not None:
+            words += self._plan_words
         if self.plain:
             words += " --plain"
         if self.refine is not None:
             words += " --refine" + (f" --refine-plan {self.refine}" if self.refine != "segmented" else "")
         return words + (" --prepack" if self.prepack else "") + (" --onednn" if self.onednn else "")
+
+    @property
+    def _plan_words(self) -> str:
+        plans, words = self.plans, ""
+        if self.backend == "tensorrt-rtx":
+            words += f" --device {','.join('sm' + one.replace('.', '') for one in plans.capabilities)}"
+        if plans.workspace_bytes is not None:
+            words += f" --workspace {plans.workspace_bytes / 2**30:g}"
+        if plans.level is not None:
+            words += f" --builder-level {plans.level}"
+        flags = (
+            ("--hardware-compatible", plans.compatible),
+            ("--strip-plans", plans.stripped),
+            ("--kernels on", plans.kernels),
+        )
+        return words + "".join(f" {flag}" for flag, given in flags if given)
 
 
 def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporter: Reporter) -> Manifest:
@@ -112,8 +136,10 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
                 engines.append(_engine(definition, networks, folder, settings, engines, reporter))
                 advance(definition.role)
             networks.release()
-        if settings.backend == tensorrt_rtx.BACKEND:
-            engines = _planned(engines, folder, settings.capabilities, reporter)
+        if settings.plans is not None:
+            if not settings.plans_are_run:
+                engines = _planned(engines, folder, settings, reporter)
+            _remove_programs(engines, folder)
         with reporter.stage("hashing sources"):
             sources = tuple(checkpoint.sources())
         manifest = Manifest(
@@ -124,8 +150,10 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
             precision=settings.precision,
             backend=settings.backend,
             backend_version=backend_version(settings.backend),
-            device="cuda" if settings.capabilities else "cpu",
-            compute_capabilities=settings.capabilities,
+            device="cuda" if settings.plans is not None else "cpu",
+            compute_capabilities=settings.plans.capabilities if settings.plans is not None else (),
+            hardware_compatible=settings.plans is not None and settings.plans.compatible,
+            kernels=settings.plans is not None and settings.plans.kernels,
             libraries={
                 "python": platform.python_version(),
                 **{name: metadata.version(name) for name in ("numpy", "onnx", "paddle2onnx", "paddlepaddle")},
@@ -147,17 +175,23 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
 
 
 def _planned(
-    engines: list[EngineRecord], folder: Path, capabilities: tuple[str, ...], reporter: Reporter
+    engines: list[EngineRecord], folder: Path, settings: ExportSettings, reporter: Reporter
 ) -> list[EngineRecord]:
-    """Every engine as a plan, once all are certified: they are by their programs, which are removed then."""
+    """Every engine as a plan for a GPU elsewhere, once all are certified: they are by their programs."""
     with reporter.stage("building plans", len(engines)) as advance:
-        planned = []
+        made = []
         for engine in engines:
-            planned.append(tensorrt_rtx.planned(folder, engine, capabilities))
+            made.append(planned(folder, engine, settings.backend, settings.plans))
             advance(engine.role)
-    for name in {file.name for engine in engines for file in engine.files}:
-        (folder / name).unlink()
-    return planned
+    return made
+
+
+def _remove_programs(engines: list[EngineRecord], folder: Path) -> None:
+    """What the plans were built from."""
+    kept = {file.name for engine in engines for file in engine.files}
+    for path in folder.iterdir():
+        if path.name not in kept:
+            path.unlink()
 
 
 def _check_output(out: Path) -> None:
@@ -211,9 +245,12 @@ def _engine(
             contract(one.role, write(one, networks, at, folder, settings.backend, one.role + TWIN), folder)
             for one in ((*definition.helpers, definition) if reduced else ())
         ]
+    if settings.plans_are_run:
+        with reporter.stage(f"{role}: build"):
+            made, *twins = (planned(folder, one, settings.backend, settings.plans) for one in (made, *twins))
+    with reporter.stage(f"{role}: reference"):
         tested = {one.role: one for one in (*earlier, made, *twins)}
         inputs = tested[role].inputs if known is definition else known.inputs(networks.checkpoint, at)
-    with reporter.stage(f"{role}: reference"):
         network = networks.loaded(definition)
         method, gradient = known.method(network), networks.gradient(known, shapes)
         reference = reference_outputs(method, gradient, inputs)
@@ -267,18 +304,21 @@ def _certify(
 
 
 def _executed(definition: EngineDefinition, settings: ExportSettings) -> str:
+    if settings.plans_are_run:
+        return "engine"
     if definition.half is not None:
         return "emulation"
-    return "program" if settings.backend == tensorrt_rtx.BACKEND else "engine"
+    return "program" if settings.plans is not None else "engine"
 
 
 def _open(
     definition: EngineDefinition, folder: Path, contracts: Mapping[Role, EngineContract], settings: ExportSettings
 ) -> Engine:
     def opened(role: Role) -> Engine:
-        if role == definition.role and definition.half is not None:
+        executed = _executed(definition, settings)
+        if role == definition.role and executed == "emulation":
             return open_emulated(folder, contracts[role], settings.threads)
-        backend = EMULATING if settings.backend == tensorrt_rtx.BACKEND else settings.backend
+        backend = EMULATING if settings.plans is not None and not settings.plans_are_run else settings.backend
         return open_engine(backend, folder, contracts[role], settings.threads)
 
     return opened(definition.role) if definition.stands_for is None else SpecializedUNet(contracts, opened)

@@ -10,9 +10,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sa.kernels.ptx import CodeError, Resources, check_parameters, resources
+from sa.kernels.ptx import CodeError, Resources, check_parameters, resources, without_hidden
 from sa.kernels.variant import Variant
 
 PORTABLE = 80  # the architecture PTX is kept of: from 90 on, Triton's PTX runs on nothing else
@@ -21,12 +22,21 @@ CAPABILITIES = (75, PORTABLE, 86, 89, 90, 100, 120)
 UNASKED = 48 << 10  # bytes of shared memory that a kernel gets without asking, as whoever loads the PTX may not know to
 
 
-def compile_variant(variant: Variant, capability: int, out: Path) -> Resources:
-    """Write OUT/NAME.sm_80.ptx, for that architecture, and OUT/NAME.sm_XX.cubin; returns what the kernel takes."""
+@dataclass(frozen=True)
+class Compiled:
+    """A kernel as PTX, its parameters checked."""
+
+    entry: str
+    ptx: str
+    shared: int  # bytes per program
+    threads: int  # per program
+
+
+def to_ptx(variant: Variant, capability: int = PORTABLE) -> Compiled:
+    """The kernel for an architecture, hidden parameters included."""
     from triton import compile as triton_compile
     from triton import knobs
     from triton.backends.compiler import GPUTarget
-    from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
     from triton.compiler import ASTSource
 
     knobs.compilation.disable_line_info = True  # it would hold this machine's paths
@@ -41,12 +51,31 @@ def compile_variant(variant: Variant, capability: int, out: Path) -> Resources:
     version = {"ptx_version": PTX_VERSION} if capability == PORTABLE else {}
     compiled = triton_compile(source, GPUTarget("cuda", capability, 32), {**variant.options, **version})
     ptx = compiled.asm["ptx"]
-    check_parameters(ptx, ["u64" if kind[0] == "*" else "u32" for kind in variant.parameters.values()])
+    check_parameters(ptx, variant.ptx_types)
+    return Compiled(compiled.metadata.name, ptx, compiled.metadata.shared, 32 * variant.warps)
 
+
+def portable(variant: Variant) -> Compiled:
+    """The kernel for sm_80 and whatever comes later, without hidden parameters: as engines take it."""
+    compiled = to_ptx(variant)
+    _check_shared(compiled)
+    return replace(compiled, ptx=without_hidden(compiled.ptx))
+
+
+def _check_shared(compiled: Compiled) -> None:
+    if compiled.shared > UNASKED:
+        raise CodeError(f"expected at most {UNASKED} bytes of shared memory, found {compiled.shared}")
+
+
+def compile_variant(variant: Variant, capability: int, out: Path) -> Resources:
+    """Write OUT/NAME.sm_80.ptx, for that architecture, and OUT/NAME.sm_XX.cubin; returns what the kernel takes."""
+    from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
+
+    compiled = to_ptx(variant, capability)
     with tempfile.TemporaryDirectory() as scratch:
         folder = out if capability == PORTABLE else Path(scratch)
         text = folder / f"{variant.name}.sm_{capability}.ptx"
-        text.write_text(ptx)
+        text.write_text(compiled.ptx)
         assembled = subprocess.run(
             [
                 get_ptxas(capability).path,
@@ -61,11 +90,11 @@ def compile_variant(variant: Variant, capability: int, out: Path) -> Resources:
         )
     if assembled.returncode:
         raise CodeError(f"ptxas refused the PTX: {' '.join(assembled.stderr.split())}")
-    found = resources(assembled.stderr, compiled.metadata.shared)
+    found = resources(assembled.stderr, compiled.shared)
     if found.spilled:
         raise CodeError(f"expected all values to fit into registers, but {found.spilled} bytes are spilled")
-    if capability == PORTABLE and found.shared > UNASKED:
-        raise CodeError(f"expected at most {UNASKED} bytes of shared memory, found {found.shared}")
+    if capability == PORTABLE:
+        _check_shared(compiled)
     return found
 
 

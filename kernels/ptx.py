@@ -38,6 +38,21 @@ def check_parameters(ptx: str, expected: list[str]) -> None:
             raise CodeError(f"expected {name} to need no scratch memory, but it reads {parameter['name']}")
 
 
+def without_hidden(ptx: str) -> str:
+    """Checked PTX without the hidden parameters, for who passes none: a launch reads as many as the entry lists."""
+    entry = ENTRY.search(ptx)
+    last_shown = list(PARAMETER.finditer(entry["parameters"]))[-len(HIDDEN) - 1]
+    start, end = entry.span("parameters")
+    shown = entry["parameters"][: last_shown.end()].rstrip().rstrip(",")
+    return f"{ptx[:start]}{shown}\n{ptx[end:]}"
+
+
+def entry_types(ptx: str) -> list[str]:
+    """The PTX types of the only entry's parameters, in their order."""
+    (entry,) = ENTRY.finditer(ptx)
+    return [parameter["type"] for parameter in PARAMETER.finditer(entry["parameters"])]
+
+
 def resources(account: str, shared: int) -> Resources:
     """Registers and spills of the only kernel in what `ptxas -v` printed; shared memory is Triton's to tell."""
     registers = re.findall(r"Used (\d+) registers", account)

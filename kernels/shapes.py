@@ -7,6 +7,8 @@ BRANCHES = 2  # of guidance: unconditional, conditional
 HEAD_DIM = 64
 FACE_TOKENS = 4
 GROUPS = 32  # of every GroupNorm
+EPSILONS = (1e-5, 1e-6)  # of GroupNorm
+LAYER_NORM_EPSILON = 1e-5  # of the LayerNorm before an ID attention
 ELEMENTS = ("fp16", "fp32")  # of the activations, in Triton's names
 
 

@@ -28,7 +28,7 @@ for dtype in (torch.float16, torch.float32):
     def tensor(*shape):
         return torch.zeros(shape, dtype=dtype)
     for channels, columns in ((16, 4), (36, 12)):
-        id_attention(tensor(2, 1, channels), None, None, tensor(channels, columns), None, None, None, None, (0, 1))
+        id_attention(tensor(2, 1, channels), None, None, tensor(1, channels, columns), None, None, None, None, (0, 1))
     for clip_frames, channels in ((2, 16), (17, 100)):
         temporal_attention(*[tensor(clip_frames, 1, channels)] * 3, clip_frames, 1)
     group_norm_silu(tensor(1, 32, 2), None, None, 1, 1e-5)

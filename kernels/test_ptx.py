@@ -2,7 +2,7 @@
 
 import pytest
 
-from sa.kernels.ptx import CodeError, Resources, check_parameters, resources
+from sa.kernels.ptx import CodeError, Resources, check_parameters, entry_types, resources, without_hidden
 
 PTX = """\
 .version 8.0
@@ -58,6 +58,13 @@ def test_scratch_memory_that_is_read(number):
 def test_other_entries(ptx, entries):
     with pytest.raises(CodeError, match=f"expected one entry in the PTX, found {entries}"):
         check_parameters(ptx, TAKEN)
+
+
+def test_hidden_parameters_are_taken_away():
+    shorter = without_hidden(PTX)
+    assert entry_types(shorter) == TAKEN
+    assert "param_3" not in shorter and shorter.splitlines()[-6:] == PTX.splitlines()[-6:]
+    assert shorter.count("scale_kernel_param_2") == 2 and "scale_kernel_param_2\n)" in shorter
 
 
 def test_resources():

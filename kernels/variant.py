@@ -26,6 +26,11 @@ class Variant:
     multiples_of_16: tuple[str, ...] = ()  # scalars for which code compiled ahead of time relies on that
 
     @property
+    def ptx_types(self) -> list[str]:
+        """The types of `parameters` in PTX."""
+        return ["u64" if kind[0] == "*" else "u32" for kind in self.parameters.values()]
+
+    @property
     def options(self) -> dict[str, int | bool]:
         """Triton's options, for launching as for compiling."""
         return {"num_warps": self.warps, "enable_fp_fusion": True}

@@ -5,6 +5,7 @@ size and SHA-256 the manifest gives, and the installed engine library fits. Noth
 opened. Hashes prove damage, not origin: trust an engine set as you would a program, or pin it by its digest.
 """
 
+import contextlib
 import hashlib
 import json
 import reprlib
@@ -97,10 +98,14 @@ class EngineContract(Record):
     outputs: tuple[TensorSpec, ...]
     onednn: bool = False  # Paddle Inference only: run on oneDNN kernels, certified so
     prepacked: Prepacked | None = None  # ONNX Runtime only: loaded instead, where the host is the one it was made on
+    refit: BareName | None = (
+        None  # TensorRT only: the ONNX program whose weights the plan lacks and is given on loading
+    )
 
     @model_validator(mode="after")
     def _program_is_listed(self) -> "EngineContract":
-        for program in (self.program, *([self.prepacked.program] if self.prepacked else [])):
+        further = (self.prepacked.program if self.prepacked else None, self.refit)
+        for program in (self.program, *(name for name in further if name is not None)):
             if program not in {file.name for file in self.files}:
                 raise ValueError(f"program {program} is not among the engine's files")
         return self
@@ -176,10 +181,12 @@ class Manifest(Record):
     preset: str | None
     shapes: Shapes
     precision: Precision
-    backend: Literal["onnxruntime", "paddle", "tensorrt-rtx"]
+    backend: Literal["onnxruntime", "paddle", "tensorrt", "tensorrt-rtx"]
     backend_version: str
     device: Literal["cpu", "cuda"]
     compute_capabilities: tuple[str, ...]  # of the GPUs the engines were built for; none on a CPU
+    hardware_compatible: bool = False  # TensorRT: for every GPU from the least of these capabilities on
+    kernels: bool = False  # TensorRT: our kernels are in the plans
     libraries: dict[str, str]
     command: str  # rebuilds the set, with CHECKPOINT and ENGINES for the folders
     schedule: Schedule
@@ -343,16 +350,19 @@ def _rebuild(manifest: Manifest) -> str:
 EXTRAS = {
     "onnxruntime": ("onnxruntime", "cpu"),
     "paddle": ("paddlepaddle", "paddle"),
+    "tensorrt": ("tensorrt", "tensorrt"),
     "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx"),
 }
 
 
 def backend_version(backend: str) -> str | None:
     """The installed version of a backend's library, or None."""
-    try:
-        return metadata.version(EXTRAS[backend][0])
-    except metadata.PackageNotFoundError:
-        return None
+    library = EXTRAS[backend][0]
+    # TensorRT's may have been installed for one version of CUDA.
+    for name in (library, *((f"{library}-cu13", f"{library}-cu12") if library == "tensorrt" else ())):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            return metadata.version(name)
+    return None
 
 
 def _check_library(folder: Path, manifest: Manifest) -> None:
@@ -362,12 +372,13 @@ def _check_library(folder: Path, manifest: Manifest) -> None:
         raise EngineSetError(
             f"{folder} runs on {library}, which is not installed: `pip install 'stableanimator-deploy[{extra}]'`."
         )
-    have, built = _release(installed), _release(manifest.backend_version)
+    have, built = release(installed), release(manifest.backend_version)
     # ONNX files run on later releases of the same major version, Paddle's programs on the same release, plans on the
     # very version.
     fits = {
         "onnxruntime": have[0] == built[0] and have >= built,
         "paddle": have[:2] == built[:2],
+        "tensorrt": have == built,
         "tensorrt-rtx": have == built,
     }
     if not fits[manifest.backend]:
@@ -394,15 +405,20 @@ def _check_device(folder: Path, manifest: Manifest) -> None:
             f"{folder} runs on NVIDIA GPUs of compute capability {built}, but found none here, or no driver; "
             "run it on such a machine, or export for this one with `sa-export --backend onnxruntime`."
         )
-    if found not in manifest.compute_capabilities:
-        device = f"--device sm{found.replace('.', '')}"
+    fits = found in manifest.compute_capabilities
+    if manifest.hardware_compatible:
+        least = min(map(release, manifest.compute_capabilities))
+        built, fits = f"{'.'.join(map(str, least))} and later", release(found) >= least
+    if not fits:
+        change = f"but --device sm{found.replace('.', '')}" if manifest.backend == "tensorrt-rtx" else "on this machine"
         raise EngineSetError(
             f"{folder} was built for GPUs of compute capability {built}, this one has {found}; "
-            f"rebuild the engine set with `{manifest.command}`, but {device}."
+            f"rebuild the engine set with `{manifest.command}`, {change}."
         )
 
 
-def _release(version: str) -> tuple[int, ...]:
+def release(version: str) -> tuple[int, ...]:
+    """The leading three numbers of a version, or of a compute capability its two."""
     numbers = []
     for part in version.split(".")[:3]:
         digits = "".join(character for character in part if character.isdigit())

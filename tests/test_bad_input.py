@@ -524,7 +524,8 @@ ENGINE_ROWS = [
     Row("a field missing", "{manifest} {unsound} schedule is missing; {export_again}", edit(MANIFEST, schedule=...)),
     Row(
         "an unknown backend",
-        "{manifest} {unsound} backend must be 'onnxruntime', 'paddle' or 'tensorrt-rtx', not 'pickle'; {export_again}",
+        "{manifest} {unsound} backend must be 'onnxruntime', 'paddle', 'tensorrt' or 'tensorrt-rtx', not 'pickle'; "
+        "{export_again}",
         edit(MANIFEST, backend="pickle"),
     ),
     Row(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from sa.export.checkpoint import Weights
 from sa.export.cost import Cost
 from sa.export.gradient import Gradient
+from sa.runtime.backends.tensorrt_versions import LIBRARIES
 from sa.runtime.engine_set import TensorSpec
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ def target(backend: str) -> Target:
     """The target of a backend, its library imported now."""
     if backend == "onnxruntime":
         from sa.export.targets.onnxruntime import write_engine
-    elif backend == "tensorrt-rtx":  # whose plans are built from these programs in the end
+    elif backend in LIBRARIES:  # TensorRT, whose plans are built from these programs in the end
         from sa.export.targets.onnxruntime import write_portable_engine as write_engine
     elif backend == "paddle":
         from sa.export.targets.paddle import write_engine

@@ -141,12 +141,12 @@ def _attention(edges: Graph, softmax: onnx.NodeProto) -> tuple[onnx.NodeProto, o
         return None
     scaled = edges.made_by(scores.input[0], "Mul")
     scale = edges.constant(scaled.input[1]) if scaled is not None else None
-    keys = _permuted(edges, scores.input[1], KEYS_LAST)
+    keys = permuted(edges, scores.input[1], KEYS_LAST)
     back = edges.only_reader(mixed.output[0], "Transpose")
     last = edges.only_reader(back.output[0], "Reshape") if back is not None else None
     if scale is None or scale.size != 1 or keys is None or last is None:
         return None
-    query, key, value = (_split_heads(edges, name) for name in (scaled.input[0], keys, mixed.input[1]))
+    query, key, value = (split_heads(edges, name) for name in (scaled.input[0], keys, mixed.input[1]))
     if not query or not key or not value:
         return None
     if len({_projected(edges, name) for name, _ in (query, key, value)}) != 1:
@@ -163,7 +163,7 @@ def _attention(edges: Graph, softmax: onnx.NodeProto) -> tuple[onnx.NodeProto, o
     return node, last
 
 
-def _permuted(edges: Graph, name: str, order: list[int]) -> str | None:
+def permuted(edges: Graph, name: str, order: list[int]) -> str | None:
     node = edges.made_by(name, "Transpose")
     return node.input[0] if node is not None and list(node.attribute[0].ints) == order else None
 
@@ -175,9 +175,9 @@ def _projected(edges: Graph, name: str) -> str:
     return product.input[0] if product is not None else name
 
 
-def _split_heads(edges: Graph, name: str) -> tuple[str, int] | None:
+def split_heads(edges: Graph, name: str) -> tuple[str, int] | None:
     """Of transpose(reshape(x, [B, N, heads, d])): x and heads."""
-    reshaped = _permuted(edges, name, HEADS_FIRST)
+    reshaped = permuted(edges, name, HEADS_FIRST)
     node = edges.made_by(reshaped, "Reshape") if reshaped is not None else None
     shape = edges.constant(node.input[1]) if node is not None else None
     return (node.input[0], int(shape[2])) if shape is not None and len(shape) == 4 else None

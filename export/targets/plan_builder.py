@@ -3,24 +3,33 @@
 A process of its own because the builder can end in a segmentation fault, and gives its memory back only when it ends.
 """
 
+import contextlib
+import os
 import sys
+import tempfile
 from collections.abc import Mapping
-from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
+import onnx
+from onnx import inliner
 from pydantic import BaseModel
 
-MODULES = {"tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt_rtx"}
+from sa.runtime.backends.tensorrt_versions import choose_gpus, load, network_flags
 
 
 class Job(BaseModel):
     backend: str
     program: Path  # ONNX
     plan: Path
-    capabilities: tuple[str, ...]  # "8.9"; none: that of the GPU at hand
+    capabilities: tuple[str, ...]  # "8.9"
+    compatible: bool = False  # TensorRT: for every GPU from Ampere on
+    kernels: bool = False  # TensorRT: our kernels as plugins, where the graph has their nodes
     profile: dict[str, tuple[tuple[int, ...], tuple[int, ...]]]  # of inputs with a range: least and largest shape
     workspace_bytes: int | None = None
+    level: int | None = None  # of optimization, the library's own if None
+    timing_cache: Path | None = None
+    stripped: bool = False  # TensorRT: without weights, for the program to be kept, which is left as it was built from
 
 
 class BuildError(Exception):
@@ -29,34 +38,77 @@ class BuildError(Exception):
 
 def build(job: Job) -> None:
     """Write the plan of a strongly typed ONNX program."""
-    trt = import_module(MODULES[job.backend])
+    trt = load(job.backend)
     said = _listener(trt)
+    if job.kernels:
+        _register_kernels(trt)
     builder = trt.Builder(said)
-    network = builder.create_network(_strongly_typed(trt))
+    network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, said)
-    if not parser.parse_from_file(str(job.program)):
+    program = _program(job)
+    if not parser.parse(program, str(job.program)):
         raise BuildError("; ".join(parser.get_error(i).desc() for i in range(parser.num_errors)))
     config = builder.create_builder_config()
+    config.clear_flag(trt.BuilderFlag.TF32)  # on by default: float32 products of ten bits of mantissa
     if job.workspace_bytes is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, job.workspace_bytes)
+    if job.level is not None:
+        config.builder_optimization_level = job.level
     if job.profile:
         config.add_optimization_profile(_profile(builder, job.profile))
-    if job.capabilities:
-        config.num_compute_capabilities = len(job.capabilities)
-        for i, capability in enumerate(job.capabilities):
-            name = f"SM{capability.replace('.', '')}"
-            config.set_compute_capability(getattr(trt.ComputeCapability, name), i)
+    choose_gpus(trt, config, job.capabilities, job.compatible)
+    if job.stripped:
+        config.set_flag(trt.BuilderFlag.STRIP_PLAN)
+        config.set_flag(
+            trt.BuilderFlag.REFIT_IDENTICAL
+        )  # the same weights, so those that were folded may be stripped too
+    if job.timing_cache is not None:
+        _recall_times(config, job.timing_cache)
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise BuildError("; ".join(said.errors) or "no reason was given")
     with job.plan.open("wb") as file:
         file.write(plan)
+    if job.stripped:
+        job.program.write_bytes(program)
+    if job.timing_cache is not None:
+        _keep_times(config, job.timing_cache)
 
 
-def _strongly_typed(trt: ModuleType) -> int:
-    """TensorRT 11 knows nothing else and has no flag for it."""
-    flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
-    return 0 if flag is None else 1 << int(flag)
+def _program(job: Job) -> bytes:
+    """The program without its weights, which the parser finds beside it, and without functions.
+
+    The parser tells functions apart by their names alone: of those that differ by their overload it takes one for all.
+    """
+    model = onnx.load(job.program, load_external_data=False)
+    if job.kernels:
+        from sa.export.targets.plugin_nodes import use_plugins
+
+        use_plugins(model)
+    return inliner.inline_local_functions(model).SerializeToString()
+
+
+def _register_kernels(trt: ModuleType) -> None:
+    import tensorrt.plugin as trtp
+
+    from sa.kernels import plugins
+
+    plugins.register(trt, trtp)
+
+
+def _recall_times(config: object, path: Path) -> None:
+    """How long kernels took in earlier builds, if there were any with this library on this GPU."""
+    cache = config.create_timing_cache(path.read_bytes() if path.is_file() else b"")
+    if not config.set_timing_cache(cache, False):  # of something else
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+
+
+def _keep_times(config: object, path: Path) -> None:
+    with contextlib.suppress(OSError):  # they only cost time
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+            file.write(config.get_timing_cache().serialize())
+        os.replace(file.name, path)
 
 
 def _profile(builder: object, shapes: Mapping[str, tuple[tuple[int, ...], tuple[int, ...]]]) -> object:

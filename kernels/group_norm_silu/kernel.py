@@ -26,7 +26,6 @@ from sa.kernels.chan import merge, merge_block
 from sa.kernels.variant import Variant, element_of
 
 GROUPS = tl.constexpr(shapes.GROUPS)
-EPSILONS = (1e-5, 1e-6)  # in the UNet
 BLOCKS_OF_PIXELS = (64, 256, 1024)  # larger frames take several of the last
 SIZES = {"frames": "i32", "channels": "i32", "pixels": "i32"}
 
@@ -162,7 +161,10 @@ VARIANTS = tuple(
     variant
     for pixels in BLOCKS_OF_PIXELS
     for element in shapes.ELEMENTS
-    for variant in (statistics_variant(pixels, element), *(normalize_variant(pixels, eps, element) for eps in EPSILONS))
+    for variant in (
+        statistics_variant(pixels, element),
+        *(normalize_variant(pixels, eps, element) for eps in shapes.EPSILONS),
+    )
 )
 
 

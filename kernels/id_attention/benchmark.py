@@ -31,15 +31,15 @@ def in_pytorch(
         if not branch:  # the unconditional one, known beforehand: no round trip to ask the GPU
             continue
         normed = F.layer_norm(frames, norm_weight.shape, norm_weight.to(x.dtype), norm_bias.to(x.dtype), EPS)
-        logits = normed @ keys
+        logits = normed @ keys[branch]
         probabilities = logits.unflatten(-1, (-1, FACE_TOKENS)).softmax(-1).flatten(-2)
         rows = probabilities.float()
-        first = (rows @ moments[:, -1]).sum(1)
-        second = ((rows @ moments[:, :-1]) * rows).sum((1, 2))
+        first = (rows @ moments[branch, :, -1]).sum(1)
+        second = ((rows @ moments[branch, :, :-1]) * rows).sum((1, 2))
         numbers = frames[0].numel()
         mean = first / numbers
         scale = gain[branch] / (((second - first * mean).clamp(min=0) / (numbers - 1)).sqrt() + EPS)
-        attended = probabilities @ values - (mean[:, None] * shift).to(x.dtype)[:, None]
+        attended = probabilities @ values[branch] - (mean[:, None] * shift[branch]).to(x.dtype)[:, None]
         result[-1] = result[-1] + scale.to(x.dtype)[:, None, None] * attended
     return torch.cat(result)
 
@@ -65,10 +65,10 @@ def cases() -> Iterator[Case]:
                 random(BRANCHES * FRAMES, level.tokens, level.channels, dtype=dtype),
                 random(level.channels),
                 random(level.channels),
-                random(level.channels, columns, dtype=dtype) * level.channels**-0.5,
-                random(columns, level.channels, dtype=dtype),
-                level.channels * torch.eye(columns, columns + 1, device="cuda"),
-                random(level.channels),
+                random(BRANCHES, level.channels, columns, dtype=dtype) * level.channels**-0.5,
+                random(BRANCHES, columns, level.channels, dtype=dtype),
+                level.channels * torch.eye(columns, columns + 1, device="cuda").repeat(BRANCHES, 1, 1),
+                random(BRANCHES, level.channels),
                 random(BRANCHES, level.channels),
                 torch.tensor([0.0, 1.0], device="cuda"),
             )

@@ -25,7 +25,7 @@ from sa.kernels.chan import merge_block
 from sa.kernels.variant import Variant, element_of
 
 FACE_TOKENS = tl.constexpr(shapes.FACE_TOKENS)
-EPS = tl.constexpr(1e-5)  # of LayerNorm, and beside the deviation
+EPS = tl.constexpr(shapes.LAYER_NORM_EPSILON)  # and what stands beside the deviation
 SIZES = {"tokens": "i32", "branch_frames": "i32"}
 
 
@@ -34,8 +34,8 @@ def probabilities_kernel(
     x,  # [frames, tokens, channels]
     norm_weight,  # [channels] float32
     norm_bias,  # [channels] float32
-    keys,  # [channels, 4 heads]
-    moments,  # [4 heads, 4 heads + 1] float32
+    keys,  # [branches, channels, 4 heads]
+    moments,  # [branches, 4 heads, 4 heads + 1] float32
     gain,  # [branches] float32
     tokens,
     branch_frames,
@@ -50,8 +50,11 @@ def probabilities_kernel(
     """Grid [tiles of tokens, frames]. Frames whose gain is 0 are left out, and their results unwritten."""
     tile = tl.program_id(0)
     frame = tl.program_id(1)
-    if tl.load(gain + frame // branch_frames) == 0:
+    branch = frame // branch_frames
+    if tl.load(gain + branch) == 0:
         return
+    keys += branch * channels * FACE_TOKENS * heads
+    moments += branch * FACE_TOKENS * heads * (FACE_TOKENS * heads + 1)
     rows = tile * block_tokens + tl.arange(0, block_tokens)
     within_rows = (rows < tokens)[:, None]
     x += frame.to(tl.int64) * tokens * channels
@@ -112,8 +115,8 @@ def output_kernel(
     x,  # [frames, tokens, channels]
     probabilities,  # [frames, tokens, 4 heads]
     partial_sums,  # [frames, tiles, 2] float32
-    values,  # [4 heads, channels]
-    shift,  # [channels] float32
+    values,  # [branches, 4 heads, channels]
+    shift,  # [branches, channels] float32
     base,  # [branches, channels] float32
     gain,  # [branches] float32
     tokens,
@@ -133,6 +136,7 @@ def output_kernel(
     branch = frame // branch_frames
     strength = tl.load(gain + branch)
     attends = (strength != 0).to(tl.int32)
+    values += branch * FACE_TOKENS * heads * channels
 
     first = 0.0
     second = 0.0
@@ -164,7 +168,7 @@ def output_kernel(
             mask=(columns < FACE_TOKENS * heads * attends)[:, None] & within,
             other=0,
         )
-        block_shift = tl.load(shift + lanes, mask=within, other=0)
+        block_shift = tl.load(shift + branch * channels + lanes, mask=within, other=0)
         block_base = tl.load(base + branch * channels + lanes, mask=within, other=0)
         block = tl.load(x + offsets + lanes, mask=(rows < tokens) & within, other=0).to(tl.float32)
         attended = tl.dot(tile_probabilities, block_values, input_precision="ieee") - mean * block_shift
@@ -243,7 +247,7 @@ def id_attention(
     x, keys and values are all float16 or all float32, everything else is float32. Statistics and sums are float32.
     """
     frames, tokens, channels = x.shape
-    columns = keys.shape[1]
+    columns = keys.shape[2]
     first, second = variants(channels, columns // shapes.FACE_TOKENS, element_of(x))
     branch_frames = frames // len(gain)
     grid = (triton.cdiv(tokens, first.constants["block_tokens"]), frames)

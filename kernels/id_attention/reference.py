@@ -18,10 +18,12 @@ EPS = 1e-5  # of LayerNorm, and beside the deviation
 class Folded:
     """One attention layer as the kernel takes it; 4h columns or rows, face token by face token within each head."""
 
-    keys: np.ndarray  # [C, 4h]
-    values: np.ndarray  # [4h, C]
-    moments: np.ndarray  # [4h, 4h + 1]: products of the centred values, head by head; their sums in the last column
-    shift: np.ndarray  # [C]
+    keys: np.ndarray  # [branches, C, 4h]
+    values: np.ndarray  # [branches, 4h, C]
+    moments: (
+        np.ndarray
+    )  # [branches, 4h, 4h + 1]: products of the centred values, by head; their sums in the last column
+    shift: np.ndarray  # [branches, C]
     base: np.ndarray  # [branches, C]
     gain: np.ndarray  # [branches]
 
@@ -42,23 +44,24 @@ def id_attention(
     Frame f belongs to branch f // (F / branches). A branch whose gain is 0 gets x + base.
     """
     frames, tokens, channels = x.shape
-    columns = keys.shape[1]
+    columns = keys.shape[2]
     branch = np.arange(frames) // (frames // len(gain))
 
     centred = x - x.mean(-1, keepdims=True)
     deviation = np.sqrt((centred**2).mean(-1, keepdims=True) + EPS)
-    logits = (centred / deviation * norm_weight + norm_bias) @ keys
+    logits = (centred / deviation * norm_weight + norm_bias) @ keys[branch]
     logits = logits.reshape(frames, tokens, -1, FACE_TOKENS)
     weights = np.exp(logits - logits.max(-1, keepdims=True))
     probabilities = (weights / weights.sum(-1, keepdims=True)).reshape(frames, tokens, columns)
 
     numbers = tokens * channels
-    first = (probabilities @ moments[:, columns]).sum(1)
-    second = ((probabilities @ moments[:, :columns]) * probabilities).sum((1, 2))
+    moments = moments[branch]
+    first = (probabilities @ moments[..., columns:]).sum((1, 2))
+    second = ((probabilities @ moments[..., :columns]) * probabilities).sum((1, 2))
     mean = first / numbers
     deviation = np.sqrt(np.maximum(second - first * mean, 0) / (numbers - 1))
     scale = gain[branch] / (deviation + EPS)
-    attended = probabilities @ values - mean[:, None, None] * shift
+    attended = probabilities @ values[branch] - (mean[:, None] * shift[branch])[:, None]
     return x + base[branch][:, None] + scale[:, None, None] * attended
 
 
@@ -96,10 +99,15 @@ def fold(
     values = np.einsum("hjd,chd->hjc", centred, out.reshape(channels, heads, width)) * deviation
     total = out.sum(1)
     return Folded(
-        keys=keys.reshape(channels, columns),
-        values=values.reshape(columns, channels),
-        moments=moments,
-        shift=total * deviation,
+        keys=_conditional(keys.reshape(channels, columns)),
+        values=_conditional(values.reshape(columns, channels)),
+        moments=_conditional(moments),
+        shift=_conditional(total * deviation),
         base=np.stack([out_bias, out @ image_value + out_bias + mean * total]),
         gain=np.array([0, 1], values.dtype),
     )
+
+
+def _conditional(matrix: np.ndarray) -> np.ndarray:
+    """Beside the unconditional branch's, which has no gain and is not attended."""
+    return np.stack([np.zeros_like(matrix), matrix])

@@ -24,10 +24,10 @@ def engine_class(backend: str) -> type[Engine]:
         from sa.runtime.backends.paddle import PaddleEngine
 
         return PaddleEngine
-    if backend == "tensorrt-rtx":
-        from sa.runtime.backends.tensorrt import TensorRtEngine
+    if backend in ("tensorrt", "tensorrt-rtx"):
+        from sa.runtime.backends.tensorrt import TensorRtEngine, TensorRtRtxEngine
 
-        return TensorRtEngine
+        return {"tensorrt": TensorRtEngine, "tensorrt-rtx": TensorRtRtxEngine}[backend]
     raise ValueError(f"unknown backend {backend!r}")
 
 

@@ -1,21 +1,22 @@
-"""Engines on TensorRT for RTX: plans built by sa-export, run through cuda-python.
+"""Engines on TensorRT and TensorRT for RTX: plans built by sa-export, run through cuda-python.
 
 Not run on a GPU yet; the tests put a library of their own in TensorRT's and CUDA's places.
 
 An engine's inputs and outputs lie in buffers of its own whose addresses never change, so that everything between the
 copies is captured as a CUDA graph after the first call of a shape, and launched as one from then on. Tensors that stay
 on the device are read and written where they are; such calls are not captured. What engines need inside a call, they
-share: one runs at a time.
+share: one runs at a time. Kernels of ours in a plan need nothing here: their PTX and launches are part of it.
 """
 
 from collections.abc import Collection, Mapping
-from importlib import import_module
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 
 from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.backends.cuda import Cuda, DeviceTensor, Pinned
+from sa.runtime.backends.tensorrt_versions import LIBRARIES, load
 from sa.runtime.engine_set import EngineContract, TensorSpec
 from sa.runtime.errors import EngineSetError
 
@@ -23,19 +24,20 @@ from sa.runtime.errors import EngineSetError
 class Device:
     """The GPU at hand: its stream, the library's runtime, and the memory that all engines work in."""
 
-    _current: "Device | None" = None
+    _current: ClassVar[dict[str, "Device"]] = {}  # by backend
 
-    def __init__(self):
-        self.trt = import_module("tensorrt_rtx")
+    def __init__(self, backend: str):
+        self.trt = load(backend)
         self.cuda = Cuda()
-        self.runtime = self.trt.Runtime(self.trt.Logger(self.trt.Logger.ERROR))
+        self.logger = self.trt.Logger(self.trt.Logger.ERROR)
+        self.runtime = self.trt.Runtime(self.logger)
         self._scratch, self._size = 0, 0
 
     @classmethod
-    def current(cls) -> "Device":
-        if cls._current is None:
-            cls._current = cls()
-        return cls._current
+    def current(cls, backend: str) -> "Device":
+        if backend not in cls._current:
+            cls._current[backend] = cls(backend)
+        return cls._current[backend]
 
     def scratch(self, size: int) -> int:
         """The address of the shared memory, made larger if need be; what lies there is lost."""
@@ -75,22 +77,37 @@ class Buffer:
 
 
 class TensorRtEngine(Engine):
+    backend = "tensorrt"
+
     def __init__(self, folder: Path, contract: EngineContract, threads: int):
         """threads: for engines on the CPU; unused."""
         super().__init__(contract)
-        self._device = Device.current()
+        self._device = Device.current(self.backend)
         path = folder / contract.program
         self._engine = self._device.runtime.deserialize_cuda_engine(path.read_bytes())
         if self._engine is None:
             raise EngineSetError(
-                f"{path} cannot be loaded by TensorRT for RTX {self._device.trt.__version__}; "
+                f"{path} cannot be loaded by {LIBRARIES[self.backend].title} {self._device.trt.__version__}; "
                 "rebuild the engine set with sa-export."
             )
+        if contract.refit is not None:
+            self._give_weights(folder / contract.refit)
         strategy = self._device.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         self._context = self._engine.create_execution_context(strategy)
         self._scratch_size = self._engine.device_memory_size_v2
         self._buffers = {spec.name: Buffer(self._device.cuda, spec) for spec in (*contract.inputs, *contract.outputs)}
         self._graphs: dict[tuple, object] = {}  # by the scratch memory's address and the inputs' shapes
+
+    def _give_weights(self, program: Path) -> None:
+        """To an engine that was built without; it keeps a copy on the device."""
+        trt, logger = self._device.trt, self._device.logger
+        refitter = trt.Refitter(self._engine, logger)
+        found = trt.OnnxParserRefitter(refitter, logger).refit_from_file(str(program))
+        if not found or not refitter.refit_cuda_engine():
+            raise EngineSetError(
+                f"the plan of the {self.contract.role} engine takes no weights from {program}; "
+                "rebuild the engine set with sa-export, without --strip-plans."
+            )
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         cuda, context = self._device.cuda, self._context
@@ -148,3 +165,7 @@ class TensorRtEngine(Engine):
             buffer.free()
         self._graphs, self._buffers = {}, {}
         del self._context, self._engine
+
+
+class TensorRtRtxEngine(TensorRtEngine):
+    backend = "tensorrt-rtx"

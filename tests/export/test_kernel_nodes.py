@@ -87,10 +87,10 @@ def test_the_id_attention_kernel_computes_what_the_engine_does():
     finally:
         paddle.set_default_dtype("float32")
     keys, values, moments, base, shift, gain = (part.numpy() for part in parts)
-    # The kernel takes one branch's matrices; the other's gain is zero. The number of pixels is in its gain already.
+    # The number of pixels is in the kernel's gain already.
     spread = np.sqrt(pixels / (pixels * dim - 1))
     weights = norm.weight.numpy(), norm.bias.numpy()
-    kernel = id_attention(x, *weights, keys[0], values[0], moments[0], shift[0], base, spread * gain[:, 0])
+    kernel = id_attention(x, *weights, keys, values, moments, shift, base, spread * gain[:, 0])
     assert relative(kernel, engine) < 1e-12
 
 

@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 from stub_gpu import Stub
 
+from sa.runtime import engine_set
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.cuda import compute_capability
-from sa.runtime.engine_set import EngineContract, EngineSet, FileRecord, TensorSpec, _check_device
+from sa.runtime.engine_set import EngineContract, EngineSet, FileRecord, TensorSpec, _check_device, _check_library
 from sa.runtime.errors import EngineSetError, UserError
 
 
@@ -19,6 +20,7 @@ def gpu(monkeypatch):
     bindings = SimpleNamespace(runtime=stub.cuda)
     for name, module in {
         "tensorrt_rtx": stub.tensorrt,
+        "tensorrt": stub.tensorrt,
         "cuda": SimpleNamespace(bindings=bindings),
         "cuda.bindings": bindings,
         "cuda.bindings.runtime": stub.cuda,
@@ -26,7 +28,7 @@ def gpu(monkeypatch):
         monkeypatch.setitem(sys.modules, name, module)
     from sa.runtime.backends import tensorrt
 
-    monkeypatch.setattr(tensorrt.Device, "_current", None)
+    monkeypatch.setattr(tensorrt.Device, "_current", {})
     return stub
 
 
@@ -34,17 +36,22 @@ def gpu(monkeypatch):
 def opened(gpu, tmp_path):
     """opened(expression): an engine y = expression(x), of 1 to 4 rows of 3 numbers."""
 
-    def open_(expression, rows=4):
+    def open_(expression, rows=4, backend="tensorrt-rtx", refit=None):
         name = f"engine{len(list(tmp_path.iterdir()))}.plan"
         (tmp_path / name).write_text(expression)
+        files = [name]
+        if refit is not None:
+            files.append(f"{name}.onnx")
+            (tmp_path / files[1]).write_text(refit)
         contract = EngineContract(
             role="unet",
             program=name,
-            files=(FileRecord(name=name, bytes=1, sha256="0" * 64),),
+            files=tuple(FileRecord(name=name, bytes=1, sha256="0" * 64) for name in files),
+            refit=None if refit is None else files[1],
             inputs=(TensorSpec(name="x", shape=((1, rows), 3)),),
             outputs=(TensorSpec(name="y", shape=((1, rows), 3)),),
         )
-        return open_engine("tensorrt-rtx", tmp_path, contract)
+        return open_engine(backend, tmp_path, contract)
 
     return open_
 
@@ -90,7 +97,7 @@ def test_memory_inside_calls_is_shared_and_grows(opened, gpu):
         assert gpu.launches == 1
     from sa.runtime.backends.tensorrt import Device
 
-    assert Device.current()._size == len("x + 1 + 0 * x")
+    assert Device.current("tensorrt-rtx")._size == len("x + 1 + 0 * x")
 
 
 def test_nothing_is_left_behind(opened, gpu):
@@ -101,9 +108,22 @@ def test_nothing_is_left_behind(opened, gpu):
     assert len(gpu.memory) == 1  # the shared memory
 
 
-def test_a_plan_that_cannot_be_loaded(opened):
-    with pytest.raises(EngineSetError, match=r"cannot be loaded by TensorRT for RTX 1.7.1; rebuild the engine set"):
-        opened("broken")
+@pytest.mark.parametrize(("backend", "title"), [("tensorrt", "TensorRT"), ("tensorrt-rtx", "TensorRT for RTX")])
+def test_a_plan_that_cannot_be_loaded(opened, backend, title):
+    with pytest.raises(EngineSetError, match=rf"cannot be loaded by {title} 1.7.1; rebuild the engine set"):
+        opened("broken", backend=backend)
+
+
+def test_a_stripped_plan_is_given_its_weights(opened):
+    with opened("weight * x", backend="tensorrt", refit="3") as engine:
+        np.testing.assert_array_equal(engine.infer({"x": rows(1, 2)})["y"], rows(3, 6))
+    with pytest.raises(EngineSetError, match=r"plan of the unet engine takes no weights from .*engine\d.plan.onnx; "):
+        opened("weight * x", backend="tensorrt", refit="none")
+
+
+def test_both_libraries_run_plans_alike(opened):
+    with opened("2 * x", backend="tensorrt") as engine:
+        np.testing.assert_array_equal(engine.infer({"x": rows(1, 2)})["y"], rows(2, 4))
 
 
 def test_too_little_memory(opened, gpu):
@@ -140,8 +160,8 @@ def built(engines):
     """built(capabilities): a manifest of plans for these GPUs."""
     manifest = EngineSet.open(engines("recipe_hjb", "onnxruntime")).manifest
 
-    def make(*capabilities):
-        changes = {"backend": "tensorrt-rtx", "device": "cuda", "compute_capabilities": capabilities}
+    def make(*capabilities, backend="tensorrt-rtx", **changes):
+        changes |= {"backend": backend, "device": "cuda", "compute_capabilities": capabilities}
         return manifest.model_copy(update={**changes, "command": "sa-export again"})
 
     return make
@@ -153,6 +173,44 @@ def test_plans_are_refused_on_another_gpu(gpu, built, tmp_path):
         EngineSetError, match=r"capability 8.6, this one has 8.9; .*`sa-export again`, but --device sm89"
     ):
         _check_device(tmp_path, built("8.6"))
+
+
+def test_tensorrts_plans_are_rebuilt_where_they_are_to_run(gpu, built, tmp_path):
+    with pytest.raises(
+        EngineSetError, match=r"capability 8.6, this one has 8.9; .*`sa-export again`, on this machine.$"
+    ):
+        _check_device(tmp_path, built("8.6", backend="tensorrt"))
+
+
+@pytest.mark.parametrize(("built_on", "fits"), [("8.0", True), ("8.9", True), ("12.0", False)])
+def test_compatible_plans_run_on_later_gpus(gpu, built, tmp_path, built_on, fits):
+    manifest = built(built_on, backend="tensorrt", hardware_compatible=True)
+    if fits:
+        _check_device(tmp_path, manifest)
+    else:
+        with pytest.raises(EngineSetError, match=r"capability 12.0 and later, this one has 8.9; "):
+            _check_device(tmp_path, manifest)
+
+
+@pytest.mark.parametrize("installed", ["11.4.1.2", "10.9.0.34", "11.3.0.106"])
+def test_tensorrts_plans_are_for_one_version(built, tmp_path, monkeypatch, installed):
+    manifest = built("8.9", backend="tensorrt", backend_version="11.4.0.106")
+    monkeypatch.setattr(engine_set, "backend_version", lambda backend: installed)
+    with pytest.raises(
+        EngineSetError, match=rf"built for tensorrt 11.4.0.106, but {installed} is installed; install that"
+    ):
+        _check_library(tmp_path, manifest)
+
+
+def test_tensorrt_may_be_installed_for_one_version_of_cuda(monkeypatch):
+    def version(name):
+        if name != "tensorrt-cu12":
+            raise engine_set.metadata.PackageNotFoundError
+        return "10.9.0.34"
+
+    monkeypatch.setattr(engine_set.metadata, "version", version)
+    assert engine_set.backend_version("tensorrt") == "10.9.0.34"
+    assert engine_set.backend_version("tensorrt-rtx") is None
 
 
 def test_plans_are_refused_without_a_gpu_or_what_speaks_to_it(gpu, built, tmp_path, monkeypatch):

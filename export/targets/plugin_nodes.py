@@ -1,0 +1,111 @@
+"""The nodes of the domain `sa` (kernel_nodes.py) as calls of our kernels, which are plugins to TensorRT (sa.kernels).
+
+A kernel of two passes is two plugins. Nodes of shapes or constants that a kernel is not made for stay as they are, and
+with them the operators of their bodies.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import onnx
+from onnx import helper, inliner, numpy_helper, shape_inference
+
+from sa.export.targets.kernel_nodes import DOMAIN, GROUP_NORM_SILU, ID_ATTENTION
+from sa.export.targets.onnx_graph import Graph
+from sa.export.targets.temporal_nodes import Tensor, take_over, temporal_blocks
+from sa.kernels.shapes import EPSILONS, FACE_TOKENS, GROUPS, LAYER_NORM_EPSILON
+
+Shapes = Mapping[str, tuple[int | None, ...]]  # None: changes from call to call
+PIXELS_MULTIPLE = 16  # which GroupNorm's code, compiled ahead of time, relies on
+
+
+def use_plugins(model: onnx.ModelProto) -> None:
+    """Put plugins in the places of all nodes that kernels can take over, in place."""
+    known = _known(model)
+    shapes = {name: tensor.shape for name, tensor in known.items()}
+    functions = {(function.name, function.overload): function for function in model.functions}
+    makers = {ID_ATTENTION: _id_attention, GROUP_NORM_SILU: _group_norm_silu}
+    nodes = []
+    for node in model.graph.node:
+        made = None
+        if node.domain == DOMAIN:
+            made = makers[node.op_type](node, functions[node.op_type, node.overload], shapes)
+        nodes.extend([node] if made is None else made)
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    for block in temporal_blocks(model.graph, known):
+        attention = block.attention
+        sizes = np.array([block.frames, block.pixels, attention.heads])
+        plugin = _plugin("TemporalAttention", attention.packed, attention.last.output, sizes=sizes)
+        take_over(model.graph, block, plugin)
+    Graph(model.graph).prune()
+
+
+def _group_norm_silu(node: onnx.NodeProto, function: onnx.FunctionProto, shapes: Shapes) -> list[onnx.NodeProto] | None:
+    x, weight, bias = node.input
+    shape = shapes.get(x, ())
+    epsilon = _epsilon(function, "InstanceNormalization", EPSILONS)
+    if epsilon is None or len(shape) < 3 or None in shape[1:] or shape[1] % GROUPS:
+        return None
+    if math.prod(shape[2:]) % PIXELS_MULTIPLE:
+        return None
+    partials = f"{node.output[0]}.partials"
+    return [
+        _plugin("GroupNormPartials", [x], [partials]),
+        _plugin("GroupNormSiLUOutput", [x, partials, weight, bias], node.output, epsilon=[epsilon]),
+    ]
+
+
+def _id_attention(node: onnx.NodeProto, function: onnx.FunctionProto, shapes: Shapes) -> list[onnx.NodeProto] | None:
+    x, weight, bias, keys, values, moments, base, shift, gain = node.input
+    shape, folded = shapes.get(x, ()), shapes.get(keys, ())
+    if _epsilon(function, "LayerNormalization", (LAYER_NORM_EPSILON,)) is None:
+        return None
+    if len(shape) != 3 or None in shape[1:] or len(folded) != 2 or folded[1] is None:
+        return None
+    _, tokens, channels = shape
+    if folded[1] % (FACE_TOKENS * channels):
+        return None
+    # The kernel's gain holds what depends on the number of tokens; the conditioning engine's serves all resolutions.
+    name = node.output[0]
+    factor = np.float32(math.sqrt(tokens / (tokens * channels - 1)))
+    own_gain, probabilities, sums = (f"{name}.{part}" for part in ("gain", "probabilities", "sums"))
+    return [
+        helper.make_node("Constant", [], [f"{name}.factor"], value=numpy_helper.from_array(factor)),
+        helper.make_node("Mul", [gain, f"{name}.factor"], [own_gain]),
+        _plugin("IDAttentionProbabilities", [x, weight, bias, keys, moments, own_gain], [probabilities, sums]),
+        _plugin("IDAttentionOutput", [x, probabilities, sums, values, shift, base, own_gain], node.output),
+    ]
+
+
+def _plugin(name: str, inputs: Iterable[str], outputs: Iterable[str], **attributes: object) -> onnx.NodeProto:
+    """A node that TensorRT's parser makes a plugin of, by its ahead-of-time implementation."""
+    kinds = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
+    return helper.make_node(name, inputs, outputs, domain=DOMAIN, **kinds, **attributes)
+
+
+def _epsilon(function: onnx.FunctionProto, op_type: str, known: Iterable[float]) -> float | None:
+    """The epsilon of the norm in a body, if it is one the kernels are compiled with."""
+    (norm,) = [node for node in function.node if node.op_type == op_type]
+    (found,) = [attribute.f for attribute in norm.attribute if attribute.name == "epsilon"]
+    return next((epsilon for epsilon in known if np.float32(epsilon) == np.float32(found)), None)
+
+
+def _known(model: onnx.ModelProto) -> dict[str, Tensor]:
+    """Shapes and types of all tensors in the graph that inference finds out."""
+    plain = onnx.ModelProto()
+    plain.CopyFrom(model)
+    for node in plain.graph.node:
+        if node.domain == DOMAIN:  # its result has the shape and type of x, which inference need not find out
+            node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
+    inferred = shape_inference.infer_shapes(inliner.inline_local_functions(plain), data_prop=True).graph
+    known = {
+        value.name: Tensor(tuple(map(_size, value.type.tensor_type.shape.dim)), value.type.tensor_type.elem_type)
+        for value in (*inferred.input, *inferred.value_info, *inferred.output)
+    }
+    return known | {weight.name: Tensor(tuple(weight.dims), weight.data_type) for weight in model.graph.initializer}
+
+
+def _size(dim: onnx.TensorShapeProto.Dimension) -> int | None:
+    return dim.dim_value if dim.HasField("dim_value") else None

@@ -1,0 +1,31 @@
+"""What the plugins share: shapes as TensorRT gives them, and a variant as TensorRT launches it."""
+
+from types import ModuleType
+
+from sa.kernels.compile import portable
+from sa.kernels.variant import Variant
+
+
+def constant(size: object) -> int:
+    """A size that is the same in every call; 1 where TensorRT asks for types alone and has no sizes yet."""
+    return 1 if size.is_fake else size.constant_value()
+
+
+def element_of(trt: ModuleType, tensor: object) -> str:
+    """Triton's name of a tensor's type."""
+    return {trt.float16: "fp16", trt.float32: "fp32"}[tensor.dtype]
+
+
+def launch(trtp: ModuleType, variant: Variant, grid: tuple, scalars: tuple) -> tuple:
+    """What an ahead-of-time implementation returns: entry, PTX, launch parameters, scalars between inputs and outputs.
+
+    Sizes of the grid and scalars are numbers or TensorRT's expressions.
+    """
+    compiled = portable(variant)
+    parameters = trtp.KernelLaunchParams()
+    for axis, size in zip("xyz", grid, strict=False):
+        setattr(parameters, f"grid_{axis}", size)
+    parameters.block_x = compiled.threads
+    parameters.shared_mem = compiled.shared
+    expressions = trtp.SymExprs.from_tuple(tuple(trtp.SymInt32(scalar) for scalar in scalars))
+    return compiled.entry, compiled.ptx, parameters, expressions

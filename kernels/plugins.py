@@ -1,0 +1,16 @@
+"""All kernels as ahead-of-time plugins of TensorRT, which puts their PTX into the plans it builds.
+
+Plans run without this module, and without Triton: it is needed where they are built.
+"""
+
+from types import ModuleType
+
+from sa.kernels.group_norm_silu import plugin as group_norm_silu
+from sa.kernels.id_attention import plugin as id_attention
+from sa.kernels.temporal_attention import plugin as temporal_attention
+
+
+def register(trt: ModuleType, trtp: ModuleType) -> None:
+    """Make every kernel known to TensorRT, once per process; trt and trtp are tensorrt and tensorrt.plugin."""
+    for kernel in (group_norm_silu, id_attention, temporal_attention):
+        kernel.register(trt, trtp)
