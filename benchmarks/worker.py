@@ -76,7 +76,7 @@ def main() -> None:
 
 
 def _contender(job: dict) -> Openable:
-    engines = EngineSet.open(Path(job["engines"]), device=job["device"])
+    engines = EngineSet.open(Path(job["engines"]), device=job.get("device"))
     if job["peer"] is None:
         return engines
     return Peer(job["peer"], Path(job["checkpoint"]), engines.manifest, Path(job["cache"]))
