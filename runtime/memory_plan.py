@@ -14,7 +14,7 @@ from sa.runtime.memory import available_memory
 
 # Of a weight's bytes: once packed for its kernels, and while it is being packed. Of a tensor's: with what an arena
 # leaves unused. One engine that goes there and back is not run in the order its tensors were counted in.
-PACKED, LOADING, ARENA, THERE_AND_BACK = 1.12, 2.0, 1.1, 1.6
+PACKED, LOADING, ARENA, THERE_AND_BACK = 1.12, 2.0, 1.1, 1.45
 SESSION = 1 << 20  # bytes of a loaded engine beside its weights
 SMALLER = "export a smaller --height, --width or --tile-size"
 
