@@ -142,6 +142,9 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
             if refinement is not None:
                 denoise = refinement.of(denoise, unet, sigmas, settings.refine_settings, reporter, advance)
             latents = sample_euler(denoise, latents, sigmas)
+            for remark in unet.remarks():
+                warnings.append(remark)
+                reporter.warn(remark)
         with (
             peaks.stage("decoding"),
             loaded("vae_decoder") as decoder,

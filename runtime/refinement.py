@@ -19,6 +19,7 @@ class Refinement:
 
     def __init__(self, engines: EngineSet, gradient: Engine, loss: VideoLoss, before: int, on_demand: bool):
         self.plan = engines.manifest.refine
+        self._on_cpu = engines.device == "cpu"
         self._predicted = refinement_bytes(engines.manifest, engines.device, on_demand)
         self._gradient = gradient
         self._loss = loss
@@ -71,11 +72,11 @@ class Refinement:
         return self.denoiser
 
     def report(self) -> dict:
-        """What run.json says of it beside losses and gradient norms; bytes are those of this process alone."""
+        """What run.json says of it beside losses and gradient norms; on a GPU, bytes are not measured here."""
         return {
             "plan": self.plan.plan,
             "predicted_bytes": self._predicted,
-            "measured_bytes": self._peak - self._before,
+            "measured_bytes": self._peak - self._before if self._on_cpu else None,
             "iterations_saved": self.denoiser.saved,
         }
 

@@ -83,6 +83,10 @@ class Engine(ABC):
     def rest(self) -> None:  # noqa: B027  most engines keep what they have loaded
         """Told that this engine is not needed for a while: one that can load itself again gives up its memory."""
 
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know of how this engine runs here: sentences, for the warnings of a run."""
+        return ()
+
     def _check(self, spec: TensorSpec, value: Tensor) -> None:
         dtype = str(value.dtype) if isinstance(value, np.ndarray) else spec.dtype
         if dtype != spec.dtype or not spec.admits(tuple(value.shape)):

@@ -13,12 +13,12 @@ class OnDemandEngine(Engine):
         super().__init__(contract)
         self._load = load
         self._loaded: Engine | None = None
-        self.loads = 0
+        self._remarks: tuple[str, ...] = ()
 
     def _engine(self) -> Engine:
         if self._loaded is None:
             self._loaded = self._load()
-            self.loads += 1
+            self._remarks = self._loaded.remarks()
         return self._loaded
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
@@ -29,6 +29,9 @@ class OnDemandEngine(Engine):
 
     def empty(self, shape: tuple[int, ...]) -> Tensor:
         return self._engine().empty(shape)
+
+    def remarks(self) -> tuple[str, ...]:
+        return self._remarks
 
     def rest(self) -> None:
         if self._loaded is not None:

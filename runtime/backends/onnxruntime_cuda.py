@@ -50,13 +50,15 @@ class OnnxRuntimeCudaEngine(Engine):
         options = session_options(threads)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         self._graphs: dict[tuple, str] | None = None  # ids of captured graphs by the inputs' shapes
-        self.graph_refused: str | None = None
+        self._remarks: tuple[str, ...] = ()
         if contract.role in GRAPHED:
             try:
                 self._session = new_session(path, options, [(PROVIDER, {**self._options(), "enable_cuda_graph": "1"})])
                 self._graphs = {}
-            except EngineSetError as error:  # such as shapes that are computed on the host; told in run.json
-                self.graph_refused = str(error)
+            except EngineSetError as error:
+                self._remarks = (
+                    f"the {contract.role} runs on the GPU without a CUDA graph, correct but slower: {error}",
+                )
         if self._graphs is None:
             self._session = new_session(path, options, [(PROVIDER, self._options())])
         if self._session.get_providers()[0] != PROVIDER:
@@ -144,10 +146,8 @@ class OnnxRuntimeCudaEngine(Engine):
         options.add_run_config_entry("gpu_graph_id", graph)
         return options
 
-    @property
-    def graphs(self) -> int:
-        """How many shapes were captured so far."""
-        return len(self._graphs or {})
+    def remarks(self) -> tuple[str, ...]:
+        return self._remarks
 
     def close(self) -> None:
         self._cuda.wait()

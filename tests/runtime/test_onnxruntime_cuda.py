@@ -86,7 +86,8 @@ def test_a_unet_is_captured_once_for_each_shape(opened, library):
         for values in ((1,), (2,), (1, 2), (3,), (4, 5)):
             np.testing.assert_array_equal(engine.infer({"x": rows(*values)})["y"], 2 * rows(*values))
         (session,) = library.sessions
-        assert (engine.graphs, session.replays) == (2, 3)
+        assert (len(session.graphs), session.replays) == (2, 3)
+        assert engine.remarks() == ()
 
 
 def test_tensors_on_the_device_are_neither_captured_nor_replayed(opened, library):
@@ -123,7 +124,10 @@ def test_a_unet_that_cannot_be_captured_runs_without_and_says_so(opened, library
     library.graphs = False
     with opened("2 * x", "unet") as engine:
         np.testing.assert_array_equal(engine.infer({"x": rows(1)})["y"], rows(2))
-        assert "control flow" in engine.graph_refused and engine.graphs == 0
+        (remark,) = engine.remarks()
+        assert remark.startswith("the unet runs on the GPU without a CUDA graph, correct but slower: ")
+        assert "control flow" in remark
+        assert library.sessions[-1].entries == {"memory.enable_memory_arena_shrinkage": "gpu:0"}
 
 
 def test_a_session_that_fell_back_to_the_cpu_is_refused(opened, library):
