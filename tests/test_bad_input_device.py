@@ -110,15 +110,14 @@ def test_a_device_that_does_not_exist(place, capsys):
     assert "argument --device: invalid choice: 'tpu'" in capsys.readouterr().err
 
 
+SMALLER = "export a smaller --height, --width or --tile-size"
+
+
 @pytest.mark.parametrize(
-    ("free", "flags", "message"),
-    [
-        (6, [], "needs at least 8.00 GiB for denoising, but 6.00 GiB of memory are free: give --low-memory."),
-        (3, ["--low-memory"], "needs at least 4.01 GiB for denoising, but 3.00 GiB of memory are free: export a smaller "
-         "--height, --width or --tile-size."),
-    ],
-)  # fmt: skip
-def test_a_run_that_cannot_fit(place, monkeypatch, capsys, free, flags, message):
+    ("free", "flags", "need", "remedy"),
+    [(6, [], "8.00", "give --low-memory"), (3, ["--low-memory"], "4.00", SMALLER)],
+)
+def test_a_run_that_cannot_fit(place, monkeypatch, capsys, free, flags, need, remedy):
     """Two engines of 4 GiB that may take turns, the others small."""
     engines = json.loads((place / "engines" / "manifest.json").read_text())["engines"]
     for engine in engines:
@@ -126,6 +125,7 @@ def test_a_run_that_cannot_fit(place, monkeypatch, capsys, free, flags, message)
         engine |= {"parameters": 1 << 30 if large else 1 << 20, "working_bytes": 1 << 20}
     change(place, engines=engines)
     monkeypatch.setattr(memory_plan, "available_memory", lambda: free << 30)
+    message = f"needs at least {need} GiB for denoising, but {free}.00 GiB of memory are free: {remedy}."
     refused(place, flags, message, capsys)
 
 

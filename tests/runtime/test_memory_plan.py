@@ -62,6 +62,26 @@ def test_refinement_is_held_beside_the_unet_or_takes_turns_with_it():
     assert by_stage(refining(), refine=True, low_memory=True)["denoising"].least == UNET + TENSORS
 
 
+def test_segments_take_turns_too():
+    chain = {"face_loss": 10 * MB, "decoder_a": 20 * MB, "decoder_a_vjp": 30 * MB}
+    engines = [engine(role, parameters=MB) for role in (*ROLES, "arcface")]
+    engines += [engine(role, parameters=count) for role, count in chain.items()]
+    segment = dict(forward="decoder_a", vjp="decoder_a_vjp", by_frame=True, keep=True)
+    weights = 4 * sum(chain.values())
+    refine = dict(plan="segmented", segments=[segment], flops=1, bytes=1, predicted_bytes=weights + 2000 * MB)
+    made = manifest(engines=engines, refine=refine)
+    assert by_stage(made, refine=True)["denoising"].least == 4 * MB + weights + 2000 * MB
+    assert by_stage(made, refine=True, low_memory=True)["denoising"].least == 4 * 30 * MB + 2000 * MB
+
+
+def test_what_an_earlier_stage_needed_stays_in_the_arena():
+    engines = [engine(role, working_bytes=800 * MB if role == "unet" else TENSORS) for role in ROLES]
+    found = by_stage(manifest(engines=engines))
+    assert found["conditioning"].predicted == int(PACKED * SMALL + SESSION + ARENA * TENSORS)
+    assert found["decoding"].predicted == int(PACKED * SMALL + SESSION + ARENA * 800 * MB)
+    assert found["decoding"].least == SMALL + TENSORS
+
+
 def test_on_a_gpu_nothing_is_added_to_what_is_counted():
     for stage in by_stage(manifest(), "cuda").values():
         assert stage.predicted == stage.least
