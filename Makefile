@@ -55,7 +55,7 @@ gpu-check: .venv/installed-cuda
 	$(BIN)/python -m sa.benchmarks.gpu_check --out gpu-report
 
 .venv/installed-cuda: .venv/installed
-	$(BIN)/python -c 'from sa.benchmarks.gpu_check import require_gpu; require_gpu()'
+	@$(BIN)/python -c 'from sa.benchmarks.gpu_check import require_gpu; require_gpu()'
 	$(BIN)/python -m pip uninstall --quiet --yes onnxruntime
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cuda,export,test]'
 	touch $@
