@@ -3,7 +3,7 @@
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
-.PHONY: install install-kernels install-peers demo kernels puppet puppet-study test test-browser test-fp16 test-kernels test-peers \
+.PHONY: install install-kernels install-peers demo gpu-check kernels puppet puppet-study test test-browser test-fp16 test-kernels test-peers \
 	true-size clean
 
 install: .venv/installed
@@ -49,6 +49,17 @@ test-browser: install
 		{ echo "install Chromium first, on Debian: apt-get install chromium"; exit 1; }
 	$(BIN)/python -m pytest -m browser tests/benchmarks/test_report_browser.py
 
+# On a machine with an NVIDIA GPU, with whichever engine libraries are installed in .venv: the tests of tests/gpu and
+# sa-bench, and one report of both, gpu-report/gpu-report.md. ONNX Runtime with CUDA takes the place of the one without.
+gpu-check: .venv/installed-cuda
+	$(BIN)/python -m sa.benchmarks.gpu_check --out gpu-report
+
+.venv/installed-cuda: .venv/installed
+	@$(BIN)/python -c 'from sa.benchmarks.gpu_check import require_gpu; require_gpu()'
+	$(BIN)/python -m pip uninstall --quiet --yes onnxruntime
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cuda,export,test]'
+	touch $@
+
 # The fused kernels' source in Triton's interpreter, and as plugins with NVIDIA's bindings, the oldest and newest known.
 BINDINGS := $(addprefix .cache/tensorrt-bindings/,10.9.0.34 11.4.0.106)
 
@@ -76,4 +87,4 @@ true-size: install
 	$(BIN)/python -m sa.benchmarks.true_size
 
 clean:
-	rm -rf .cache demo build dist *.egg-info .pytest_cache .ruff_cache
+	rm -rf .cache demo gpu-report build dist *.egg-info .pytest_cache .ruff_cache

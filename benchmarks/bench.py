@@ -45,6 +45,7 @@ class Plan:
     frames: int | None = None
     steps: int = 3
     threads: int | None = None
+    device: str | None = None  # "cpu" or "cuda" for engine sets that can choose; None: where each was exported for
     memory_limit: int | None = None  # bytes each worker may take; one that needs more becomes a row with that reason
 
 
@@ -140,7 +141,7 @@ def _entries(plan: Plan) -> tuple[list[Entry], dict[Path, str]]:
     entries, failures = [], {}
     for folder in plan.engines:
         try:
-            engines = EngineSet.open(folder)
+            engines = EngineSet.open(folder, device=plan.device)
         except EngineSetError as error:
             failures[folder] = str(error)
             continue
@@ -148,7 +149,7 @@ def _entries(plan: Plan) -> tuple[list[Entry], dict[Path, str]]:
         contender = Contender(
             name=folder.name,
             kind="engines",
-            backend=manifest.backend,
+            backend=engines.backend,
             backend_version=manifest.backend_version,
             precision=manifest.precision,
             digest=engines.digest,
@@ -156,7 +157,7 @@ def _entries(plan: Plan) -> tuple[list[Entry], dict[Path, str]]:
             shapes=manifest.shapes,
             bytes=engines.size,
         )
-        entries.append(Entry(contender, {"engines": str(folder), "peer": None}, manifest))
+        entries.append(Entry(contender, {"engines": str(folder), "device": plan.device, "peer": None}, manifest))
     if entries:
         entries += [_peer(kind, plan.checkpoint, entries[0]) for kind in plan.peers]
     return entries, failures

@@ -58,6 +58,11 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--repetitions", type=int, default=3, help="per subject and round (default: %(default)s)")
     run.add_argument("--frames", type=int, help="of the whole run (default: a tile, at least two decode chunks)")
     run.add_argument("--steps", type=int, default=3, help="denoising steps of the whole run (default: %(default)s)")
+    run.add_argument(
+        "--device",
+        choices=["cpu", "cuda"],
+        help="where engine sets run that can choose, ONNX Runtime's (default: where each was exported for)",
+    )
     run.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")
     run.add_argument(
         "--memory-limit",
@@ -93,6 +98,7 @@ def _run(arguments: argparse.Namespace) -> None:
             frames=a.frames,
             steps=a.steps,
             threads=a.threads,
+            device=a.device,
             memory_limit=int(a.memory_limit * 2**30) if a.memory_limit is not None else None,
         ),
         a.out,

@@ -12,7 +12,7 @@ from sa.benchmarks.results import Machine
 GEMM = 2048
 COPY = 64 << 20  # float32 numbers, 256 MiB: larger than any cache
 TRIALS = 5
-LIBRARIES = ("numpy", "onnxruntime", "paddlepaddle", "torch", "diffusers", "openvino")
+LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "paddlepaddle", "torch", "diffusers", "openvino")
 
 
 def describe(threads: int) -> Machine:

@@ -42,6 +42,8 @@ class Openable(Protocol):
     folder: Path
     manifest: Manifest
     digest: str
+    backend: str
+    device: str
 
     def open_engine(self, role: Role, threads: int | None = None) -> Engine: ...
 
@@ -74,7 +76,7 @@ def main() -> None:
 
 
 def _contender(job: dict) -> Openable:
-    engines = EngineSet.open(Path(job["engines"]))
+    engines = EngineSet.open(Path(job["engines"]), device=job.get("device"))
     if job["peer"] is None:
         return engines
     return Peer(job["peer"], Path(job["checkpoint"]), engines.manifest, Path(job["cache"]))
@@ -89,6 +91,12 @@ class Peer:
     manifest: Manifest
     cache: Path
     digest: str = ""
+    device: str = "cpu"
+
+    @property
+    def backend(self) -> str:
+        """Of the engine set it stands beside."""
+        return self.manifest.backend
 
     def prepare(self, subjects: Iterable[str]) -> None:
         """What is done once, in the first round, and is no part of loading: an ONNX export."""

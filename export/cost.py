@@ -2,12 +2,16 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import onnx
-from onnx import helper
+from onnx import TensorProto, helper, inliner
 
 VIEWS = ("reshape", "squeeze", "unsqueeze", "flatten", "identity")  # operators whose result is their input's memory
+
+
+FLOAT_BYTES = 4
+CONTRIB = "com.microsoft"  # ONNX Runtime's own operators
 
 
 @dataclass(frozen=True)
@@ -18,12 +22,13 @@ class Step:
     reads: Mapping[str, tuple[int, ...]]
     makes: Mapping[str, tuple[int, ...]]
     flops: int = 0
+    itemsize: Mapping[str, int] = field(default_factory=dict)  # bytes of a number, of tensors that are not float32
 
 
 @dataclass(frozen=True)
 class Cost:
     flops: int  # 2 per multiply-add of convolutions and matrix products
-    working_bytes: int  # of the float32 tensors alive at once, inputs and outputs included
+    working_bytes: int  # of the tensors alive at once, inputs and outputs included
 
 
 def cost(steps: Iterable[Step], kept: Iterable[str]) -> Cost:
@@ -35,7 +40,7 @@ def cost(steps: Iterable[Step], kept: Iterable[str]) -> Cost:
     for i, step in enumerate(steps):
         for name, shape in (*step.reads.items(), *step.makes.items()):
             root = owner.setdefault(name, name)
-            sizes[root] = max(sizes.get(root, 0), 4 * math.prod(shape))
+            sizes[root] = max(sizes.get(root, 0), step.itemsize.get(name, FLOAT_BYTES) * math.prod(shape))
             last[root] = i
         if step.op in VIEWS and step.reads:
             root = owner[next(iter(step.reads))]
@@ -57,25 +62,65 @@ def cost(steps: Iterable[Step], kept: Iterable[str]) -> Cost:
 
 def onnx_cost(model: onnx.ModelProto, batch: int, weights: Mapping[str, tuple[int, ...]]) -> Cost:
     """The cost of an ONNX graph, `batch` standing for unknown sizes. A Scan's inside, small by design, is left out."""
-    inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    known: dict[str, tuple[int, ...]] = {}
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
-        dims = value.type.tensor_type.shape.dim
-        known[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else batch for dim in dims)
-    constant = _constants(inferred, weights)
-    shapes = {name: shape for name, shape in known.items() if name not in constant}
-    steps = []
-    for node in inferred.node:
+    tensors = _tensors(model, batch)
+    flops = 0
+    for node in model.graph.node:
         attributes = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
-        steps.append(
-            Step(
-                node.op_type.lower(),
-                {name: shapes[name] for name in node.input if name in shapes},
-                {name: shapes[name] for name in node.output if name in shapes},
-                _onnx_flops(node, attributes, known),
-            )
+        flops += _onnx_flops(node, attributes, tensors.shapes)
+    return Cost(flops, _working_bytes(model.graph, tensors, weights))
+
+
+def onnx_working_bytes(model: onnx.ModelProto, batch: int, weights: Iterable[str]) -> int:
+    """Bytes alive at once inside a call of the graph an engine runs: typed, its functions as their bodies."""
+    plain = inliner.inline_local_functions(model)
+    return _working_bytes(plain.graph, _tensors(plain, batch), weights)
+
+
+@dataclass(frozen=True)
+class _Tensors:
+    """What is known of a graph's tensors by name."""
+
+    shapes: Mapping[str, tuple[int, ...]]
+    itemsize: Mapping[str, int]
+
+
+def _tensors(model: onnx.ModelProto, batch: int) -> _Tensors:
+    fixed = onnx.ModelProto()
+    fixed.CopyFrom(model)
+    # Sizes that are computed of an unknown one would stay unknown; and what is declared of them, as unknown as before.
+    for value in fixed.graph.input:
+        for dim in value.type.tensor_type.shape.dim:
+            if not dim.HasField("dim_value"):
+                dim.dim_value = batch
+    del fixed.graph.value_info[:]
+    for value in fixed.graph.output:
+        value.type.tensor_type.ClearField("shape")
+    for node in fixed.graph.node:
+        if node.domain == CONTRIB:  # onnx does not know them; each makes a tensor like its first
+            node.CopyFrom(helper.make_node("Identity", [node.input[0]], node.output))
+    inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
+    shapes, itemsize = {}, {}
+    for value in (*inferred.input, *inferred.value_info, *inferred.output):
+        kind = value.type.tensor_type
+        shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else batch for dim in kind.shape.dim)
+        if kind.elem_type not in (TensorProto.UNDEFINED, TensorProto.FLOAT):
+            itemsize[value.name] = helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize
+    return _Tensors(shapes, itemsize)
+
+
+def _working_bytes(graph: onnx.GraphProto, tensors: _Tensors, weights: Iterable[str]) -> int:
+    constant = _constants(graph, weights)
+    shapes = {name: shape for name, shape in tensors.shapes.items() if name not in constant}
+    steps = [
+        Step(
+            node.op_type.lower(),
+            {name: shapes[name] for name in node.input if name in shapes},
+            {name: shapes[name] for name in node.output if name in shapes},
+            itemsize=tensors.itemsize,
         )
-    return cost(steps, [value.name for value in (*inferred.input, *inferred.output) if value.name in shapes])
+        for node in graph.node
+    ]
+    return cost(steps, [value.name for value in (*graph.input, *graph.output) if value.name in shapes]).working_bytes
 
 
 def _constants(graph: onnx.GraphProto, weights: Iterable[str]) -> set[str]:

@@ -17,7 +17,7 @@ def refine_plan(plan: RefinePlanName, segments: Sequence[Segment], engines: Sequ
             segments=(),
             flops=whole.flops,
             bytes=whole.bytes,
-            predicted_bytes=whole.working_bytes + 4 * whole.parameters,
+            predicted_bytes=whole.working_bytes + whole.weight_bytes,
         )
     ends = [by_role["face_loss"]]
     chunk = max(by_role[segment.forward].inputs[0].largest[0] for segment in segments)
@@ -26,14 +26,14 @@ def refine_plan(plan: RefinePlanName, segments: Sequence[Segment], engines: Sequ
     parts = [*ends, *(by_role[role] for segment in segments for role in (segment.forward, segment.vjp))]
     latents = by_role[segments[0].forward].inputs[0]
     frames = by_role[segments[-1].forward].outputs[0]
-    weights = 4 * sum(by_role[segment.forward].parameters for segment in segments)
+    weights = sum(by_role[segment.forward].weight_bytes for segment in segments)
     return RefinePlan(
         plan=plan,
         segments=tuple(segments),
         flops=2 * forward + ends[0].flops,  # frozen weights: a VJP has the arithmetic of its forward pass
         # As of one engine: latents in, their gradient out, and no frames between.
         bytes=ends[0].bytes + weights + 2 * _size(latents, chunk) - 2 * _size(frames, chunk),
-        predicted_bytes=_peak(segments, by_role, chunk) + sum(4 * engine.parameters for engine in parts),
+        predicted_bytes=_peak(segments, by_role, chunk) + sum(engine.weight_bytes for engine in parts),
     )
 
 

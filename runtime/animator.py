@@ -19,12 +19,13 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.case import Case, read_case
 from sa.runtime.conditioning import make_conditioning
 from sa.runtime.denoiser import TiledDenoiser, guidance_scales
-from sa.runtime.engine_set import EngineSet, Role, Shapes
+from sa.runtime.engine_set import EngineSet, Manifest, Role, Shapes, backend_version
 from sa.runtime.errors import InputError
 from sa.runtime.faces import FaceTargets, read_targets
 from sa.runtime.identity import find_identity
 from sa.runtime.images import frames_to_bytes
-from sa.runtime.memory import peak_memory
+from sa.runtime.memory import StagePeaks, peak_memory
+from sa.runtime.memory_plan import Choices, MemoryPlan, gibibytes, plan_memory
 from sa.runtime.noise import TorchGenerator
 from sa.runtime.progress import Reporter
 from sa.runtime.refine import RefineSettings
@@ -52,6 +53,7 @@ class Settings:
     noise: Path | None = None  # an .npz with the two draws, instead of the seed
     compat: str | None = None  # "upstream"
     threads: int | None = None
+    low_memory: bool = False  # an engine is loaded only while its stage, or its part of one, is at work
     refine: bool = False  # the HJB face refinement
     refine_settings: RefineSettings = field(default_factory=RefineSettings)
 
@@ -74,10 +76,15 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
     check_output(out)
     case = read_case(case_folder, shapes, manifest.command)
     warnings = list(case.warnings)
-    if manifest.precision == "fp16" and manifest.device == "cpu":
+    if manifest.precision == "fp16" and engines.device == "cpu":
         warnings.append(
             f"{engines.folder} has fp16 engines, which a CPU computes in float32, slower than float32 engines: "
             "export with --precision fp32 to run here."
+        )
+    if engines.device == "cuda" and manifest.device == "cpu":
+        warnings.append(
+            f"{engines.folder} was certified {_certified(manifest)}, not on a GPU: compare a first result with one of "
+            "--device cpu."
         )
     identity_size = manifest.engine("face_encoder").inputs[0].largest[-1]
     upstream = settings.compat == "upstream"
@@ -85,19 +92,21 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
     noise = make_noise(settings, shapes.height, shapes.width, shapes.tile_size)
     targets = face_targets(case, shapes, settings, warnings) if settings.refine else None
     tiles = tile_indices(case.frames, shapes.tile_size, settings.tile_overlap)
+    memory = _planned_memory(engines, case.frames, settings, warnings, reporter)
     for warning in warnings:
         reporter.warn(warning)
 
     def opened(role: Role) -> AbstractContextManager[Engine]:
         return engines.open_engine(role, settings.threads)
 
-    def loaded(role: Role) -> AbstractContextManager[Engine]:
+    def loaded(role: Role, on_demand: bool = False) -> AbstractContextManager[Engine]:
         with reporter.stage(f"loading {role}"):
-            return opened(role)
+            return engines.open_engine(role, settings.threads, on_demand) if on_demand else opened(role)
 
-    engine_class(manifest.backend)  # now, as nothing could be cleaned up if Paddle met SIGTERM while it is imported
+    engine_class(engines.backend)  # now, as nothing could be cleaned up if Paddle met SIGTERM while it is imported
+    peaks = StagePeaks()
     with staged(out) as staging:
-        with reporter.stage("conditioning", case.frames) as advance:
+        with peaks.stage("conditioning"), reporter.stage("conditioning", case.frames) as advance:
             conditioning = make_conditioning(
                 opened,
                 manifest,
@@ -112,12 +121,14 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
         latents = initial_latents(noise.latents, case.frames, manifest.schedule.sigma_max)
         start = settings.guidance if settings.guidance_start is None else settings.guidance_start
         guidance = guidance_scales(start, settings.guidance, case.frames)
-        with contextlib.ExitStack() as stack:
+        with peaks.stage("denoising"), contextlib.ExitStack() as stack:
             refinement = None
             if targets is not None:
                 with reporter.stage("loading refinement"):
-                    refinement = stack.enter_context(Refinement.open(engines, targets, settings.threads))
-            unet = stack.enter_context(loaded("unet"))
+                    refinement = stack.enter_context(
+                        Refinement.open(engines, targets, settings.threads, settings.low_memory)
+                    )
+            unet = stack.enter_context(loaded("unet", settings.low_memory))
             tile_calls = settings.steps * len(tiles)
             total = tile_calls + (settings.refine_settings.gradients(settings.steps) if refinement else 0)
             advance = stack.enter_context(reporter.stage("denoising", total))
@@ -129,9 +140,16 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
 
             denoise = TiledDenoiser(unet, conditioning, shapes.tile_size, settings.tile_overlap, guidance, on_tile)
             if refinement is not None:
-                denoise = refinement.of(denoise, sigmas, settings.refine_settings, reporter, advance)
+                denoise = refinement.of(denoise, unet, sigmas, settings.refine_settings, reporter, advance)
             latents = sample_euler(denoise, latents, sigmas)
-        with loaded("vae_decoder") as decoder, reporter.stage("decoding", case.frames) as advance:
+            for remark in unet.remarks():
+                warnings.append(remark)
+                reporter.warn(remark)
+        with (
+            peaks.stage("decoding"),
+            loaded("vae_decoder") as decoder,
+            reporter.stage("decoding", case.frames) as advance,
+        ):
             _decode(decoder, latents, shapes.decode_chunk, staging / "frames", advance)
         with reporter.stage("writing video"):
             video.write_mp4(staging / "animation.mp4", staging / "frames", case.frames, settings.fps)
@@ -143,10 +161,35 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
                 upstream=settings.compat == "upstream",
             )
         report = _report(engines, case, settings, warnings, reporter.seconds, refinement)
+        report["memory"] = memory.report(peaks.bytes if memory.device == "cpu" else {}) if memory is not None else None
         (staging / RUN_FILE).write_text(json.dumps(report, indent=1) + "\n")
         with signals.ignored():
             _deliver(staging, out)
     return report
+
+
+def _certified(manifest: Manifest) -> str:
+    emulated = any(engine.certificate.executed == "emulation" for engine in manifest.engines)
+    return "by emulation on a CPU" if emulated else "on a CPU"
+
+
+def _planned_memory(
+    engines: EngineSet, frames: int, settings: Settings, warnings: list[str], reporter: Reporter
+) -> MemoryPlan | None:
+    """What the run will take; EngineSetError if that cannot fit. None for a peer of sa-bench, no engine set."""
+    if not isinstance(engines, EngineSet):
+        return None
+    guided = max(settings.guidance, settings.guidance_start or 0) > 1
+    choices = Choices(frames, settings.low_memory, settings.refine, branches=2 if guided else 1)
+    plan = plan_memory(engines, choices)
+    worst, free = gibibytes(plan.worst.predicted), gibibytes(plan.available)
+    reporter.say(f"memory: about {worst} at its most, while {plan.worst.stage}; {free} are free")
+    if plan.worst.predicted > plan.available:
+        warnings.append(
+            f"{plan.worst.stage} will take about {worst}, and {free} are free: expect the system to swap or to end the "
+            "run; --low-memory takes less."
+        )
+    return plan
 
 
 def check_output(out: Path) -> None:
@@ -255,12 +298,13 @@ def _report(
         "engines": str(engines.folder),
         "engines_digest": engines.digest,
         "backend": manifest.backend,
+        "device": engines.device,
         "precision": manifest.precision,
         "shapes": manifest.shapes.model_dump(),
         "versions": {
             "python": platform.python_version(),
             "numpy": np.__version__,
-            manifest.backend: manifest.backend_version,
+            manifest.backend: backend_version(engines.backend) or manifest.backend_version,
         },
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_bytes": peak_memory(),

@@ -9,6 +9,7 @@ from sa.runtime.animator import Settings, animate
 from sa.runtime.commands import run_command
 from sa.runtime.engine_set import EngineSet
 from sa.runtime.errors import InputError
+from sa.runtime.memory_plan import gibibytes
 from sa.runtime.progress import Reporter
 from sa.runtime.refine import RefineSettings
 
@@ -111,6 +112,18 @@ def parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--fps", type=float, default=default.fps, help="frames per second of the written videos (default: 8)"
     )
+    output.add_argument(
+        "--device",
+        choices=["cpu", "cuda"],
+        help="where the engines run: cuda takes ONNX Runtime's to an NVIDIA GPU, with the extra 'cuda' (default: where "
+        "they were exported for)",
+    )
+    output.add_argument(
+        "--low-memory",
+        action="store_true",
+        help="load each engine only while its stage is at work, in the refinement only while its segment is: the same "
+        "frames from less memory, later by the loading",
+    )
     output.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")
     output.add_argument("--verify", action="store_true", help="hash every engine file again, changed or not")
     output.add_argument("--engines-digest", metavar="SHA256", help="run only the engine set with this manifest hash")
@@ -169,6 +182,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         noise=a.noise,
         compat=a.compat,
         threads=a.threads,
+        low_memory=a.low_memory,
         refine=a.refine,
         refine_settings=refine_settings_from(a),
     )
@@ -179,15 +193,25 @@ def run(arguments: argparse.Namespace) -> None:
     reporter = Reporter(arguments.quiet)
     with reporter.stage("checking engine set"):
         engines = EngineSet.open(
-            arguments.engines, verify=arguments.verify, digest=arguments.engines_digest, refine=settings.refine
+            arguments.engines,
+            verify=arguments.verify,
+            digest=arguments.engines_digest,
+            refine=settings.refine,
+            device=arguments.device,
         )
     report = animate(engines, arguments.case, arguments.out, settings, reporter)
-    rows = [[stage, f"{seconds:.1f}"] for stage, seconds in report["seconds"].items()]
-    rows.append(["peak memory", f"{report['peak_memory_bytes'] / 2**30:.2f} GiB"])
+    memory = {stage["stage"]: stage for stage in report["memory"]["stages"]}
+    rows = []
+    for stage, seconds in report["seconds"].items():
+        known = memory.get(stage, {})
+        sizes = [known.get(name) for name in ("predicted_bytes", "measured_bytes")]
+        rows.append([stage, f"{seconds:.1f}", *("" if size is None else gibibytes(size) for size in sizes)])
+    rows.append(["peak memory", "", "", gibibytes(report["peak_memory_bytes"])])
     if report["refine"]:
         first, last = report["refine"][0]["losses"][0], report["refine"][-1]["losses"][-1]
-        rows.append(["face loss, first to last", f"{first:.4f} to {last:.4f}"])
-    reporter.table(f"{report['frames']} frames in {arguments.out}", ["stage", "seconds"], rows)
+        rows.append(["face loss, first to last", f"{first:.4f} to {last:.4f}", "", ""])
+    columns = ["stage", "seconds", "memory, predicted", "measured"]
+    reporter.table(f"{report['frames']} frames in {arguments.out}", columns, rows)
     if report["refinement"] is not None and report["refinement"]["iterations_saved"]:
         saved, kept = report["refinement"]["iterations_saved"], sum(len(step["losses"]) for step in report["refine"])
         reporter.say(f"--refine-tolerance saved {saved} of {saved + kept} gradient steps.")

@@ -123,6 +123,11 @@ class EngineRecord(EngineContract):
     loss_scale: float | None = None  # of an fp16 VJP: its cotangent is scaled to this magnitude, its result scaled back
     certificate: Certificate
 
+    @property
+    def weight_bytes(self) -> int:
+        """Of its weights as they are stored."""
+        return {"fp32": 4, "fp16": 2}[self.precision] * self.parameters
+
 
 class Segment(Record):
     """A stretch of the decoder: an engine x -> y and its VJP (x, dy) -> dx, which recomputes its own inside."""
@@ -140,7 +145,7 @@ class RefinePlan(Record):
     segments: tuple[Segment, ...]  # from latents to frames; none where one engine does it all
     flops: int  # of a chunk's loss gradient, nothing computed twice
     bytes: int  # what it moves at the very least
-    predicted_bytes: int  # of memory at its peak: kept tensors, the engine at work, and all weights
+    predicted_bytes: int  # counted at its peak: kept tensors, the engine at work, and all weights as they are stored
 
 
 class Schedule(Record):
@@ -229,10 +234,17 @@ class Manifest(Record):
 class EngineSet:
     """A verified engine set."""
 
-    def __init__(self, folder: Path, manifest: Manifest, digest: str):
+    def __init__(self, folder: Path, manifest: Manifest, digest: str, device: str | None = None):
         self.folder = folder
         self.manifest = manifest
         self.digest = digest  # SHA-256 of manifest.json, which holds the hash of everything else
+        self.device = device or manifest.device  # on which it runs
+
+    @property
+    def backend(self) -> str:
+        """What opens its engines: the library, and for one that runs on several devices the device."""
+        on_gpu = self.manifest.backend == "onnxruntime" and self.device == "cuda"
+        return "onnxruntime-cuda" if on_gpu else self.manifest.backend
 
     @classmethod
     def open(
@@ -242,11 +254,13 @@ class EngineSet:
         verify: bool = False,
         digest: str | None = None,
         refine: bool = False,
+        device: str | None = None,
     ) -> "EngineSet":
         """Check and open the engine set in `folder`; EngineSetError says what is wrong and how to rebuild.
 
         `refine` asks for the refinement's engines too. `verify` hashes every file even if it was hashed before and has
-        not changed since; `digest` is the manifest's expected SHA-256.
+        not changed since; `digest` is the manifest's expected SHA-256. `device`, "cpu" or "cuda", is where it is to
+        run; None: where it was exported for.
         """
         manifest, found = read_manifest(folder)
         if digest is not None and digest.lower() != found:
@@ -263,31 +277,40 @@ class EngineSet:
         for engine in manifest.engines:
             for file in engine.files:
                 _check_file(folder, file, manifest, verify)
-        _check_library(folder, manifest)
-        if manifest.device == "cuda":
+        engines = cls(folder, manifest, found, device)
+        _check_choice(engines)
+        _check_library(engines)
+        if engines.device == "cuda":
             _check_device(folder, manifest)
-        return cls(folder, manifest, found)
+        return engines
 
-    def open_engine(self, role: Role, threads: int | None = None) -> "Engine":
+    def open_engine(self, role: Role, threads: int | None = None, on_demand: bool = False) -> "Engine":
         """Load one engine; `threads` None means every core this process may use.
 
-        `unet` has the plain UNet's contract, whether it is one engine or specialized.
+        `unet` has the plain UNet's contract, whether it is one engine or specialized. `on_demand`: loaded by its first
+        call instead, and again by the first one after it was told to rest.
         """
         from sa.runtime.backends import open_engine  # backends know contracts, so they import this module
+        from sa.runtime.backends.on_demand import OnDemandEngine
         from sa.runtime.specialized_unet import ENGINES, SpecializedUNet
 
         def opened(role: Role) -> "Engine":
-            return open_engine(self.manifest.backend, self.folder, self.manifest.engine(role), threads)
+            contract = self.manifest.engine(role)
+
+            def load() -> "Engine":
+                return open_engine(self.backend, self.folder, contract, threads)
+
+            return OnDemandEngine(contract, load) if on_demand else load()
 
         if role == "unet" and self.manifest.specialized:
             return SpecializedUNet({name: self.manifest.engine(name) for name in ENGINES}, opened)
         return opened(role)
 
-    def open_loss_gradient(self, threads: int | None = None) -> "Engine":
+    def open_loss_gradient(self, threads: int | None = None, on_demand: bool = False) -> "Engine":
         """The engine (or the chain of them) for a chunk's loss gradient, of a set made with --refine."""
         from sa.runtime.loss_gradient import open_loss_gradient
 
-        return open_loss_gradient(self, threads)
+        return open_loss_gradient(self, threads, on_demand)
 
     @property
     def size(self) -> int:
@@ -349,28 +372,49 @@ def _rebuild(manifest: Manifest) -> str:
 
 EXTRAS = {
     "onnxruntime": ("onnxruntime", "cpu"),
+    "onnxruntime-cuda": ("onnxruntime-gpu", "cuda"),
     "paddle": ("paddlepaddle", "paddle"),
     "tensorrt": ("tensorrt", "tensorrt"),
     "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx"),
 }
+# Distributions that bring the same library: with CUDA, or for one version of it.
+INSTEAD = {"onnxruntime": ("onnxruntime-gpu",), "tensorrt": ("tensorrt-cu13", "tensorrt-cu12")}
 
 
 def backend_version(backend: str) -> str | None:
     """The installed version of a backend's library, or None."""
     library = EXTRAS[backend][0]
-    # TensorRT's may have been installed for one version of CUDA.
-    for name in (library, *((f"{library}-cu13", f"{library}-cu12") if library == "tensorrt" else ())):
+    for name in (library, *INSTEAD.get(library, ())):
         with contextlib.suppress(metadata.PackageNotFoundError):
             return metadata.version(name)
     return None
 
 
-def _check_library(folder: Path, manifest: Manifest) -> None:
-    library, extra = EXTRAS[manifest.backend]
-    installed = backend_version(manifest.backend)
-    if installed is None:
+def _check_choice(engines: EngineSet) -> None:
+    """Whether the set can run on the device that was chosen."""
+    manifest = engines.manifest
+    if engines.device == "cuda" and manifest.backend == "paddle":
         raise EngineSetError(
-            f"{folder} runs on {library}, which is not installed: `pip install 'stableanimator-deploy[{extra}]'`."
+            f"{engines.folder} is for Paddle Inference, which runs on the CPU here: leave out --device cuda, or export "
+            "with --backend onnxruntime."
+        )
+    if engines.device == "cpu" and manifest.device == "cuda":
+        raise EngineSetError(
+            f"{engines.folder} holds {manifest.backend} plans, which run on GPUs alone: leave out --device cpu, or "
+            "export with --backend onnxruntime."
+        )
+
+
+def _check_library(engines: EngineSet) -> None:
+    folder, manifest = engines.folder, engines.manifest
+    library, extra = EXTRAS[engines.backend]
+    installed = backend_version(engines.backend)
+    if installed is None:
+        # The two must not be installed side by side: they are the same package to Python.
+        first = "pip uninstall onnxruntime && " if engines.backend == "onnxruntime-cuda" else ""
+        raise EngineSetError(
+            f"{folder} runs on {library}, which is not installed: "
+            f"`{first}pip install 'stableanimator-deploy[{extra}]'`."
         )
     have, built = release(installed), release(manifest.backend_version)
     # ONNX files run on later releases of the same major version, Paddle's programs on the same release, plans on the
@@ -392,13 +436,21 @@ def _check_device(folder: Path, manifest: Manifest) -> None:
     """Plans run on the compute capabilities they were built for, and on no other."""
     from sa.runtime.backends.cuda import compute_capability
 
+    extra = manifest.backend if manifest.compute_capabilities else "cuda"
+
     try:
         found = compute_capability()
     except ImportError:
         raise EngineSetError(
             f"{folder} runs through cuda-bindings, which is not installed: "
-            f"`pip install 'stableanimator-deploy[{manifest.backend}]'`."
+            f"`pip install 'stableanimator-deploy[{extra}]'`."
         ) from None
+    if not manifest.compute_capabilities:  # programs, which any GPU's library takes
+        if found is None:
+            raise EngineSetError(
+                f"{folder} was to run on a GPU, but found none here, or no driver: leave out --device cuda."
+            )
+        return
     built = ", ".join(manifest.compute_capabilities)
     if found is None:
         raise EngineSetError(

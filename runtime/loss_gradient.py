@@ -2,7 +2,8 @@
 
 Two plans (DESIGN): `whole` is one engine. `segmented` goes through the decoder stretch by stretch, keeps the tensors
 between them, and comes back through one VJP engine per stretch, each of which recomputes its own inside. Stretches that
-treat frames apart run frame by frame.
+treat frames apart run frame by frame. The tensors between engines stay where the engines are: arrays on a CPU, handles
+of device memory on a GPU.
 """
 
 from collections.abc import Collection, Mapping
@@ -37,20 +38,22 @@ class LossContract:
         self.outputs = (face_loss.outputs[0], latents.model_copy(update={"name": "gradient"}))
 
 
-def open_loss_gradient(engines: "EngineSet", threads: int | None = None) -> Engine:
+def open_loss_gradient(engines: "EngineSet", threads: int | None = None, on_demand: bool = False) -> Engine:
     """The loss gradient of an engine set made with --refine; close it after use."""
     plan = engines.manifest.refine
     if plan is None:
         raise ValueError("an engine set without refinement engines")
     if plan.plan == "whole":
-        return engines.open_engine("loss_gradient", threads)
-    return SegmentedLossGradient(engines, plan.segments, threads)
+        return engines.open_engine("loss_gradient", threads, on_demand)
+    return SegmentedLossGradient(engines, plan.segments, threads, on_demand)
 
 
 class SegmentedLossGradient(Engine):
-    """The plan `segmented`."""
+    """The plan `segmented`. Engines on demand are loaded one at a time, each for its part of the way."""
 
-    def __init__(self, engines: "EngineSet", segments: tuple[Segment, ...], threads: int | None):
+    def __init__(
+        self, engines: "EngineSet", segments: tuple[Segment, ...], threads: int | None, on_demand: bool = False
+    ):
         manifest = engines.manifest
         super().__init__(LossContract(manifest.engine(segments[0].forward), manifest.engine("face_loss")))
         self.segments = segments
@@ -58,7 +61,7 @@ class SegmentedLossGradient(Engine):
         with ExitStack() as opened:
 
             def loaded(role: str) -> Engine:
-                return opened.enter_context(engines.open_engine(role, threads))
+                return opened.enter_context(engines.open_engine(role, threads, on_demand))
 
             self._forward = [loaded(segment.forward) for segment in segments]
             self._vjp = [loaded(segment.vjp) for segment in segments]
@@ -75,30 +78,40 @@ class SegmentedLossGradient(Engine):
                 kept[i + 1] = x
         kept.pop(len(self.segments), None)
         face = {name: value for name, value in inputs.items() if name != "latents"}
-        ends = self._face_loss.infer({"frames": x, **face})
+        ends = self._face_loss.infer({"frames": x, **face}, keep=("gradient",))
+        self._face_loss.rest()
         dy = ends["gradient"]
         del x
-        for i in reversed(range(len(self.segments))):
+        for i in reversed(range(1, len(self.segments))):
             self._compute_again(kept, i)
             dy = self._run(self._vjp[i], self.segments[i].by_frame, {"x": kept.pop(i), "dy": dy})
-        return {"loss": ends["loss"], "gradient": dy}
+        gradient = np.empty(inputs["latents"].shape, np.float32)  # which the host's Adam reads
+        self._run(self._vjp[0], self.segments[0].by_frame, {"x": kept.pop(0), "dy": dy}, gradient)
+        return {"loss": ends["loss"], "gradient": gradient}
 
-    def _compute_again(self, kept: dict[int, np.ndarray], i: int) -> None:
+    def _compute_again(self, kept: dict[int, Tensor], i: int) -> None:
         """Add to `kept` what goes into segment i, if it is not there, and what that takes."""
         if i not in kept:
             self._compute_again(kept, i - 1)
             kept[i] = self._run(self._forward[i - 1], self.segments[i - 1].by_frame, {"x": kept[i - 1]})
 
-    def _run(self, engine: Engine, by_frame: bool, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
+    def _run(self, engine: Engine, by_frame: bool, inputs: Mapping[str, Tensor], out: Tensor | None = None) -> Tensor:
+        """The engine's output for all frames, in `out` if that is given."""
         frames = len(inputs["x"])
         (spec,) = engine.contract.outputs
-        out = np.empty((frames, *spec.largest[1:]), np.float32)
+        if out is None:
+            out = engine.empty((frames, *spec.largest[1:]))
         step = 1 if by_frame else frames
         for i in range(0, frames, step):
             part = slice(i, i + step)
             engine.infer_into({name: value[part] for name, value in inputs.items()}, {spec.name: out[part]})
             self.peak_resident = max(self.peak_resident, resident_memory())
+        engine.rest()
         return out
+
+    def rest(self) -> None:
+        for engine in (*self._forward, *self._vjp, self._face_loss):
+            engine.rest()
 
     def close(self) -> None:
         self._opened.close()

@@ -102,12 +102,18 @@ class RefinedDenoiser:
         sigmas: np.ndarray,
         settings: RefineSettings,
         on_iteration: Callable[[RefinedStep], None] = lambda step: None,
+        before: Callable[[], None] = lambda: None,
+        after: Callable[[], None] = lambda: None,
     ):
-        """loss: latents [1, T, 4, h, w] -> loss and gradient; sigmas [steps + 1], the sampler's."""
+        """loss: latents [1, T, 4, h, w] -> loss and gradient; sigmas [steps + 1], the sampler's.
+
+        before, after: called around the iterations of a step, so that engines that take turns can make room.
+        """
         self.denoise = denoise
         self.loss = loss
         self.settings = settings
         self.on_iteration = on_iteration
+        self.before, self.after = before, after
         self.steps: list[RefinedStep] = []
         self.saved = 0  # iterations that the tolerance made needless
         self._step_of = {float(sigma): i for i, sigma in enumerate(sigmas[:-1])}
@@ -118,7 +124,10 @@ class RefinedDenoiser:
         step = self._step_of[sigma]
         if not self.settings.start <= step <= self.settings.end:
             return denoised
-        return self.refine(denoised, step)
+        self.before()
+        refined = self.refine(denoised, step)
+        self.after()
+        return refined
 
     def refine(self, latents: np.ndarray, step: int) -> np.ndarray:
         """One step's iterations: each measures the loss, then moves; Adam starts afresh at every step."""

@@ -8,6 +8,7 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.engine_set import EngineSet
 from sa.runtime.faces import FaceTargets
 from sa.runtime.memory import resident_memory
+from sa.runtime.memory_plan import refinement_bytes
 from sa.runtime.progress import Reporter
 from sa.runtime.refine import RefinedDenoiser, RefinedStep, RefineSettings, VideoLoss
 from sa.runtime.sampler import Denoiser
@@ -16,8 +17,10 @@ from sa.runtime.sampler import Denoiser
 class Refinement:
     """Use it as a context manager: it holds engines."""
 
-    def __init__(self, engines: EngineSet, gradient: Engine, loss: VideoLoss, before: int):
+    def __init__(self, engines: EngineSet, gradient: Engine, loss: VideoLoss, before: int, on_demand: bool):
         self.plan = engines.manifest.refine
+        self._on_cpu = engines.device == "cpu"
+        self._predicted = refinement_bytes(engines.manifest, engines.device, on_demand)
         self._gradient = gradient
         self._loss = loss
         self._before = before
@@ -25,24 +28,31 @@ class Refinement:
         self.denoiser: RefinedDenoiser
 
     @classmethod
-    def open(cls, engines: EngineSet, targets: FaceTargets, threads: int | None) -> "Refinement":
-        """Embed the reference's face and load the loss gradient's engines."""
+    def open(
+        cls, engines: EngineSet, targets: FaceTargets, threads: int | None, on_demand: bool = False
+    ) -> "Refinement":
+        """Embed the reference's face and load the loss gradient's engines, unless each is loaded on demand."""
         shapes = engines.manifest.shapes
         before = resident_memory()
         with engines.open_engine("arcface", threads) as arcface:
             embedding = arcface.infer({"face": targets.reference})["embedding"]
-        gradient = engines.open_loss_gradient(threads)
-        return cls(engines, gradient, VideoLoss(gradient, targets, embedding, shapes.height, shapes.width), before)
+        gradient = engines.open_loss_gradient(threads, on_demand)
+        loss = VideoLoss(gradient, targets, embedding, shapes.height, shapes.width)
+        return cls(engines, gradient, loss, before, on_demand)
 
     def of(
         self,
         denoise: Denoiser,
+        unet: Engine,
         sigmas: np.ndarray,
         settings: RefineSettings,
         reporter: Reporter,
         advance: Callable[[str], None],
     ) -> RefinedDenoiser:
-        """The refined denoiser; every gradient is told to `advance` and timed as a stage of its own."""
+        """The refined denoiser; every gradient is told to `advance` and timed as a stage of its own.
+
+        unet: of the denoiser. It rests while a step is refined, and the gradient's engines otherwise.
+        """
 
         def loss(latents: np.ndarray) -> tuple[float, np.ndarray]:
             with reporter.timed("refinement"):
@@ -56,15 +66,17 @@ class Refinement:
                 f"gradient {step.gradient_norms[-1]:.2e}"
             )
 
-        self.denoiser = RefinedDenoiser(denoise, loss, sigmas, settings, on_iteration)
+        self.denoiser = RefinedDenoiser(
+            denoise, loss, sigmas, settings, on_iteration, before=unet.rest, after=self._gradient.rest
+        )
         return self.denoiser
 
     def report(self) -> dict:
-        """What run.json says of it beside losses and gradient norms; bytes are those of this process alone."""
+        """What run.json says of it beside losses and gradient norms; on a GPU, bytes are not measured here."""
         return {
             "plan": self.plan.plan,
-            "predicted_bytes": self.plan.predicted_bytes,
-            "measured_bytes": self._peak - self._before,
+            "predicted_bytes": self._predicted,
+            "measured_bytes": self._peak - self._before if self._on_cpu else None,
             "iterations_saved": self.denoiser.saved,
         }
 

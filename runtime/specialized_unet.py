@@ -96,6 +96,13 @@ class SpecializedUNet(Engine):
             self._step = {name: value.copy() for name, value in given.items()}, self._time_embedding.infer(given)
         return self._step[1]["time_rows"]
 
+    def remarks(self) -> tuple[str, ...]:
+        return self._unet.remarks()
+
+    def rest(self) -> None:
+        self._unet.rest()
+        self._time_embedding.rest()
+
     def close(self) -> None:
         self._branches, self._step = [], None
         self._unet.close()

@@ -19,6 +19,10 @@ def engine_class(backend: str) -> type[Engine]:
         from sa.runtime.backends.onnxruntime import OnnxRuntimeEngine
 
         return OnnxRuntimeEngine
+    if backend == "onnxruntime-cuda":
+        from sa.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaEngine
+
+        return OnnxRuntimeCudaEngine
     if backend == "paddle":
         quiet_paddle()
         from sa.runtime.backends.paddle import PaddleEngine

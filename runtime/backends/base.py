@@ -10,8 +10,19 @@ import numpy as np
 from sa.runtime.engine_set import Role, TensorSpec
 
 
-class Handle:
-    """A tensor that stays with its backend. A CPU backend needs none: there an array is its own handle."""
+class Handle(ABC):
+    """A float32 tensor that stays with its backend. A CPU backend needs none: there an array is its own handle.
+
+    As of an array, len() is its first dimension, and a slice is a view of a part of it, in the same memory.
+    """
+
+    shape: tuple[int, ...]
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @abstractmethod
+    def __getitem__(self, part: slice) -> "Handle": ...
 
 
 Tensor = np.ndarray | Handle
@@ -46,16 +57,14 @@ class Engine(ABC):
         if unknown := set(keep) - self._outputs.keys():
             raise ValueError(f"{self.contract.role} has no output {sorted(unknown)} to keep")
         for name, value in inputs.items():
-            if isinstance(value, np.ndarray):
-                self._check(self._inputs[name], value)
+            self._check(self._inputs[name], value)
         outputs = self._infer(inputs, keep)
         for name, value in outputs.items():
-            if isinstance(value, np.ndarray):
-                self._check(self._outputs[name], value)
+            self._check(self._outputs[name], value)
         return outputs
 
-    def infer_into(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
-        """Run once and write every output into the array given for it: contiguous, of exactly its shape."""
+    def infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
+        """Run once and write every output into the tensor given for it: contiguous, of exactly its shape."""
         if outputs.keys() != self._outputs.keys():
             raise ValueError(f"{self.contract.role} has outputs {sorted(self._outputs)}, not {sorted(outputs)}")
         for given, specs in ((inputs, self._inputs), (outputs, self._outputs)):
@@ -63,15 +72,27 @@ class Engine(ABC):
                 self._check(specs[name], value)
         self._infer_into(inputs, outputs)
 
-    def _infer_into(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+    def _infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
         for name, value in self._infer(inputs, ()).items():
             np.copyto(outputs[name], value)
 
-    def _check(self, spec: TensorSpec, value: np.ndarray) -> None:
-        if str(value.dtype) != spec.dtype or not spec.admits(value.shape):
+    def empty(self, shape: tuple[int, ...]) -> Tensor:
+        """A float32 tensor for results, where engines of this backend work on them without a copy."""
+        return np.empty(shape, np.float32)
+
+    def rest(self) -> None:  # noqa: B027  most engines keep what they have loaded
+        """Told that this engine is not needed for a while: one that can load itself again gives up its memory."""
+
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know of how this engine runs here: sentences, for the warnings of a run."""
+        return ()
+
+    def _check(self, spec: TensorSpec, value: Tensor) -> None:
+        dtype = str(value.dtype) if isinstance(value, np.ndarray) else spec.dtype
+        if dtype != spec.dtype or not spec.admits(tuple(value.shape)):
             raise ValueError(
                 f"{self.contract.role}.{spec.name} is {spec.dtype} {list(spec.shape)}, "
-                f"was given {value.dtype} {list(value.shape)}"
+                f"was given {dtype} {list(value.shape)}"
             )
 
     @abstractmethod

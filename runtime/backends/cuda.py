@@ -11,6 +11,7 @@ from importlib import import_module
 import numpy as np
 
 from sa.runtime.backends.base import Handle
+from sa.runtime.engine_set import TensorSpec
 from sa.runtime.errors import UserError
 
 FLOAT_BYTES = 4
@@ -28,6 +29,15 @@ def compute_capability() -> str | None:
     _, device = api.cudaGetDevice()
     names = api.cudaDeviceAttr.cudaDevAttrComputeCapabilityMajor, api.cudaDeviceAttr.cudaDevAttrComputeCapabilityMinor
     return ".".join(str(api.cudaDeviceGetAttribute(name, device)[1]) for name in names)
+
+
+def memory_of_device() -> tuple[int, int]:
+    """Bytes of the current device: free now, and in all."""
+    error, *sizes = (api := import_module("cuda.bindings.runtime")).cudaMemGetInfo()
+    if error != api.cudaError_t.cudaSuccess:
+        raise UserError("CUDA's cudaMemGetInfo failed: look after the GPU's driver.")
+    free, total = sizes
+    return free, total
 
 
 class Cuda:
@@ -109,13 +119,57 @@ class Pinned:
 
 
 class DeviceTensor(Handle):
-    """A float32 tensor in device memory, freed with its last reference."""
+    """A float32 tensor in device memory, freed with its last reference or that of its last view."""
 
     def __init__(self, cuda: Cuda, shape: tuple[int, ...]):
+        self.shape = tuple(shape)
+        self._memory = _Memory(cuda, FLOAT_BYTES * math.prod(shape))
+        self.address = self._memory.address
+
+    def __getitem__(self, part: slice) -> "DeviceTensor":
+        start, stop, step = part.indices(len(self))
+        if step != 1:
+            raise ValueError(f"a view of device memory must be contiguous, not of every {step} frames")
+        view = object.__new__(DeviceTensor)
+        view.shape = (max(0, stop - start), *self.shape[1:])
+        view._memory = self._memory
+        view.address = self.address + FLOAT_BYTES * start * math.prod(self.shape[1:])
+        return view
+
+
+class _Memory:
+    """Device memory, freed with its last reference."""
+
+    def __init__(self, cuda: Cuda, size: int):
         self._cuda = cuda
-        self.shape = shape
-        self.address = cuda.allocate(FLOAT_BYTES * math.prod(shape))
+        self.address = cuda.allocate(size)
 
     def __del__(self):
         if hasattr(self, "address"):
             self._cuda.free(self.address)
+
+
+class Buffer:
+    """Where an input or output lies when it comes from or goes to the host: pinned memory and device memory."""
+
+    def __init__(self, cuda: Cuda, spec: TensorSpec):
+        self._cuda = cuda
+        self._largest = spec.largest
+        self._host: Pinned | None = None
+        self._device: DeviceTensor | None = None
+
+    @property
+    def address(self) -> int:
+        if self._device is None:  # tensors that stay on the device never need one
+            self._device = DeviceTensor(self._cuda, self._largest)
+        return self._device.address
+
+    def host(self, shape: tuple[int, ...]) -> np.ndarray:
+        if self._host is None:
+            self._host = self._cuda.pinned(self._largest)
+        return self._host.array.reshape(-1)[: int(np.prod(shape))].reshape(shape)
+
+    def free(self) -> None:
+        if self._host is not None:
+            self._host.free()
+        self._host = self._device = None

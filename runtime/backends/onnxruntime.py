@@ -1,4 +1,4 @@
-"""Engines on ONNX Runtime's CPU provider."""
+"""Engines on ONNX Runtime's CPU provider, and what all its providers share."""
 
 import contextlib
 import platform
@@ -21,26 +21,13 @@ onnxruntime.create_and_register_allocator(_ARENA, onnxruntime.OrtArenaCfg({}))
 class OnnxRuntimeEngine(Engine):
     def __init__(self, folder: Path, contract: EngineContract, threads: int):
         super().__init__(contract)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 3  # errors only
-        # Threads of an engine that waits must not spin: the refinement holds seventy engines at once.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        options = session_options(threads)
         options.add_session_config_entry("session.use_env_allocators", "1")
-        options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")  # weights: not the arena
-        options.enable_mem_reuse = False  # planned at load in seconds for a UNet; the arena reuses as well by itself
-        options.enable_mem_pattern = False  # takes a whole peak in one piece, for which a shared arena seldom has room
         path = folder / contract.program
         if contract.prepacked is not None and contract.prepacked.host == host():
             path = folder / contract.prepacked.program
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises a dozen types of its own, without a common base
-            raise EngineSetError(
-                f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {_first_line(error)}; "
-                "rebuild the engine set with sa-export."
-            ) from error
+        self._session = new_session(path, options, ["CPUExecutionProvider"])
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         names = [spec.name for spec in self.contract.outputs]
@@ -56,6 +43,30 @@ class OnnxRuntimeEngine(Engine):
 
     def close(self) -> None:
         del self._session
+
+
+def session_options(threads: int) -> onnxruntime.SessionOptions:
+    """What sessions have in common on every device."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.log_severity_level = 3  # errors only
+    # Threads of an engine that waits must not spin: the refinement holds seventy engines at once.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")  # weights: not the arena
+    options.enable_mem_reuse = False  # planned at load in seconds for a UNet; the arena reuses as well by itself
+    options.enable_mem_pattern = False  # takes a whole peak in one piece, for which a shared arena seldom has room
+    return options
+
+
+def new_session(path: Path, options: onnxruntime.SessionOptions, providers: list) -> onnxruntime.InferenceSession:
+    """The program loaded, on these providers or not at all; EngineSetError for one that cannot be."""
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
+    except Exception as error:  # ONNX Runtime raises a dozen types of its own, without a common base
+        raise EngineSetError(
+            f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {_first_line(error)}; "
+            "rebuild the engine set with sa-export."
+        ) from error
 
 
 def host() -> str:

@@ -15,9 +15,9 @@ from typing import ClassVar
 import numpy as np
 
 from sa.runtime.backends.base import Engine, Tensor
-from sa.runtime.backends.cuda import Cuda, DeviceTensor, Pinned
+from sa.runtime.backends.cuda import Buffer, Cuda, DeviceTensor
 from sa.runtime.backends.tensorrt_versions import LIBRARIES, load
-from sa.runtime.engine_set import EngineContract, TensorSpec
+from sa.runtime.engine_set import EngineContract
 from sa.runtime.errors import EngineSetError
 
 
@@ -48,32 +48,6 @@ class Device:
                 self._scratch, self._size = 0, 0
             self._scratch, self._size = self.cuda.allocate(size), size
         return self._scratch
-
-
-class Buffer:
-    """Where an input or output lies when it comes from or goes to the host: pinned memory and device memory."""
-
-    def __init__(self, cuda: Cuda, spec: TensorSpec):
-        self._cuda = cuda
-        self._largest = spec.largest
-        self._host: Pinned | None = None
-        self._device: DeviceTensor | None = None
-
-    @property
-    def address(self) -> int:
-        if self._device is None:  # tensors that stay on the device never need one
-            self._device = DeviceTensor(self._cuda, self._largest)
-        return self._device.address
-
-    def host(self, shape: tuple[int, ...]) -> np.ndarray:
-        if self._host is None:
-            self._host = self._cuda.pinned(self._largest)
-        return self._host.array.reshape(-1)[: int(np.prod(shape))].reshape(shape)
-
-    def free(self) -> None:
-        if self._host is not None:
-            self._host.free()
-        self._host = self._device = None
 
 
 class TensorRtEngine(Engine):
@@ -110,6 +84,21 @@ class TensorRtEngine(Engine):
             )
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
+        results = self._run(inputs, dict.fromkeys(keep))
+        # Pinned memory is written again by the next call.
+        return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in results.items()}
+
+    def _infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
+        stay = {name: value for name, value in outputs.items() if isinstance(value, DeviceTensor)}
+        for name, value in self._run(inputs, stay).items():
+            if name not in stay:
+                np.copyto(outputs[name], value)
+
+    def empty(self, shape: tuple[int, ...]) -> Tensor:
+        return DeviceTensor(self._device.cuda, shape)
+
+    def _run(self, inputs: Mapping[str, Tensor], stay: Mapping[str, DeviceTensor | None]) -> dict[str, Tensor]:
+        """`stay`: outputs that stay on the device, in the tensor given or a new one; the others in pinned memory."""
         cuda, context = self._device.cuda, self._context
         for name, value in inputs.items():
             context.set_input_shape(name, tuple(value.shape))
@@ -123,8 +112,9 @@ class TensorRtEngine(Engine):
         results: dict[str, Tensor] = {}
         for spec in self.contract.outputs:
             shape = tuple(context.get_tensor_shape(spec.name))
-            if spec.name in keep:
-                results[spec.name] = DeviceTensor(cuda, shape)
+            if spec.name in stay:
+                given = stay[spec.name]
+                results[spec.name] = DeviceTensor(cuda, shape) if given is None else given
                 context.set_tensor_address(spec.name, results[spec.name].address)
             else:
                 results[spec.name] = self._buffers[spec.name].host(shape)
@@ -135,8 +125,7 @@ class TensorRtEngine(Engine):
             if not isinstance(value, DeviceTensor):
                 cuda.download(value, self._buffers[name].address)
         cuda.wait()
-        # Pinned memory is written again by the next call.
-        return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in results.items()}
+        return results
 
     def _execute(self, shapes: tuple | None) -> None:
         """Run on the stream; `shapes` None: not as a graph, since addresses differ from call to call."""

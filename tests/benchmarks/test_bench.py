@@ -2,6 +2,8 @@
 
 import json
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -198,3 +200,16 @@ def test_result_lines_are_plain_json(engines, tmp_path):
     assert main(["run", *map(str, [*flags, "--rounds", 1, "--repetitions", 1, "--quiet"])]) == 0
     (line,) = (tmp_path / "results.jsonl").read_text().splitlines()
     assert json.loads(line)["schema_version"] == 2
+
+
+def test_the_device_reaches_engine_sets_and_workers(monkeypatch):
+    asked = []
+
+    def opened(folder, device):
+        asked.append(device)
+        return SimpleNamespace(manifest=manifest(), backend="onnxruntime-cuda", digest="d", size=1)
+
+    monkeypatch.setattr(bench.EngineSet, "open", opened)
+    (entry,), failures = bench._entries(bench.Plan(engines=[Path("engines")], device="cuda"))
+    assert asked == [entry.job["device"]] == ["cuda"] and not failures
+    assert entry.contender.backend == "onnxruntime-cuda"

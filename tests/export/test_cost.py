@@ -4,7 +4,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from sa.export.cost import Step, cost, onnx_cost
+from sa.export.cost import Step, cost, onnx_cost, onnx_working_bytes
 
 
 def test_memory_is_what_is_alive_at_once():
@@ -51,3 +51,41 @@ def test_arithmetic_of_an_onnx_graph(frames):
     assert found.flops == frames * (convolution + transposed + product)
     x, a, b, y = 3 * 64, 8 * 64, 3 * 256, 3 * 16 * 5
     assert found.working_bytes == 4 * frames * (x + y + a + b)  # x and y are the caller's throughout
+
+
+def test_numbers_count_at_their_size():
+    half = {"h": 2, "y": 2}
+    steps = [
+        Step("cast", {"x": (10,)}, {"h": (10,)}, itemsize=half),
+        Step("relu", {"h": (10,)}, {"y": (10,)}, itemsize=half),
+    ]
+    assert cost(steps, ["x"]).working_bytes == 10 * (4 + 2 + 2)
+
+
+@pytest.mark.parametrize("dtype", [TensorProto.FLOAT, TensorProto.FLOAT16])
+def test_memory_of_a_typed_graph_for_a_batch(dtype):
+    """x and y are float32; what lies between has the dtype of the casts. A function counts as its body."""
+    size = 2 if dtype == TensorProto.FLOAT16 else 4
+    body = [helper.make_node("Sigmoid", ["v"], ["s"]), helper.make_node("Mul", ["v", "s"], ["w"])]
+    opset = helper.make_opsetid("", 17)
+    silu = helper.make_function("sa", "SiLU", ["v"], ["w"], body, [opset])
+    nodes = [
+        helper.make_node("Cast", ["x"], ["a"], to=dtype),
+        helper.make_node("Reshape", ["a", "shape"], ["b"]),  # of a size that is computed of the batch's
+        helper.make_node("BiasGelu", ["b", "bias"], ["c"], domain="com.microsoft"),
+        helper.make_node("SiLU", ["c"], ["d"], domain="sa"),
+        helper.make_node("Cast", ["d"], ["y"], to=TensorProto.FLOAT),
+    ]
+    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in (
+        ("x", ["batch", 6, 5]), ("y", ["rows", 5])
+    )]  # fmt: skip
+    weights = [
+        helper.make_tensor("shape", TensorProto.INT64, [2], [-1, 5]),
+        helper.make_tensor("bias", dtype, [5], [0.0] * 5),
+    ]
+    graph = helper.make_graph(nodes, "g", values[:1], values[1:], weights)
+    opsets = [opset, helper.make_opsetid("sa", 1), helper.make_opsetid("com.microsoft", 1)]
+    model = helper.make_model(graph, opset_imports=opsets, functions=[silu])
+    numbers = 3 * 6 * 5
+    # At the product inside SiLU: x and y, which the caller holds, its input, the sigmoid and the product.
+    assert onnx_working_bytes(model, 3, {"shape", "bias"}) == numbers * (4 + 4 + 3 * size)

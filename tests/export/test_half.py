@@ -79,15 +79,15 @@ def test_a_tensor_that_overflows_stays_float32(checkpoint, monkeypatch, tmp_path
 def test_a_set_for_plans_is_typed_on_its_own_graphs(checkpoint, monkeypatch, tmp_path):
     """Ranges are measured on a twin whose weights the engine then reads: it must lay them out as the engine does."""
 
-    def planned(folder, record, capabilities):
+    def planned(folder, record, backend, plans):
         plan = folder / f"{record.role}.plan"
         plan.write_bytes(b"plan")
         file = FileRecord(name=plan.name, bytes=4, sha256=hashing.sha256(plan))
         return record.model_copy(update={"program": plan.name, "files": (file,)})
 
-    monkeypatch.setattr(exporter.tensorrt_rtx, "planned", planned)
+    monkeypatch.setattr(exporter, "planned", planned)
     shapes = Shapes(height=64, width=64, tile_size=2, decode_chunk=1)
-    settings = ExportSettings(shapes, None, "tensorrt-rtx", "fp16", ("8.9",))
+    settings = ExportSettings(shapes, None, "tensorrt-rtx", "fp16", PlanSettings(("8.9",)))
     manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
     unet = manifest.engine("unet").certificate
     assert unet.executed == "emulation" and unet.relative < unet.tolerance

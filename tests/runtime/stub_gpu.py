@@ -19,6 +19,7 @@ class Stub:
         self.captured: list | None = None
         self.launches = 0
         self.limit: int | None = None  # bytes of one allocation
+        self.free = 8 << 30  # what cudaMemGetInfo says
         self.cuda = self._cuda(capability)
         self.tensorrt = self._tensorrt()
 
@@ -81,6 +82,7 @@ class Stub:
             cudaFree=free,
             cudaMallocHost=allocate,
             cudaFreeHost=free,
+            cudaMemGetInfo=lambda: (0, self.free, self.free),
             cudaGetDevice=lambda: (0, 0),
             cudaGetDeviceCount=lambda: (0, 1),
             cudaDeviceAttr=SimpleNamespace(cudaDevAttrComputeCapabilityMajor=0, cudaDevAttrComputeCapabilityMinor=1),
@@ -172,5 +174,6 @@ class Stub:
 
     def view(self, address: int, shape: tuple[int, ...]) -> np.ndarray:
         """The float32 array that lies at an address inside one of the blocks."""
-        block = self.memory[address]
+        start = next(at for at, block in self.memory.items() if at <= address < at + block.size)
+        block = self.memory[start][address - start :]
         return block.view(np.float32)[: int(np.prod(shape))].reshape(shape)

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sa.runtime.backends.base import Engine
+from sa.runtime.backends.base import Engine, Handle
+from sa.runtime.backends.on_demand import OnDemandEngine
 from sa.runtime.engine_set import Segment, TensorSpec
 from sa.runtime.loss_gradient import SegmentedLossGradient
 
@@ -76,8 +77,11 @@ class Engines:
         )
         self.manifest = SimpleNamespace(engine=lambda role: self.open_engine(role).contract)
 
-    def open_engine(self, role, threads=None):
-        return Sum() if role == "face_loss" else Power(role, *POWERS[role.removesuffix("_vjp")])
+    def open_engine(self, role, threads=None, on_demand=False):
+        def load():
+            return Sum() if role == "face_loss" else Power(role, *POWERS[role.removesuffix("_vjp")])
+
+        return OnDemandEngine(load().contract, load) if on_demand else load()
 
 
 def inputs(frames):
@@ -121,3 +125,88 @@ def test_what_is_kept_is_computed_once_and_the_rest_twice():
         engine.infer(inputs(3))
     times = {role: sum(name == role and length != "closed" for name, length in CALLS) for role in POWERS}
     assert times == {"decoder_a": 3, "decoder_b": 2, "decoder_c": 3, "decoder_d": 1}  # a and c frame by frame
+
+
+class OnDevice(Handle):
+    """An array that only engines may look into."""
+
+    def __init__(self, value):
+        self.value = value
+        self.shape = value.shape
+
+    def __getitem__(self, part):
+        return OnDevice(self.value[part])
+
+
+class OnGpu(Engine):
+    """Stands for an engine of a GPU: takes and gives either, and remembers what crossed the bus."""
+
+    def __init__(self, engine, crossed):
+        super().__init__(engine.contract)
+        self.engine, self.crossed = engine, crossed
+
+    def _infer(self, inputs, keep):
+        outputs = self.engine.infer(self._arrays(inputs))
+        self.crossed += [f"{self.contract.role}.{name}" for name in outputs if name not in keep]
+        return {name: OnDevice(value) if name in keep else value for name, value in outputs.items()}
+
+    def _infer_into(self, inputs, outputs):
+        self.crossed += [f"{self.contract.role}.{name}" for name, v in outputs.items() if isinstance(v, np.ndarray)]
+        self.engine.infer_into(self._arrays(inputs), {name: getattr(v, "value", v) for name, v in outputs.items()})
+
+    def _arrays(self, inputs):
+        self.crossed += [f"{self.contract.role}.{name}" for name, v in inputs.items() if isinstance(v, np.ndarray)]
+        return {name: getattr(value, "value", value) for name, value in inputs.items()}
+
+    def empty(self, shape):
+        return OnDevice(np.empty(shape, np.float32))
+
+    def close(self):
+        self.engine.close()
+
+
+@pytest.mark.parametrize("kept", [list(POWERS), ["decoder_b"]])
+def test_on_a_gpu_nothing_between_the_engines_crosses_the_bus(kept):
+    engines, crossed = Engines(kept), []
+    with SegmentedLossGradient(engines, engines.segments, None) as engine:
+        expected = engine.infer(inputs(3))
+    load = engines.open_engine
+    engines.open_engine = lambda *arguments: OnGpu(load(*arguments), crossed)
+    with SegmentedLossGradient(engines, engines.segments, None) as engine:
+        result = engine.infer(inputs(3))
+    np.testing.assert_array_equal(result["gradient"], expected["gradient"])
+    assert result["loss"] == expected["loss"]
+    latents = {"decoder_a.x", "decoder_a_vjp.x", "decoder_a_vjp.dx"}
+    assert set(crossed) == {
+        *latents,
+        *(f"face_loss.{name}" for name in ("rows", "columns", "reference", "weights", "loss")),
+    }
+
+
+def test_on_demand_one_engine_at_a_time_makes_the_same_gradient():
+    engines = Engines(["decoder_a"])
+    with SegmentedLossGradient(engines, engines.segments, None) as engine:
+        expected = engine.infer(inputs(3))
+    loaded, most = [], []
+    load = engines.open_engine
+
+    def counting(role, threads, on_demand):
+        assert on_demand
+
+        def begin():
+            loaded.append(role)
+            most.append(len(loaded))
+            inner = load(role)
+            close = inner.close
+            inner.close = lambda: (loaded.remove(role), close())
+            return inner
+
+        return OnDemandEngine(load(role).contract, begin)
+
+    engines.open_engine = counting
+    engines.manifest = SimpleNamespace(engine=lambda role: load(role).contract)
+    with SegmentedLossGradient(engines, engines.segments, None, on_demand=True) as engine:
+        assert not loaded
+        result = engine.infer(inputs(3))
+    np.testing.assert_array_equal(result["gradient"], expected["gradient"])
+    assert max(most) == 1 and not loaded

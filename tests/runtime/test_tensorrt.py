@@ -88,6 +88,16 @@ def test_tensors_stay_on_the_device_between_engines(opened, gpu):
     assert gpu.launches == 0
 
 
+def test_results_go_into_a_part_of_a_tensor_on_the_device(opened):
+    with opened("2 * x") as double, opened("x + 1") as next_:
+        whole = double.empty((3, 3))
+        for i, value in enumerate((1, 2, 3)):
+            double.infer_into({"x": rows(value)}, {"y": whole[i : i + 1]})
+        result = np.empty((2, 3), np.float32)
+        next_.infer_into({"x": whole[1:3]}, {"y": result})
+    np.testing.assert_array_equal(result, rows(5, 7))
+
+
 def test_memory_inside_calls_is_shared_and_grows(opened, gpu):
     with opened("2 * x") as small, opened("x + 1 + 0 * x") as large:
         small.infer({"x": rows(1)})

@@ -1,0 +1,43 @@
+"""Engines that are loaded when they are called and give their memory back when they rest: `sa-run --low-memory`."""
+
+from collections.abc import Callable, Collection, Mapping
+
+from sa.runtime.backends.base import Engine, Interface, Tensor
+from sa.runtime.memory import release_freed
+
+
+class OnDemandEngine(Engine):
+    """Stands for an engine of any backend; what that computes, this computes."""
+
+    def __init__(self, contract: Interface, load: Callable[[], Engine]):
+        super().__init__(contract)
+        self._load = load
+        self._loaded: Engine | None = None
+        self._remarks: tuple[str, ...] = ()
+
+    def _engine(self) -> Engine:
+        if self._loaded is None:
+            self._loaded = self._load()
+            self._remarks = self._loaded.remarks()
+        return self._loaded
+
+    def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
+        return self._engine().infer(inputs, keep)
+
+    def _infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
+        self._engine().infer_into(inputs, outputs)
+
+    def empty(self, shape: tuple[int, ...]) -> Tensor:
+        return self._engine().empty(shape)
+
+    def remarks(self) -> tuple[str, ...]:
+        return self._remarks
+
+    def rest(self) -> None:
+        if self._loaded is not None:
+            self._loaded.close()
+            self._loaded = None
+            release_freed()
+
+    def close(self) -> None:
+        self.rest()

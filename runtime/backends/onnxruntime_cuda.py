@@ -1,0 +1,180 @@
+"""Engines on ONNX Runtime's CUDA provider (`--device cuda`).
+
+Not run on a GPU yet; the tests put a library of their own in the provider's and CUDA's places.
+
+Inputs and outputs are bound to device memory and never cross the bus but for what the host gives and takes, through
+pinned memory on the engine's stream. What is called hundreds of times is captured as a CUDA graph per shape; that needs
+addresses that never change, so such an engine keeps the memory it worked in, where the others give theirs back after
+every call.
+"""
+
+import contextlib
+import io
+from collections import Counter
+from collections.abc import Collection, Mapping
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+
+from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.backends.cuda import Buffer, Cuda, DeviceTensor
+from sa.runtime.backends.onnxruntime import new_session, session_options
+from sa.runtime.engine_set import EngineContract
+from sa.runtime.errors import EngineSetError
+
+PROVIDER = "CUDAExecutionProvider"
+INSTALL = "pip uninstall onnxruntime && pip install 'stableanimator-deploy[cuda]'"
+# Results first: TF32 keeps 10 bits of a float32's 23; an exhaustive search of convolutions picks another algorithm, and
+# so other roundings, from run to run; fp16 layer norms sum in float32.
+OPTIONS = {
+    "device_id": "0",
+    "use_tf32": "0",
+    "cudnn_conv_algo_search": "HEURISTIC",
+    "enable_skip_layer_norm_strict_mode": "1",
+    "arena_extend_strategy": "kSameAsRequested",
+    "do_copy_in_default_stream": "1",
+}
+GRAPHED = ("unet",)  # a graph is worth its memory where thousands of kernels are launched hundreds of times
+NO_GRAPH = "-1"  # an id by which a call is neither captured nor replayed
+PRODUCTS = ("Conv", "ConvTranspose", "FusedConv", "FusedMatMul", "Gemm", "MatMul", "MultiHeadAttention")
+
+
+class OnnxRuntimeCudaEngine(Engine):
+    _cuda: Cuda | None = None  # one stream for all engines: they take turns
+
+    def __init__(self, folder: Path, contract: EngineContract, threads: int):
+        super().__init__(contract)
+        said = _load_libraries()
+        path = folder / contract.program
+        options = session_options(threads)
+        options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        self._graphs: dict[tuple, str] | None = None  # ids of captured graphs by the inputs' shapes
+        self._remarks: tuple[str, ...] = ()
+        if contract.role in GRAPHED:
+            try:
+                self._session = new_session(path, options, [(PROVIDER, {**self._options(), "enable_cuda_graph": "1"})])
+                self._graphs = {}
+            except EngineSetError as error:
+                self._remarks = (
+                    f"the {contract.role} runs on the GPU without a CUDA graph, correct but slower: {error}",
+                )
+        if self._graphs is None:
+            self._session = new_session(path, options, [(PROVIDER, self._options())])
+        if self._session.get_providers()[0] != PROVIDER:
+            raise EngineSetError(
+                f"{path} cannot run on the GPU: ONNX Runtime {onnxruntime.__version__} could not load its CUDA provider"
+                f"{said}; install CUDA 13 and cuDNN 9, which come with `{INSTALL}`."
+            )
+        self.on_host = _on_host(self._session)
+        if heavy := sorted(set(self.on_host) & set(PRODUCTS)):
+            raise EngineSetError(
+                f"{path} cannot run on the GPU: ONNX Runtime {onnxruntime.__version__} has no CUDA kernel for "
+                f"{self.on_host[heavy[0]]} {heavy[0]} nodes and would compute them on the CPU; leave out --device cuda."
+            )
+        specs = (*contract.inputs, *contract.outputs)
+        self._buffers = {spec.name: Buffer(self._cuda, spec) for spec in specs}
+
+    @classmethod
+    def _options(cls) -> dict[str, str]:
+        if cls._cuda is None:
+            OnnxRuntimeCudaEngine._cuda = Cuda()
+        return {**OPTIONS, "user_compute_stream": str(int(cls._cuda.stream))}
+
+    def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
+        shapes = self._shapes(inputs)
+        stay = {name: DeviceTensor(self._cuda, shapes[name]) for name in keep}
+        staged = self._run(inputs, stay, shapes)
+        return {name: stay[name] if name in stay else staged[name].copy() for name in shapes}
+
+    def _infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
+        stay = {name: value for name, value in outputs.items() if isinstance(value, DeviceTensor)}
+        for name, value in self._run(inputs, stay, {name: value.shape for name, value in outputs.items()}).items():
+            np.copyto(outputs[name], value)
+
+    def empty(self, shape: tuple[int, ...]) -> Tensor:
+        return DeviceTensor(self._cuda, shape)
+
+    def _shapes(self, inputs: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
+        """Of the outputs: what may vary is the batch, the same in all tensors."""
+        batches = [
+            value.shape[axis]
+            for spec in self.contract.inputs
+            for value in [inputs[spec.name]]
+            for axis, dim in enumerate(spec.shape)
+            if not isinstance(dim, int)
+        ]
+        return {
+            spec.name: tuple(dim if isinstance(dim, int) else batches[0] for dim in spec.shape)
+            for spec in self.contract.outputs
+        }
+
+    def _run(
+        self, inputs: Mapping[str, Tensor], stay: Mapping[str, DeviceTensor], shapes: Mapping[str, tuple[int, ...]]
+    ) -> dict[str, np.ndarray]:
+        """Outputs not in `stay`, in pinned memory that the next call writes again."""
+        binding = self._session.io_binding()
+        for name, value in inputs.items():
+            if isinstance(value, DeviceTensor):
+                address = value.address
+            else:
+                staged = self._buffers[name].host(value.shape)
+                np.copyto(staged, value)
+                address = self._buffers[name].address
+                self._cuda.upload(address, staged)
+            binding.bind_input(name, "cuda", 0, np.float32, tuple(value.shape), address)
+        for name, shape in shapes.items():
+            address = stay[name].address if name in stay else self._buffers[name].address
+            binding.bind_output(name, "cuda", 0, np.float32, tuple(shape), address)
+        on_device = bool(stay) or any(isinstance(value, DeviceTensor) for value in inputs.values())
+        self._session.run_with_iobinding(binding, self._run_options(inputs, on_device))
+        results = {name: self._buffers[name].host(shape) for name, shape in shapes.items() if name not in stay}
+        for name, value in results.items():
+            self._cuda.download(value, self._buffers[name].address)
+        self._cuda.wait()
+        return results
+
+    def _run_options(self, inputs: Mapping[str, Tensor], on_device: bool) -> onnxruntime.RunOptions:
+        options = onnxruntime.RunOptions()
+        if self._graphs is None:
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
+            return options
+        graph = NO_GRAPH
+        if not on_device:  # else addresses differ from call to call
+            shapes = tuple((name, tuple(inputs[name].shape)) for name in sorted(inputs))
+            graph = self._graphs.setdefault(shapes, str(len(self._graphs) + 1))
+        options.add_run_config_entry("gpu_graph_id", graph)
+        return options
+
+    def remarks(self) -> tuple[str, ...]:
+        return self._remarks
+
+    def close(self) -> None:
+        self._cuda.wait()
+        del self._session
+        for buffer in self._buffers.values():
+            buffer.free()
+        self._buffers = {}
+
+
+def _load_libraries() -> str:
+    """Load CUDA and cuDNN from where pip put them; what ONNX Runtime said of failures, to end a sentence with."""
+    if PROVIDER not in onnxruntime.get_available_providers():
+        raise EngineSetError(
+            f"--device cuda needs onnxruntime-gpu, but onnxruntime {onnxruntime.__version__} without CUDA is "
+            f"imported, which must not be installed beside it; `{INSTALL}`."
+        )
+    with contextlib.redirect_stdout(io.StringIO()) as said:
+        onnxruntime.preload_dlls()
+    lines = [line for line in said.getvalue().splitlines() if line.strip()]
+    return f" ({lines[0].strip().rstrip('.')})" if lines else ""
+
+
+def _on_host(session: onnxruntime.InferenceSession) -> Counter[str]:
+    """How many nodes of which operators were given to the CPU: arithmetic on shapes usually is."""
+    return Counter(
+        node.op_type
+        for part in session.get_provider_graph_assignment_info()
+        if part.ep_name != PROVIDER
+        for node in part.get_nodes()
+    )

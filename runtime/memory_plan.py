@@ -1,0 +1,210 @@
+"""How much memory each stage of a run will take, from the manifest alone, and whether this machine has it.
+
+Two figures for every stage. `least` is what is counted: weights as they are stored and the tensors alive at once inside
+a call. Below it a run cannot fit, and is refused. `predicted` adds what was measured beyond that on ONNX Runtime's CPU
+provider (docs/gpu.md). On GPUs nothing was measured, and both figures are the same.
+"""
+
+import math
+from dataclasses import dataclass, replace
+
+from sa.runtime.engine_set import EngineRecord, EngineSet, Manifest
+from sa.runtime.errors import EngineSetError
+from sa.runtime.memory import available_memory
+
+# Of a weight's bytes: once packed for its kernels, and while it is being packed. Of a tensor's: with what an arena
+# leaves unused. One engine that goes there and back is not run in the order its tensors were counted in.
+PACKED, LOADING, ARENA, THERE_AND_BACK = 1.12, 2.0, 1.1, 1.45
+SESSION = 1 << 20  # bytes of a loaded engine beside its weights
+SMALLER = "export a smaller --height, --width or --tile-size"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What decides how much memory a run of an engine set takes."""
+
+    frames: int
+    low_memory: bool = False
+    refine: bool = False
+    branches: int = 2  # of guidance in one call of the UNet
+    half: bool = False  # if a float32 set were fp16
+    chunk: int | None = None  # if the set were exported for so many frames at once; None: as it was
+
+
+@dataclass(frozen=True)
+class StageMemory:
+    """Bytes of one stage at its peak, beside what the process held when the run began."""
+
+    stage: str
+    least: int
+    predicted: int
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Of a stage: the engines loaded at it, the bytes of tensors alive, and what these are known to grow by."""
+
+    engines: list[EngineRecord]
+    working: int
+    growth: float = 1.0
+
+
+@dataclass(frozen=True)
+class MemoryPlan:
+    device: str
+    available: int
+    stages: tuple[StageMemory, ...]
+
+    @property
+    def worst(self) -> StageMemory:
+        return max(self.stages, key=lambda stage: stage.predicted)
+
+    def report(self, measured: dict[str, int]) -> dict:
+        """What run.json says; measured: bytes by stage, of those that were."""
+        return {
+            "device": self.device,
+            "available_bytes": self.available,
+            "stages": [
+                {
+                    "stage": stage.stage,
+                    "counted_bytes": stage.least,
+                    "predicted_bytes": stage.predicted,
+                    "measured_bytes": measured.get(stage.stage),
+                }
+                for stage in self.stages
+            ],
+        }
+
+
+def plan_memory(engines: EngineSet, choices: Choices) -> MemoryPlan:
+    """The stages' memory; EngineSetError, with the setting that helps, where one cannot fit."""
+    manifest = engines.manifest
+    available = _available(engines.device)
+    plan = MemoryPlan(engines.device, available, stage_memory(manifest, engines.device, choices))
+    heaviest = max(plan.stages, key=lambda stage: stage.least)
+    if heaviest.least > available:
+        remedy = _remedy(manifest, engines.device, choices, available)
+        raise EngineSetError(
+            f"{engines.folder} needs at least {gibibytes(heaviest.least)} for {heaviest.stage}, but "
+            f"{gibibytes(available)} {'of the GPU' if engines.device == 'cuda' else 'of memory'} are free: {remedy}."
+        )
+    return plan
+
+
+def stage_memory(manifest: Manifest, device: str, choices: Choices) -> tuple[StageMemory, ...]:
+    """In the order of a run."""
+    counted = _Counted(manifest, device, choices)
+    before = [manifest.engine(role) for role in ("image_encoder", "face_encoder", "vae_encoder", "pose_net")]
+    decoder = manifest.engine("vae_decoder")
+    return (
+        counted.stage("conditioning", [Moment([engine], counted.working(engine)) for engine in before]),
+        counted.stage("denoising", counted.denoising()),
+        counted.stage("decoding", [Moment([decoder], counted.working(decoder))]),
+    )
+
+
+def gibibytes(size: int) -> str:
+    return f"{size / 2**30:.2f} GiB"
+
+
+class _Counted:
+    """Adds up the stages of a run, in their order."""
+
+    def __init__(self, manifest: Manifest, device: str, choices: Choices):
+        self.manifest, self.choices = manifest, choices
+        self.on_cpu = device == "cpu"
+        pose = next(engine for engine in manifest.engines if engine.role == "pose_net")
+        self.host = choices.frames * _tensor_bytes(pose) if self.on_cpu else 0  # pose latents of the video
+        self._arena = 0  # its tensors at most, in any stage so far: it is shared, and never gives them back
+
+    def weights(self, engine: EngineRecord) -> int:
+        size = engine.weight_bytes
+        return size // 2 if self.choices.half and engine.precision == "fp32" else size
+
+    def working(self, engine: EngineRecord) -> int:
+        """Of a call, at the sizes it will have."""
+        size = engine.working_bytes
+        chunk = self.manifest.shapes.decode_chunk
+        if engine.role == "unet":
+            size = size * self.choices.branches // 2
+        elif engine.role == "vae_decoder":
+            size = size * min(self.choices.frames, self.choices.chunk or chunk) // chunk
+        return size // 2 if self.choices.half and engine.precision == "fp32" else size
+
+    def denoising(self) -> list[Moment]:
+        choices, engine = self.choices, self.manifest.engine
+        unet = [engine("unet"), *([engine("time_embedding")] if self.manifest.specialized else [])]
+        once = [engine("conditioning")] if self.manifest.specialized else []
+        refined = [self.refinement()] if choices.refine else []
+        # One after the other, or all beside each other.
+        held = [] if choices.low_memory else [*unet, *(one for moment in refined for one in moment.engines)]
+        return [
+            Moment(held or unet, self.working(unet[0])),
+            *(replace(moment, engines=held or moment.engines) for moment in refined),
+            *(Moment([*held, one], self.working(one)) for one in once),
+        ]
+
+    def refinement(self) -> Moment:
+        """The worst moment of the loss gradient's way there and back."""
+        manifest, choices = self.manifest, self.choices
+        plan, chunk = manifest.refine, manifest.shapes.decode_chunk
+        chain = [manifest.engine(role) for role in manifest.refinement_roles if role != "arcface"]
+        tensors = max(0, plan.predicted_bytes - sum(engine.weight_bytes for engine in chain))
+        if choices.low_memory and plan.plan == "segmented":
+            chain = [max(chain, key=self.weights)]
+        growth = THERE_AND_BACK if plan.plan == "whole" else 1.0
+        return Moment(chain, tensors * min(choices.frames, choices.chunk or chunk) // chunk, growth)
+
+    def stage(self, name: str, moments: list[Moment]) -> StageMemory:
+        least = predicted = 0
+        for moment in moments:
+            sizes = [self.weights(engine) for engine in moment.engines]
+            least = max(least, sum(sizes) + moment.working)
+            self._arena = max(self._arena, moment.growth * moment.working)
+            held = PACKED * sum(sizes) + SESSION * len(sizes)
+            packing = (LOADING - PACKED) * max(sizes)
+            predicted = max(predicted, int(held + max(packing, ARENA * self._arena)))
+        if not self.on_cpu:
+            return StageMemory(name, least, least)
+        return StageMemory(name, least + self.host, predicted + self.host)
+
+
+def refinement_bytes(manifest: Manifest, device: str, low_memory: bool) -> int:
+    """Predicted, of the loss gradient of a chunk alone."""
+    counted = _Counted(manifest, device, Choices(manifest.shapes.decode_chunk, low_memory, refine=True))
+    return counted.stage("refinement", [counted.refinement()]).predicted - counted.host
+
+
+def _available(device: str) -> int:
+    if device == "cpu":
+        return available_memory()
+    from sa.runtime.backends.cuda import memory_of_device
+
+    return memory_of_device()[0]
+
+
+def _remedy(manifest: Manifest, device: str, choices: Choices, available: int) -> str:
+    """The first setting, alone or on top of those before it, with which the run fits."""
+    tries = []
+    if not choices.low_memory:
+        choices = replace(choices, low_memory=True)
+        tries.append((choices, "give --low-memory"))
+    also = "" if not tries else " and give --low-memory"
+    if choices.refine and manifest.refine is not None and manifest.refine.plan == "whole":
+        without = replace(choices, refine=False)
+        tries.append((without, f"export with --refine-plan segmented{also}"))
+    if manifest.shapes.decode_chunk > 1:
+        choices = replace(choices, chunk=1)
+        tries.append((choices, f"export with --decode-chunk 1{also}"))
+    if device == "cuda" and manifest.precision == "fp32":
+        choices = replace(choices, half=True)
+        tries.append((choices, f"export with --precision fp16{also}"))
+    for attempt, words in tries:
+        if max(stage.least for stage in stage_memory(manifest, device, attempt)) <= available:
+            return words
+    return SMALLER
+
+
+def _tensor_bytes(engine: EngineRecord) -> int:
+    """Of what the engine makes."""
+    return sum(4 * math.prod(output.largest) for output in engine.outputs)

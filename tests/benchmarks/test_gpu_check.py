@@ -1,0 +1,132 @@
+"""make gpu-check with stand-ins for the GPU, pytest and sa-bench: what it reports, and how it ends."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from sa.benchmarks import gpu_check
+from sa.benchmarks.gpu_check import Outcome, main, report, run_tests
+
+MACHINE = dict(device="NVIDIA L4", compute_capability="8.9", driver="580", device_memory=24, cpu="Xeon", memory=64)
+MACHINE |= dict(system="Linux", libraries={"onnxruntime-gpu": "1.31.1"})
+
+SUITE = """
+import pytest
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("backend", ["onnxruntime", "tensorrt"])
+def test_of_the_gpu(backend):
+    if backend == "tensorrt":
+        pytest.skip("tensorrt is not installed")
+
+@pytest.mark.gpu
+def test_that_fails():
+    assert 1 + 1 == 3, "sums | differ"
+
+def test_of_another_kind():
+    raise AssertionError
+"""
+
+
+@pytest.fixture
+def suite(tmp_path):
+    """A project with tests of its own."""
+    folder = tmp_path / "tests" / "gpu"
+    folder.mkdir(parents=True)
+    (folder / "test_suite.py").write_text(SUITE)
+    (tmp_path / "pyproject.toml").write_text('[tool.pytest.ini_options]\nmarkers = ["gpu: needs a GPU"]\n')
+    return folder
+
+
+def test_outcomes_of_the_marked_tests_are_read(suite):
+    outcomes = {outcome.test: outcome for outcome in run_tests(suite)}
+    assert {name.partition("::")[2]: outcome.outcome for name, outcome in outcomes.items()} == {
+        "test_of_the_gpu[onnxruntime]": "passed",
+        "test_of_the_gpu[tensorrt]": "skipped",
+        "test_that_fails": "failed",
+    }
+    said = {outcome.outcome: outcome.said for outcome in outcomes.values()}
+    assert said["skipped"] == "tensorrt is not installed" and "sums | differ" in said["failed"]
+
+
+def test_the_report_has_machine_tests_failures_and_measurements():
+    outcomes = [
+        Outcome("gpu::one", "passed", 1.25),
+        Outcome("gpu::two", "failed", 0.5, "AssertionError: a | b\nsecond line"),
+        Outcome("gpu::three", "skipped", 0.0, "no such library"),
+    ]
+    text = report(outcomes, "# Benchmarks\n\n| a | b |\n", MACHINE)
+    for part in (
+        "- device: NVIDIA L4\n",
+        "- onnxruntime-gpu 1.31.1\n",
+        "## Tests: 1 passed, 1 failed, 1 skipped\n",
+        "| gpu::one | passed | 1.2 |  |\n",
+        "| gpu::two | failed | 0.5 | AssertionError: a \\| b |\n",
+        "| gpu::three | skipped | 0.0 | no such library |\n",
+        "### gpu::two\n\n    AssertionError: a | b\n    second line\n",
+        "## Measurements\n\n### Benchmarks\n",
+    ):
+        assert part in text
+
+
+@pytest.fixture
+def on_a_gpu(monkeypatch, suite):
+    monkeypatch.setattr(gpu_check, "compute_capability", lambda: "8.9")
+    monkeypatch.setattr(gpu_check, "TESTS", suite)
+    monkeypatch.setattr(
+        gpu_check, "describe", lambda threads: type("Machine", (), {"model_dump": lambda self: MACHINE})()
+    )
+    asked = []
+
+    def sa_bench(arguments):
+        asked.append(arguments)
+        if arguments[0] == "merge":
+            out = Path(arguments[arguments.index("--out") + 1])
+            out.mkdir()
+            (out / "report.md").write_text("# Measured\n")
+        return 0
+
+    monkeypatch.setattr(gpu_check, "sa_bench", sa_bench)
+    return asked
+
+
+def test_a_check_with_failures_is_reported_and_ends_so(on_a_gpu, tmp_path, capsys):
+    assert main(["--out", str(tmp_path / "out"), "--engines", "mine"]) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    path = tmp_path / "out" / "gpu-report.md"
+    assert said == f"gpu-check: 1 of 3 tests failed on this GPU; attach {path} to an issue."
+    assert [file.name for file in (tmp_path / "out").iterdir()] == ["gpu-report.md"]
+    assert "### Measured" in path.read_text() and "test_that_fails" in path.read_text()
+    run, merge = on_a_gpu
+    assert run[:5] == ["run", "--engines", "mine", "--device", "cuda"] and merge[0] == "merge"
+
+
+def test_a_check_without_failures_ends_well(on_a_gpu, suite, tmp_path):
+    (suite / "test_suite.py").write_text(SUITE.replace("== 3", "== 2"))
+    assert main(["--out", str(tmp_path / "out"), "--engines", "mine"]) == 0
+
+
+def test_without_a_gpu_it_says_so_in_one_sentence(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(gpu_check, "compute_capability", lambda: None)
+    assert main(["--out", str(tmp_path / "out")]) == 1
+    sentence = "found no NVIDIA GPU or no driver; run `make gpu-check` on a machine that has one."
+    assert capsys.readouterr().err == f"gpu-check: {sentence}\n"
+    assert not (tmp_path / "out").exists()
+    with pytest.raises(SystemExit, match=sentence):
+        gpu_check.require_gpu()
+
+
+def test_a_crash_of_pytest_is_no_success(monkeypatch, suite):
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    with pytest.raises(gpu_check.UserError, match="pytest wrote no results"):
+        run_tests(suite)
+
+
+def test_the_suite_itself_is_found():
+    command = [sys.executable, "-m", "pytest", "-m", "gpu", "tests/gpu", "--collect-only", "-p", "no:cacheprovider"]
+    done = subprocess.run(command, cwd=gpu_check.TESTS.parents[1], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    for name in ("tolerance", "captured", "low_memory", "foreign_plan", "frames_of_the_basic_case", "gradient"):
+        assert name in done.stdout

@@ -1,0 +1,139 @@
+"""Engines on the GPU itself: built, certified, captured, loaded and dropped. No GPU has run this yet."""
+
+import json
+
+import numpy as np
+import pytest
+from gpu_engines import capability, gpu
+
+from sa.export.certify import Networks, certificate, reference_outputs
+from sa.export.checkpoint import Checkpoint
+from sa.export.refine_roles import refine_definitions
+from sa.export.roles import DEFINITIONS, slots_by_part
+from sa.runtime.backends.cuda import memory_of_device
+from sa.runtime.cli import main
+from sa.runtime.engine_set import EngineSet
+from sa.runtime.errors import EngineSetError
+from sa.runtime.fixed_inputs import fixed_inputs
+
+pytestmark = pytest.mark.gpu
+CASE = "recipe_hjb"
+
+
+def test_a_set_is_built_and_opened(gpu):
+    manifest = gpu.opened(CASE).manifest
+    assert manifest.precision == gpu.precision
+    assert bool(manifest.compute_capabilities) == gpu.plans
+
+
+@pytest.fixture(scope="module")
+def definitions(checkpoint):
+    """Every engine's definition, and the networks they are compared with."""
+    opened = Checkpoint(checkpoint(CASE))
+    found = (*DEFINITIONS, *refine_definitions("segmented", opened).engines)
+    parts = slots_by_part(opened, found)
+    return found, Networks(opened, {part: opened.weights(part, slots) for part, slots in parts.items()})
+
+
+def test_every_engine_meets_its_tolerance_on_the_gpu(gpu, definitions):
+    """What the export compared on a CPU, emulated or as programs, compared again as it runs here."""
+    engines = gpu.opened(CASE)
+    shapes, beyond = engines.manifest.shapes, {}
+    for definition in definitions[0]:
+        networks, known = definitions[1], definition.stands_for or definition
+        network = networks.loaded(definition)
+        with engines.open_engine(definition.role) as engine:
+            inputs = engine.contract.inputs
+            reference = reference_outputs(known.method(network), networks.gradient(known, shapes), inputs)
+            precision = engines.manifest.engine(definition.role).precision
+            found = certificate(engine, reference, False, precision, definition.kinked)
+        if not found.relative <= found.tolerance:
+            beyond[definition.role] = found.relative, found.tolerance
+    assert not beyond
+
+
+def test_a_graph_is_captured_for_each_shape_and_replayed_with_new_inputs(gpu):
+    engines = gpu.opened(CASE)
+
+    def inputs(seed, branches):
+        generator = np.random.default_rng(seed)
+        contract = engines.manifest.engine("unet")
+        sizes = {spec.name: [d if isinstance(d, int) else branches for d in spec.shape] for spec in contract.inputs}
+        return {name: generator.standard_normal(size, np.float32) for name, size in sizes.items()}
+
+    from sa.runtime.backends import open_engine
+
+    def opened():
+        return open_engine(engines.backend, engines.folder, engines.manifest.engine("unet"))
+
+    calls = [(0, 1), (1, 1), (2, 2), (0, 1), (3, 2)]
+    with opened() as engine:
+        assert engine.remarks() == ()
+        captured = [engine.infer(inputs(*call))["velocity"] for call in calls]
+        assert len(engine._graphs) == 2
+    for call, result in zip(calls, captured, strict=True):
+        with opened() as engine:
+            np.testing.assert_allclose(result, engine.infer(inputs(*call))["velocity"], rtol=1e-3, atol=1e-3)
+    np.testing.assert_array_equal(captured[0], captured[3])
+    assert not np.array_equal(captured[0], captured[1])
+
+
+def test_what_stays_on_the_device_is_what_comes_back(gpu):
+    engines = gpu.opened(CASE)
+    segment = engines.manifest.refine.segments[0]
+    with engines.open_engine(segment.forward) as first, engines.open_engine(segment.vjp) as back:
+        inputs = fixed_inputs(first.contract.inputs)
+        y = first.infer(inputs, keep=("y",))["y"]
+        assert not isinstance(y, np.ndarray)
+        host = first.infer(inputs)["y"]
+        through = [back.infer({**inputs, "dy": dy})["dx"] for dy in (y, host)]
+    np.testing.assert_array_equal(*through)
+
+
+def test_device_memory_is_given_back(gpu):
+    engines = gpu.opened(CASE)
+    with engines.open_engine("pose_net"):
+        pass  # the context and libraries stay
+    before = memory_of_device()[0]
+    for role in ("image_encoder", "vae_encoder", "unet", "vae_decoder"):
+        with engines.open_engine(role) as engine:
+            engine.infer(fixed_inputs(engine.contract.inputs))
+    assert before - memory_of_device()[0] < 64 << 20
+
+
+def test_low_memory_makes_the_same_frames(gpu, case_folder, tmp_path):
+    arguments = [
+        "--engines",
+        gpu.folder(CASE),
+        "--case",
+        case_folder(CASE),
+        "--steps",
+        2,
+        "--device",
+        "cuda",
+        "--quiet",
+    ]
+    arguments += ["--refine", "--refine-end", 0, "--refine-iters", 1]
+    for name, flags in (("plain", []), ("low", ["--low-memory"])):
+        assert main([str(word) for word in [*arguments, "--out", tmp_path / name, *flags]]) == 0
+    for path in sorted((tmp_path / "plain" / "frames").iterdir()):
+        assert path.read_bytes() == (tmp_path / "low" / "frames" / path.name).read_bytes()
+    run = json.loads((tmp_path / "low" / "run.json").read_text())
+    assert run["device"] == run["memory"]["device"] == "cuda" and run["arguments"]["low_memory"]
+
+
+def test_a_foreign_plan_is_refused(gpu, capability, tmp_path):
+    if not gpu.plans:
+        pytest.skip("ONNX Runtime's programs are for every GPU")
+    foreign = "7.5" if capability != "7.5" else "8.6"
+    folder = gpu.manifest_changed(CASE, tmp_path, compute_capabilities=[foreign])
+    with pytest.raises(
+        EngineSetError, match=rf"capability {foreign}, this one has {capability}; rebuild .*--device sm"
+    ):
+        EngineSet.open(folder)
+
+
+def test_a_set_of_another_release_is_refused(gpu, tmp_path):
+    folder = gpu.manifest_changed(CASE, tmp_path, backend_version="99.0.0")
+    with pytest.raises(EngineSetError, match=r"was built for .* 99\.0\.0, but .* is installed; install that version"):
+        EngineSet.open(folder, device="cuda")

@@ -1,0 +1,142 @@
+"""Memory predicted by stage: sums that can be made by hand, and the settings that are offered where it does not fit."""
+
+from types import SimpleNamespace
+
+import pytest
+from sample_manifest import engine, manifest, refining_manifest
+
+from sa.runtime import memory_plan
+from sa.runtime.engine_set import ROLES
+from sa.runtime.errors import EngineSetError
+from sa.runtime.memory_plan import ARENA, LOADING, PACKED, SESSION, Choices, plan_memory, stage_memory
+
+MB = 1_000_000
+TENSORS = 8 * MB  # alive at once in each of the sample's engines
+UNET, SMALL = 6000 * MB, 4 * MB  # weights
+
+
+def by_stage(manifest, device="cpu", **choices):
+    return {stage.stage: stage for stage in stage_memory(manifest, device, Choices(4, **choices))}
+
+
+def test_a_stage_is_its_largest_engine_and_what_is_alive_in_it():
+    found = by_stage(manifest())
+    assert {name: stage.least for name, stage in found.items()} == {
+        "conditioning": SMALL + TENSORS,
+        "denoising": UNET + TENSORS,
+        "decoding": SMALL + TENSORS,
+    }
+    # A UNet that is packed while it is loaded takes more than when it is called.
+    assert found["denoising"].predicted == int(LOADING * UNET + SESSION)
+    assert found["decoding"].predicted == int(PACKED * SMALL + SESSION + ARENA * TENSORS)
+
+
+def test_weights_count_as_they_are_stored():
+    half = [engine(role, precision="fp16") for role in ROLES]
+    assert by_stage(manifest(engines=half, precision="fp16"))["denoising"].least == UNET // 2 + TENSORS
+
+
+def test_without_guidance_the_unet_has_one_branch():
+    assert by_stage(manifest(), branches=1)["denoising"].least == UNET + TENSORS // 2
+
+
+def test_a_specialized_unet_has_engines_beside_it():
+    engines = [engine(role) for role in (*ROLES, "time_embedding")]
+    engines.append(engine("conditioning", parameters=250 * MB))
+    specialized = manifest(engines=engines)
+    assert by_stage(specialized)["denoising"].least == UNET + SMALL + 1000 * MB + TENSORS
+    assert by_stage(specialized, low_memory=True)["denoising"].least == UNET + SMALL + TENSORS
+
+
+def refining(plan="whole", chunk=4):
+    """A loss gradient of 400 MB of weights and 2 GB of tensors."""
+    engines = [engine(role) for role in (*ROLES, "arcface")] + [engine("loss_gradient", parameters=100 * MB)]
+    refine = dict(plan=plan, segments=[], flops=1, bytes=1, predicted_bytes=2400 * MB)
+    shapes = dict(height=256, width=256, tile_size=8, decode_chunk=chunk)
+    return manifest(engines=engines, refine=refine, shapes=shapes)
+
+
+def test_refinement_is_held_beside_the_unet_or_takes_turns_with_it():
+    assert by_stage(refining())["denoising"].least == UNET + TENSORS
+    assert by_stage(refining(), refine=True)["denoising"].least == UNET + 400 * MB + 2000 * MB
+    assert by_stage(refining(), refine=True, low_memory=True)["denoising"].least == UNET + TENSORS
+
+
+def test_segments_take_turns_too():
+    chain = {"face_loss": 10 * MB, "decoder_a": 20 * MB, "decoder_a_vjp": 30 * MB}
+    engines = [engine(role, parameters=MB) for role in (*ROLES, "arcface")]
+    engines += [engine(role, parameters=count) for role, count in chain.items()]
+    segment = dict(forward="decoder_a", vjp="decoder_a_vjp", by_frame=True, keep=True)
+    weights = 4 * sum(chain.values())
+    refine = dict(plan="segmented", segments=[segment], flops=1, bytes=1, predicted_bytes=weights + 2000 * MB)
+    made = manifest(engines=engines, refine=refine)
+    assert by_stage(made, refine=True)["denoising"].least == 4 * MB + weights + 2000 * MB
+    assert by_stage(made, refine=True, low_memory=True)["denoising"].least == 4 * 30 * MB + 2000 * MB
+
+
+def test_what_an_earlier_stage_needed_stays_in_the_arena():
+    engines = [engine(role, working_bytes=800 * MB if role == "unet" else TENSORS) for role in ROLES]
+    found = by_stage(manifest(engines=engines))
+    assert found["conditioning"].predicted == int(PACKED * SMALL + SESSION + ARENA * TENSORS)
+    assert found["decoding"].predicted == int(PACKED * SMALL + SESSION + ARENA * 800 * MB)
+    assert found["decoding"].least == SMALL + TENSORS
+
+
+def test_on_a_gpu_nothing_is_added_to_what_is_counted():
+    for stage in by_stage(manifest(), "cuda").values():
+        assert stage.predicted == stage.least
+
+
+def fitting(monkeypatch, made, free, refine=False, low_memory=False, device="cpu"):
+    monkeypatch.setattr(memory_plan, "_available", lambda device: free)
+    engines = SimpleNamespace(folder="engines", manifest=made, device=device)
+    return plan_memory(engines, Choices(4, low_memory, refine))
+
+
+@pytest.mark.parametrize(
+    ("made", "choices", "free", "remedy"),
+    [
+        (refining(), dict(refine=True), 7000 * MB, "give --low-memory"),
+        (
+            refining(),
+            dict(refine=True, low_memory=True),
+            6007 * MB,
+            "export a smaller --height, --width or --tile-size",
+        ),
+        (manifest(), {}, 5000 * MB, "export a smaller --height, --width or --tile-size"),
+        (manifest(), dict(device="cuda"), 5000 * MB, "export with --precision fp16 and give --low-memory"),
+        (manifest(), dict(device="cuda", low_memory=True), 5000 * MB, "export with --precision fp16"),
+    ],
+)
+def test_what_cannot_fit_is_refused_with_the_setting_that_helps(monkeypatch, made, choices, free, remedy):
+    with pytest.raises(EngineSetError, match=rf"^engines needs at least \d\.\d\d GiB for denoising, .*: {remedy}\.$"):
+        fitting(monkeypatch, made, free, **choices)
+
+
+def small_unet(**changes):
+    """Where the UNet is no larger than the others."""
+    engines = [engine(role, parameters=MB) for role in ROLES if role != "vae_decoder"]
+    engines += [engine("vae_decoder", parameters=MB, working_bytes=800 * MB), engine("arcface", parameters=MB)]
+    engines.append(engine("loss_gradient", parameters=MB))
+    refine = dict(plan="whole", segments=[], flops=1, bytes=1, predicted_bytes=changes.pop("predicted"))
+    return manifest(engines=engines, refine=refine)
+
+
+def test_the_decoder_is_helped_by_a_shorter_chunk_and_refinement_by_its_plan(monkeypatch):
+    with pytest.raises(
+        EngineSetError, match=r"for decoding, .*: export with --decode-chunk 1 and give --low-memory\.$"
+    ):
+        fitting(monkeypatch, small_unet(predicted=1), 700 * MB)
+    with pytest.raises(EngineSetError, match=r"for denoising, .*: export with --refine-plan segmented\.$"):
+        fitting(monkeypatch, small_unet(predicted=4000 * MB), 900 * MB, refine=True, low_memory=True)
+
+
+def test_what_fits_is_reported_beside_what_was_measured(monkeypatch):
+    report = fitting(monkeypatch, refining_manifest(), 50_000 * MB).report({"denoising": 123})
+    assert report["available_bytes"] == 50_000 * MB and report["device"] == "cpu"
+    assert [(stage["stage"], stage["measured_bytes"]) for stage in report["stages"]] == [
+        ("conditioning", None),
+        ("denoising", 123),
+        ("decoding", None),
+    ]
+    assert all(stage["predicted_bytes"] >= stage["counted_bytes"] for stage in report["stages"])

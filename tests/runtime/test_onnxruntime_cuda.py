@@ -1,0 +1,172 @@
+"""The CUDA provider's backend on stubs of ONNX Runtime and the GPU: options, graphs, lifetimes. No GPU has run it."""
+
+import inspect
+import sys
+from types import SimpleNamespace
+
+import numpy as np
+import onnxruntime as real
+import pytest
+from stub_gpu import Stub
+from stub_onnxruntime import StubOnnxRuntime
+
+from sa.runtime.backends import open_engine
+from sa.runtime.backends.cuda import DeviceTensor
+from sa.runtime.engine_set import EngineContract, FileRecord, TensorSpec
+from sa.runtime.errors import EngineSetError
+
+
+@pytest.fixture
+def library(monkeypatch):
+    gpu = Stub()
+    bindings = SimpleNamespace(runtime=gpu.cuda)
+    for name, module in {
+        "cuda": SimpleNamespace(bindings=bindings),
+        "cuda.bindings": bindings,
+        "cuda.bindings.runtime": gpu.cuda,
+    }.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    from sa.runtime.backends import onnxruntime, onnxruntime_cuda
+
+    stub = StubOnnxRuntime(gpu)
+    monkeypatch.setattr(onnxruntime, "onnxruntime", stub)
+    monkeypatch.setattr(onnxruntime_cuda, "onnxruntime", stub)
+    monkeypatch.setattr(onnxruntime_cuda.OnnxRuntimeCudaEngine, "_cuda", None)
+    return stub
+
+
+@pytest.fixture
+def opened(library, tmp_path):
+    """opened(expression, role): an engine y = expression(x), of 1 to 4 rows of 3 numbers."""
+
+    def open_(expression, role="vae_decoder"):
+        name = f"engine{len(list(tmp_path.iterdir()))}.onnx"
+        (tmp_path / name).write_text(expression)
+        contract = EngineContract(
+            role=role,
+            program=name,
+            files=(FileRecord(name=name, bytes=1, sha256="0" * 64),),
+            inputs=(TensorSpec(name="x", shape=((1, 4), 3)),),
+            outputs=(TensorSpec(name="y", shape=((1, 4), 3)),),
+        )
+        return open_engine("onnxruntime-cuda", tmp_path, contract, 1)
+
+    return open_
+
+
+def rows(*values):
+    return np.array(values, np.float32)[:, None] * np.ones(3, np.float32)
+
+
+@pytest.mark.parametrize("role", ["unet", "vae_decoder"])
+def test_results_are_of_their_own_call(opened, role):
+    with opened("2 * x", role) as engine:
+        results = [engine.infer({"x": rows(*values)})["y"] for values in ((1, 2), (5, 6), (7,), (8,), (3, 4))]
+    for result, values in zip(results, ((1, 2), (5, 6), (7,), (8,), (3, 4)), strict=True):
+        np.testing.assert_array_equal(result, 2 * rows(*values))
+
+
+def test_options_are_those_of_exact_results(opened, library):
+    with opened("x"), opened("x", "unet"):
+        plain, graphed = (session.provider_options for session in library.sessions)
+    assert plain == {
+        "device_id": "0",
+        "use_tf32": "0",
+        "cudnn_conv_algo_search": "HEURISTIC",
+        "enable_skip_layer_norm_strict_mode": "1",
+        "arena_extend_strategy": "kSameAsRequested",
+        "do_copy_in_default_stream": "1",
+        "user_compute_stream": "77",
+    }
+    assert graphed == {**plain, "enable_cuda_graph": "1"}
+
+
+def test_a_unet_is_captured_once_for_each_shape(opened, library):
+    with opened("2 * x", "unet") as engine:
+        for values in ((1,), (2,), (1, 2), (3,), (4, 5)):
+            np.testing.assert_array_equal(engine.infer({"x": rows(*values)})["y"], 2 * rows(*values))
+        (session,) = library.sessions
+        assert (len(session.graphs), session.replays) == (2, 3)
+        assert engine.remarks() == ()
+
+
+def test_tensors_on_the_device_are_neither_captured_nor_replayed(opened, library):
+    with opened("2 * x", "unet") as engine, opened("x + 1") as next_:
+        kept = [engine.infer({"x": rows(value)}, keep=["y"])["y"] for value in (1, 2)]
+        assert all(isinstance(value, DeviceTensor) for value in kept)
+        np.testing.assert_array_equal([next_.infer({"x": value})["y"] for value in kept], [rows(3), rows(5)])
+        assert not library.sessions[0].graphs
+
+
+def test_results_go_into_a_part_of_a_tensor_on_the_device(opened):
+    with opened("2 * x") as double, opened("x + 1") as next_:
+        whole = double.empty((3, 3))
+        for i, value in enumerate((1, 2, 3)):
+            double.infer_into({"x": rows(value)}, {"y": whole[i : i + 1]})
+        result = np.empty((2, 3), np.float32)
+        next_.infer_into({"x": whole[1:3]}, {"y": result})
+    np.testing.assert_array_equal(result, rows(5, 7))
+    with pytest.raises(ValueError, match="contiguous"):
+        whole[::2]
+
+
+def test_memory_is_given_back(opened, library):
+    with opened("2 * x") as engine:
+        view = engine.infer({"x": rows(1, 2)}, keep=["y"])["y"][:1]
+        engine.infer({"x": rows(1)})
+        assert library.sessions[0].entries == {"memory.enable_memory_arena_shrinkage": "gpu:0"}
+    assert len(library.gpu.memory) == 1  # what the view is of
+    del view
+    assert not library.gpu.memory
+
+
+def test_a_unet_that_cannot_be_captured_runs_without_and_says_so(opened, library):
+    library.graphs = False
+    with opened("2 * x", "unet") as engine:
+        np.testing.assert_array_equal(engine.infer({"x": rows(1)})["y"], rows(2))
+        (remark,) = engine.remarks()
+        assert remark.startswith("the unet runs on the GPU without a CUDA graph, correct but slower: ")
+        assert "control flow" in remark
+        assert library.sessions[-1].entries == {"memory.enable_memory_arena_shrinkage": "gpu:0"}
+
+
+def test_a_session_that_fell_back_to_the_cpu_is_refused(opened, library):
+    library.loads = False
+    with pytest.raises(
+        EngineSetError,
+        match=r"cannot run on the GPU: ONNX Runtime 1.31.1 could not load its CUDA provider "
+        r"\(Failed to load libcudnn.so.9\); install CUDA 13 and cuDNN 9, which come with `pip uninstall onnxruntime && "
+        r"pip install 'stableanimator-deploy\[cuda\]'`\.$",
+    ):
+        opened("x")
+
+
+def test_a_library_without_cuda_is_refused(opened, library):
+    library.available = ["CPUExecutionProvider"]
+    with pytest.raises(EngineSetError, match=r"--device cuda needs onnxruntime-gpu, but onnxruntime 1.31.1 without"):
+        opened("x")
+
+
+def test_products_left_to_the_cpu_are_refused(opened, library):
+    library.on_host = ["Gather", "Conv", "Conv"]
+    with pytest.raises(EngineSetError, match=r"has no CUDA kernel for 2 Conv nodes and would compute them on the CPU"):
+        opened("x")
+
+
+def test_a_program_that_cannot_be_loaded(opened):
+    with pytest.raises(
+        EngineSetError, match=r"engine0.onnx cannot be loaded by ONNX Runtime 1.31.1: no graph was found"
+    ):
+        opened("broken")
+
+
+def test_the_real_library_has_what_the_backend_asks_of_it():
+    """Names and arguments, in ONNX Runtime as it is installed here, without CUDA."""
+    for name in ("get_providers", "get_provider_graph_assignment_info", "io_binding", "run_with_iobinding"):
+        assert hasattr(real.InferenceSession, name)
+    arguments = ["name", "device_type", "device_id", "element_type", "shape", "buffer_ptr"]
+    for method in (real.IOBinding.bind_input, real.IOBinding.bind_output):
+        assert list(inspect.signature(method).parameters)[1:] == arguments
+    options = real.RunOptions()
+    options.add_run_config_entry("gpu_graph_id", "-1")
+    assert callable(real.preload_dlls) and real.get_available_providers()
