@@ -14,7 +14,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sa.benchmarks.puppet import CHECKPOINT
+from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET, STEPS
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
 from sa.benchmarks.puppet.sample_sheet import grid
 from sa.benchmarks.quality import Quality, measure, summary
@@ -30,7 +30,6 @@ PAGE, FIGURE = DOCS / "puppet.md", DOCS / "puppet.png"
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 
 FRAMES, LONG = 8, 40  # one tile, and several
-STEPS, GUIDANCE = 15, 1.0
 SHOWN = 4  # puppets in the figure
 
 
@@ -87,7 +86,7 @@ def study(work: Path) -> None:
     quiet_paddle()
     engines = work / "engines"
     if not engines.exists():
-        _done(sa_export(["--checkpoint", str(CHECKPOINT), "--out", str(engines), "--preset", "demo-128", "--refine"]))
+        _done(sa_export(["--checkpoint", str(CHECKPOINT), "--out", str(engines), "--preset", PRESET, "--refine"]))
     sections, figures = [], {}
     for title, question in STUDY.items():
         measured = {}
