@@ -56,7 +56,9 @@ def make_examples(
     arrays = _arrays(folder, count, frames)
 
     def encode(index: int) -> None:
-        _encode({name: array[index] for name, array in arrays.items()}, generator(split, first + index, 4), vae, arcface)
+        _encode(
+            {name: array[index] for name, array in arrays.items()}, generator(split, first + index, 4), vae, arcface
+        )
 
     _each(folder, "encoded", count, arrays, encode)
     return Examples(**arrays)

@@ -21,7 +21,7 @@ SEED = 11
 PUPPETS = 100_000  # training puppets a batch is drawn from
 PICTURES = Schedule(steps=1400, peak=0.01)
 BATCH, CROP = 8, 64
-FRAMES = Schedule(steps=150, peak=0.002, warm_up=20)
+FRAMES = Schedule(steps=100, peak=0.002, warm_up=20)
 CHUNK = 4  # frames decoded at once
 GAP = 6.0
 KL = 2e-5  # of the divergence per latent number, against the mean absolute error per pixel
@@ -88,7 +88,7 @@ def train_frames(folder: Path, network: AutoencoderKLTemporalDecoder) -> Autoenc
         return {"psnr": float(np.mean([psnr(d, t) for d, t in pairs])), "flicker": float(np.mean(change))}
 
     with without_finest(network):
-        return Stage(folder, network, FRAMES, SEED + 1, check_every=75).run(
+        return Stage(folder, network, FRAMES, SEED + 1, check_every=50).run(
             loss, check, lambda path: _show(network, torch.cat(held_out[:4]), path)
         )
 
