@@ -266,15 +266,17 @@ class EngineSet:
 
         `unet` has the plain UNet's contract, whether it is one engine or specialized.
         """
-        from sa.runtime.backends import open_engine  # backends know contracts, so they import this module
         from sa.runtime.specialized_unet import ENGINES, SpecializedUNet
 
-        def opened(role: Role) -> "Engine":
-            return open_engine(self.manifest.backend, self.folder, self.manifest.engine(role), threads)
-
         if role == "unet" and self.manifest.specialized:
-            return SpecializedUNet({name: self.manifest.engine(name) for name in ENGINES}, opened)
-        return opened(role)
+            contracts = {name: self.manifest.engine(name) for name in ENGINES}
+            return SpecializedUNet(contracts, lambda name: self._open_single(name, threads))
+        return self._open_single(role, threads)
+
+    def _open_single(self, role: Role, threads: int | None) -> "Engine":
+        from sa.runtime.backends import open_engine  # backends know contracts, so they import this module
+
+        return open_engine(self.manifest.backend, self.folder, self.manifest.engine(role), threads)
 
     def open_loss_gradient(self, threads: int | None = None) -> "Engine":
         """The engine (or the chain of them) for a chunk's loss gradient, of a set made with --refine."""

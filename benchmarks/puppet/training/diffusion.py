@@ -32,8 +32,8 @@ SEED = 41
 LOG_SIGMA = 0.7, 1.6  # mean and deviation, as Stable Video Diffusion was trained
 DROP_TOKEN, DROP_ALL = 0.1, 0.1  # shares of samples without the CLIP token, and with no condition at all
 FACE = 1.0  # extra weight of the face's box, as published
-PICTURES, PICTURES_BATCH = Schedule(steps=3000, peak=0.01), 8
-CLIPS, CLIPS_BATCH = Schedule(steps=400, peak=0.003), 2
+PICTURES, PICTURES_BATCH = Schedule(steps=2400, peak=0.01), 8
+CLIPS, CLIPS_BATCH = Schedule(steps=240, peak=0.003), 2
 HELD_OUT_SIGMAS = (0.3, 1.0, 3.0, 10.0, 60.0)
 SHEET_STEPS = 10
 SIGMA_MIN, SIGMA_MAX = 0.002, 700.0

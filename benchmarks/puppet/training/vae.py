@@ -79,7 +79,9 @@ def train_frames(folder: Path, network: AutoencoderKLTemporalDecoder) -> Autoenc
         with torch.no_grad():
             posterior = network.encode(frames).latent_dist
         noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, np.float32))
-        return reconstruction(decode(network, posterior.mean + posterior.std * noise, CHUNK), frames, weights)
+        # PyTorch 2.13 dies in a GroupNorm's backward pass if only its weights, and not its input, want a gradient.
+        latents = (posterior.mean + posterior.std * noise).requires_grad_()
+        return reconstruction(decode(network, latents, CHUNK), frames, weights)
 
     def check() -> dict[str, float]:
         decoded = [decode(network, z, CHUNK) for z in latents]
