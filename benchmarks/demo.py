@@ -16,7 +16,7 @@ from sa.runtime.backends import quiet_paddle
 from sa.runtime.cli import main as sa_run
 from sa.runtime.video import encode_mp4, frame_path
 
-PUPPET = 2  # of the held-out ones
+PUPPET = 1  # of the held-out ones
 FRAMES = 12
 STEPS = 10
 FPS = 8.0
