@@ -37,7 +37,7 @@ test: install
 	$(BIN)/python -m pytest
 
 test-peers: install-peers
-	$(BIN)/python -m pytest tests/benchmarks/peers tests/benchmarks/puppet/test_training.py
+	$(BIN)/python -m pytest tests/benchmarks/peers tests/benchmarks/puppet/test_training.py tests/benchmarks/puppet/test_trial.py
 
 # fp16 engine sets, emulated, against float64.
 test-fp16: install

@@ -19,7 +19,8 @@ from sa.benchmarks.face_inputs import LOSS_GRADIENT
 from sa.benchmarks.machine import describe
 from sa.benchmarks.measure import percentiles
 from sa.benchmarks.peers import UPSTREAM
-from sa.benchmarks.results import SCHEMA_VERSION, Contender, Machine, Row, append
+from sa.benchmarks.puppet.trial import is_puppets
+from sa.benchmarks.results import QUALITY, SCHEMA_VERSION, Contender, Machine, Quality, Row, append
 from sa.runtime.animator import Settings
 from sa.runtime.engine_set import ROLES, EngineSet, Manifest, backend_version
 from sa.runtime.errors import EngineSetError, InputError, UserError
@@ -47,6 +48,7 @@ class Plan:
     threads: int | None = None
     device: str | None = None  # "cpu" or "cuda" for engine sets that can choose; None: where each was exported for
     memory_limit: int | None = None  # bytes each worker may take; one that needs more becomes a row with that reason
+    puppets: int = 4  # held-out ones that quality is measured on
 
 
 @dataclass(frozen=True)
@@ -114,10 +116,13 @@ def bench(plan: Plan, out: Path, reporter: Reporter) -> list[Row]:
     rows = [_unopened_row(machine, folder, reason) for folder, reason in failures.items()]
     append(out / RESULTS, rows)
     with tempfile.TemporaryDirectory() as scratch:
-        total = len(subjects) * plan.rounds * len(entries)
+        total = sum((1 if subject == QUALITY else plan.rounds) * len(entries) for subject in subjects)
         with reporter.stage("measuring", total) as advance:
             for subject in subjects:
-                new = _measure(subject, plan, entries, machine, threads, Path(scratch), advance)
+                if subject == QUALITY:
+                    new = _measure_quality(plan, entries, machine, threads, advance)
+                else:
+                    new = _measure(subject, plan, entries, machine, threads, Path(scratch), advance)
                 append(out / RESULTS, new)
                 rows += new
     show(rows, out, reporter)
@@ -125,16 +130,17 @@ def bench(plan: Plan, out: Path, reporter: Reporter) -> list[Row]:
 
 
 def _check_subjects(plan: Plan) -> None:
-    known = [*ROLES, LOSS_GRADIENT, WHOLE_RUN]
+    known = [*ROLES, LOSS_GRADIENT, WHOLE_RUN, QUALITY]
     for name in plan.subjects or known:
         if name not in known:
             raise InputError(f"--subjects {name} is unknown: choose from {', '.join(known)}.")
 
 
 def _usual_subjects(entries: list[Entry]) -> list[str]:
-    """Everything; the gradient of the face loss only where an engine set has it."""
+    """Everything; the gradient of the face loss only where an engine set has it, quality only where it is known."""
     refining = any(entry.manifest.refine is not None for entry in entries)
-    return [*ROLES, *([LOSS_GRADIENT] if refining else []), WHOLE_RUN]
+    judged = any(is_puppets(entry.manifest) for entry in entries)
+    return [*ROLES, *([LOSS_GRADIENT] if refining else []), WHOLE_RUN, *([QUALITY] if judged else [])]
 
 
 def _entries(plan: Plan) -> tuple[list[Entry], dict[Path, str]]:
@@ -221,6 +227,23 @@ def _measure(
         for name, results in gathered[i].items():
             accuracy = _accuracy(subject, entry, scratch / f"{subject}-{i}.npz", references.get(entry.manifest.shapes))
             rows.append(_row(machine, entry, name, results, plan, costs[i], **accuracy))
+    return rows
+
+
+def _measure_quality(plan: Plan, entries: list[Entry], machine: Machine, threads: int, advance) -> list[Row]:
+    """Once: the same videos come out every time."""
+    rows = []
+    for entry in entries:
+        job = {**_job(QUALITY, plan, entry, threads, None), "puppets": plan.puppets}
+        try:
+            (line,), _ = run_worker(job)
+        except WorkerError as error:
+            rows.append(_row(machine, entry, QUALITY, Gathered(), plan, (None, None), failure=str(error)))
+        else:
+            row = _row(machine, entry, QUALITY, Gathered(frames=line["frames"]), plan, (None, None))
+            known = {"n": plan.puppets, "steps": line["steps"], "guidance": line["guidance"]}
+            rows.append(row.model_copy(update={**known, "quality": Quality.model_validate(line["quality"])}))
+        advance(f"{QUALITY}, {entry.contender.name}")
     return rows
 
 

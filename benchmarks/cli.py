@@ -52,7 +52,8 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="NAME",
         help="what to measure: engine roles (unet, vae_decoder, ...), loss_gradient: the gradient of face refinement, "
-        "and run: a whole run by stages (default: all; loss_gradient if an engine set was exported with --refine)",
+        "run: a whole run by stages, and quality: videos of held-out puppets against the truth (default: all; "
+        "loss_gradient if an engine set was exported with --refine, quality if one is the puppet checkpoint's)",
     )
     run.add_argument("--rounds", type=int, default=3, help="turns of every contender (default: %(default)s)")
     run.add_argument("--repetitions", type=int, default=3, help="per subject and round (default: %(default)s)")
@@ -63,6 +64,7 @@ def parser() -> argparse.ArgumentParser:
         choices=["cpu", "cuda"],
         help="where engine sets run that can choose, ONNX Runtime's (default: where each was exported for)",
     )
+    run.add_argument("--puppets", type=int, default=4, help="that quality is measured on (default: %(default)s)")
     run.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")
     run.add_argument(
         "--memory-limit",
@@ -81,6 +83,8 @@ def _run(arguments: argparse.Namespace) -> None:
     for flag, value, least in (("--rounds", a.rounds, 1), ("--repetitions", a.repetitions, 1), ("--steps", a.steps, 2)):
         if not least <= value <= 1000:
             raise InputError(f"{flag} must be {least} to 1000, not {value}.")
+    if not 2 <= a.puppets <= 1000:
+        raise InputError(f"--puppets must be 2 to 1000, not {a.puppets}: an interval needs two.")
     if a.threads is not None and not 1 <= a.threads <= 1024:
         raise InputError(f"--threads must be 1 to 1024, not {a.threads}.")
     if a.memory_limit is not None and not 0.1 <= a.memory_limit <= 1e5:
@@ -97,6 +101,7 @@ def _run(arguments: argparse.Namespace) -> None:
             repetitions=a.repetitions,
             frames=a.frames,
             steps=a.steps,
+            puppets=a.puppets,
             threads=a.threads,
             device=a.device,
             memory_limit=int(a.memory_limit * 2**30) if a.memory_limit is not None else None,

@@ -1,64 +1,65 @@
-"""make demo: a small checkpoint by recipe is exported, and a drawn person is animated with it.
+"""make demo: the puppet checkpoint is exported and animates a puppet it has never seen, with and without refinement.
 
-The checkpoint has StableAnimator's true architecture in narrow, with random weights: the demo shows that everything
-runs, from weight files to a video, not what a trained model would draw.
+The checkpoint is StableAnimator in miniature, taught on drawn puppets (docs/puppet.md): the demo shows the way from
+weight files to a video that follows the poses, not what the published weights would draw.
 """
 
 from pathlib import Path
 
 from PIL import Image
 
-from sa.benchmarks.demo_case import draw_case
+from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET
+from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
+from sa.benchmarks.puppet.sample_sheet import grid
 from sa.export.cli import main as sa_export
 from sa.runtime.backends import quiet_paddle
 from sa.runtime.cli import main as sa_run
-from sa.runtime.video import frame_path
+from sa.runtime.video import encode_mp4, frame_path
 
+PUPPET = 1  # of the held-out ones
 FRAMES = 12
-SIZE = 128
-STEPS = 8
+STEPS = 10
+FPS = 8.0
+REFINE = ("--refine", "--refine-iters", "1")  # the published three take three times as long
 SHOWN = (0, 3, 6, 9)  # frames in the overview
+SIDE = 192  # pixels of a picture side by side
 
 
 def main(folder: Path = Path("demo")) -> int:
-    """Fill `folder` with the case, the engines and the result; returns an exit code."""
+    """Fill `folder` with the case, the engines and the results; returns an exit code."""
     quiet_paddle()
-    from sa.benchmarks.checkpoints import SMALL, SMALL_ARCFACE, write_checkpoint  # imports it
-
-    checkpoint, case, engines, result = (folder / name for name in ("checkpoint", "case", "engines", "result"))
-    print(f"1/4  a small checkpoint with random weights: {checkpoint}")
-    write_checkpoint(checkpoint, SMALL, SMALL_ARCFACE)
-    print(f"2/4  a drawn person and {FRAMES} poses: {case}")
-    draw_case(case, FRAMES, SIZE, SIZE)
-    print(f"3/4  sa-export: {engines}")
-    if code := sa_export(["--checkpoint", str(checkpoint), "--out", str(engines), "--preset", "demo-128"]):
+    case, engines, plain, refined = (folder / name for name in ("case", "engines", "result", "refined"))
+    print(f"1/4  sa-export: {engines}")
+    if code := sa_export(["--checkpoint", str(CHECKPOINT), "--out", str(engines), "--preset", PRESET, "--refine"]):
         return code
-    print(f"4/4  sa-run: {result}")
-    if code := sa_run(["--engines", str(engines), "--case", str(case), "--out", str(result), "--steps", str(STEPS)]):
-        return code
-    overview = folder / "overview.png"
-    draw_overview(case, result, overview)
-    print("\nThe person is drawn and the weights are random, so the video shows the machinery, not the model.")
-    print(f"video:    {result / 'animation.mp4'}\ngif:      {result / 'animation.gif'}\noverview: {overview}")
+    print(f"2/4  a puppet the checkpoint has never seen, and {FRAMES} poses: {case}")
+    write_case(case, "held-out", PUPPET, FRAMES)
+    embed_reference(case, CHECKPOINT)
+    for step, (result, flags) in enumerate(((plain, ()), (refined, REFINE)), start=3):
+        print(f"{step}/4  sa-run {' '.join(flags)}: {result}")
+        sampling = ("--steps", str(STEPS), "--guidance", str(GUIDANCE), "--fps", str(FPS), *flags)
+        if code := sa_run(["--engines", str(engines), "--case", str(case), "--out", str(result), *sampling]):
+            return code
+    video, overview = folder / "side-by-side.mp4", folder / "overview.png"
+    draw(case, plain, refined, video, overview)
+    print(f"\nreference | pose | result | refined | truth: {video}\nthe same as pictures: {overview}")
     return 0
 
 
-def draw_overview(case: Path, result: Path, path: Path) -> None:
-    """The reference, and beside it some poses over the frames made of them."""
-    gap, tile = 8, SIZE
-    columns = len(SHOWN) + 2  # the reference is two tiles large
-    sheet = Image.new("RGB", (columns * (tile + gap) + gap, 2 * (tile + gap) + gap), "white")
+def draw(case: Path, plain: Path, refined: Path, video: Path, overview: Path) -> None:
+    """The video side by side, and a picture of the `SHOWN` frames: poses, results and truth below one another."""
+    places = [case / "poses", plain / "frames", refined / "frames", case / TRUTH]
+    reference = _picture(case / "reference.png")
+    columns = [[_picture(frame_path(place, frame)) for place in places] for frame in range(FRAMES)]
+    encode_mp4(video, (grid([[reference, *column]], SIDE) for column in columns), FPS)
+    blank = Image.new("RGB", reference.size, "white")
+    rows = [[columns[frame][row] for frame in SHOWN] for row in range(len(places))]
+    grid([[reference if row == 0 else blank, *pictures] for row, pictures in enumerate(rows)]).save(overview)
 
-    def paste(source: Path, column: int, row: int, size: int) -> None:
-        with Image.open(source) as image:
-            scaled = image.convert("RGB").resize((size, size), Image.Resampling.LANCZOS)
-        sheet.paste(scaled, (gap + column * (tile + gap), gap + row * (tile + gap)))
 
-    paste(case / "reference.png", 0, 0, 2 * tile + gap)
-    for column, frame in enumerate(SHOWN, start=2):
-        paste(frame_path(case / "poses", frame), column, 0, tile)
-        paste(frame_path(result / "frames", frame), column, 1, tile)
-    sheet.save(path)
+def _picture(path: Path) -> Image.Image:
+    with Image.open(path) as image:
+        return image.convert("RGB")
 
 
 if __name__ == "__main__":

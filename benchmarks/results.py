@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Iterable
+from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
+from sa.benchmarks import quality
 from sa.runtime.engine_set import Shapes
 from sa.runtime.errors import InputError
 
 SCHEMA_VERSION = 2  # since then, a call of the UNet is both branches of guidance
 FILE_LIMIT = 64 << 20  # bytes
 ROW_LIMIT = 100_000
+QUALITY = "quality"  # the subject whose rows hold how good videos are, not how long they take
 
 Text = Annotated[str, StringConstraints(max_length=500)]
 Seconds = Annotated[float, Field(ge=0, le=1e7, allow_inf_nan=False)]
@@ -57,6 +60,20 @@ class Contender(_Record):
     bytes: Count | None  # of the engine set's files
 
 
+class Figure(_Record):
+    """A mean over videos and the ends of its bootstrap interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+# What is measured of a video (quality.Quality), each figure over the videos of a row; None where no video has it.
+Quality = create_model(
+    "Quality", __base__=_Record, **{field.name: (Figure | None, ...) for field in fields(quality.Quality)}
+)
+
+
 class Row(_Record):
     """One engine or stage of one contender on one machine, or the reason why there is none."""
 
@@ -84,6 +101,7 @@ class Row(_Record):
     cosine: float | None
     compared: Text | None  # with what, and at which shapes
     failure: Text | None = None
+    quality: Quality | None = None  # of n held-out puppets; such a row has no times
 
     @property
     def flops_per_second(self) -> float | None:

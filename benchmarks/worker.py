@@ -22,6 +22,7 @@ from PIL import Image
 
 from sa.benchmarks.face_inputs import LOSS_GRADIENT, loss_gradient_inputs
 from sa.benchmarks.measure import Samples, sample
+from sa.benchmarks.results import QUALITY
 from sa.runtime.animator import Settings, animate
 from sa.runtime.backends.base import Engine, Interface
 from sa.runtime.engine_set import ROLES, EngineSet, Manifest, Role
@@ -63,10 +64,14 @@ def main() -> None:
         print(json.dumps(line), file=results, flush=True)
 
     if isinstance(contender, Peer):
-        contender.prepare(ROLES if subject == "run" else [subject])
+        contender.prepare(ROLES if subject in ("run", QUALITY) else [subject])
     if job["peer"] == REFERENCE:
         with open_subject(contender, subject, job["threads"]) as engine:
             store_output(engine, job["outputs"])
+    elif subject == QUALITY:
+        from sa.benchmarks.puppet.trial import measure_quality
+
+        emit(**measure_quality(contender, job["puppets"], job["threads"]))
     elif subject == "run":
         for line in measure_run(contender, job["frames"], job["steps"], job["threads"]):
             emit(**line)

@@ -290,21 +290,23 @@ class EngineSet:
         `unet` has the plain UNet's contract, whether it is one engine or specialized. `on_demand`: loaded by its first
         call instead, and again by the first one after it was told to rest.
         """
-        from sa.runtime.backends import open_engine  # backends know contracts, so they import this module
-        from sa.runtime.backends.on_demand import OnDemandEngine
         from sa.runtime.specialized_unet import ENGINES, SpecializedUNet
 
-        def opened(role: Role) -> "Engine":
-            contract = self.manifest.engine(role)
-
-            def load() -> "Engine":
-                return open_engine(self.backend, self.folder, contract, threads)
-
-            return OnDemandEngine(contract, load) if on_demand else load()
-
         if role == "unet" and self.manifest.specialized:
-            return SpecializedUNet({name: self.manifest.engine(name) for name in ENGINES}, opened)
-        return opened(role)
+            contracts = {name: self.manifest.engine(name) for name in ENGINES}
+            return SpecializedUNet(contracts, lambda name: self._open_single(name, threads, on_demand))
+        return self._open_single(role, threads, on_demand)
+
+    def _open_single(self, role: Role, threads: int | None, on_demand: bool) -> "Engine":
+        from sa.runtime.backends import open_engine  # backends know contracts, so they import this module
+        from sa.runtime.backends.on_demand import OnDemandEngine
+
+        contract = self.manifest.engine(role)
+
+        def load() -> "Engine":
+            return open_engine(self.backend, self.folder, contract, threads)
+
+        return OnDemandEngine(contract, load) if on_demand else load()
 
     def open_loss_gradient(self, threads: int | None = None, on_demand: bool = False) -> "Engine":
         """The engine (or the chain of them) for a chunk's loss gradient, of a set made with --refine."""

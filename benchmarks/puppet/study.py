@@ -6,67 +6,89 @@ an interrupted study goes on where it was. Brackets are bootstrap intervals of 9
 """
 
 import argparse
-import json
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from sa.benchmarks.puppet import CHECKPOINT
+from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET, STEPS
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
+from sa.benchmarks.puppet.rounded import RoundedSet
 from sa.benchmarks.puppet.sample_sheet import grid
-from sa.benchmarks.quality import Quality, measure, summary
+from sa.benchmarks.quality import Quality, measure, psnr, read_frames, summary
 from sa.export.cli import main as sa_export
+from sa.runtime.animator import Settings, animate
 from sa.runtime.backends import quiet_paddle
 from sa.runtime.cli import main as sa_run
 from sa.runtime.commands import run_command
 from sa.runtime.errors import UserError
+from sa.runtime.progress import Reporter
 from sa.runtime.video import frame_path
 
-DOCS = Path(__file__).parents[2] / "docs"
+DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, FIGURE = DOCS / "puppet.md", DOCS / "puppet.png"
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 
 FRAMES, LONG = 8, 40  # one tile, and several
-STEPS, GUIDANCE = 15, 1.0
+HJB_STEPS = 6  # with which refinement is measured: it takes a hundred times as long as a plain step
 SHOWN = 4  # puppets in the figure
+ENGINES = {  # how the sets are exported
+    "onnxruntime": ("--refine",),
+    "fp16": ("--precision", "fp16"),
+    "paddle": ("--backend", "paddle"),
+}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Setting:
     name: str
-    flags: tuple[str, ...] = ()  # of sa-run; the last of a flag given twice counts
+    flags: Mapping[str, str] = field(default_factory=dict)  # of sa-run, beside steps and guidance, or instead of them
     frames: int = FRAMES
+    engines: str = "onnxruntime"
+    rounded: bool = False  # fp16 as a GPU rounds, by emulation
 
 
-def _refined(name: str, *flags: str) -> Setting:
-    return Setting(name, ("--refine", *flags))
+def _refined(name: str, iterations: int, **flags: str) -> Setting:
+    more = {f"--refine-{flag}": value for flag, value in flags.items()}
+    return Setting(name, {"--steps": str(HJB_STEPS), "--refine": "", "--refine-iters": str(iterations), **more})
 
 
 @dataclass(frozen=True)
 class Question:
     settings: tuple[Setting, ...]
-    puppets: int = 12  # held-out ones that are animated with each setting
+    puppets: int = 8  # held-out ones that are animated with each setting
+    compared: bool = False  # also frame by frame with the first setting's videos
 
 
 STUDY: dict[str, Question] = {
-    "Guidance": Question(tuple(Setting(f"guidance {g}", ("--guidance", str(g))) for g in (1, 2, 3, 5))),
-    "Steps": Question(tuple(Setting(f"{n} steps", ("--steps", str(n))) for n in (5, 10, 15, 25))),
+    "Guidance": Question(tuple(Setting(f"guidance {g:g}", {"--guidance": str(g)}) for g in (1.0, 2.0, 3.0, 5.0))),
+    "Steps": Question(tuple(Setting(f"{n} steps", {"--steps": str(n)}) for n in (5, 10, 15, 25))),
     f"Tiles, on {LONG} frames": Question(
-        tuple(Setting(f"overlap {n}", ("--tile-overlap", str(n)), LONG) for n in (1, 2, 4, 6)), puppets=6
+        tuple(Setting(f"overlap {n}", {"--tile-overlap": str(n)}, LONG) for n in (1, 2, 4, 6)), puppets=3
+    ),
+    "Precision and backend": Question(
+        (
+            Setting("ONNX Runtime, fp32"),
+            Setting("Paddle Inference, fp32", engines="paddle"),
+            Setting("ONNX Runtime, fp16, on a CPU without its roundings", engines="fp16"),
+            Setting("fp16, every rounding emulated", engines="fp16", rounded=True),
+        ),
+        puppets=4,
+        compared=True,
     ),
     "HJB face refinement": Question(
         (
-            Setting("off"),
-            _refined("1 iteration", "--refine-iters", "1"),
-            _refined("3 iterations", "--refine-iters", "3"),
-            _refined("10 iterations", "--refine-iters", "10"),
-            _refined("3, first half of the steps", "--refine-iters", "3", "--refine-end", str(STEPS // 2)),
-            _refined("3, until the loss falls by less than 1 %", "--refine-iters", "3", "--refine-tolerance", "0.01"),
+            Setting("off", {"--steps": str(HJB_STEPS)}),
+            _refined("1 iteration", 1),
+            _refined("3 iterations", 3),
+            _refined("10 iterations", 10),
+            _refined("3, first half of the steps", 3, end=str(HJB_STEPS // 2)),
+            _refined("3, until the loss falls by less than 1 %", 3, tolerance="0.01"),
         ),
-        puppets=4,
+        puppets=3,
     ),
 }
 
@@ -85,36 +107,49 @@ def study(work: Path) -> None:
     if not CHECKPOINT.is_dir():
         raise UserError(f"{CHECKPOINT} is missing: teach the puppet checkpoint first, with `make puppet`.")
     quiet_paddle()
-    engines = work / "engines"
-    if not engines.exists():
-        _done(sa_export(["--checkpoint", str(CHECKPOINT), "--out", str(engines), "--preset", "demo-128", "--refine"]))
-    sections, figures = [], {}
-    for title, question in STUDY.items():
-        measured = {}
-        for setting in question.settings:
-            results = [_animate(work, engines, setting, number) for number in range(question.puppets)]
-            measured[setting] = list(measure(results).values())
-            figures[f"{title}: {setting.name}"] = summary(measured[setting])
-        sections.append(_section(title, measured))
-    (work / "figures.json").write_text(json.dumps(figures, indent=1) + "\n")
+    sections = [_answer(work, title, question) for title, question in STUDY.items()]
     _write("\n\n".join(sections))
     plain = Setting("plain")
-    results = [_animate(work, engines, plain, number) for number in range(SHOWN)]
+    results = [_animate(work, plain, number) for number in range(SHOWN)]
     figure([work / f"case-{number}-{FRAMES}" for number in range(SHOWN)], results).save(FIGURE)
 
 
-def _animate(work: Path, engines: Path, setting: Setting, number: int) -> Path:
+def _answer(work: Path, title: str, question: Question) -> str:
+    """The section on one question."""
+    results = {
+        setting: [_animate(work, setting, number) for number in range(question.puppets)]
+        for setting in question.settings
+    }
+    section = _section(title, {setting: list(measure(folders).values()) for setting, folders in results.items()})
+    return f"{section}\n\n{_differences(results)}" if question.compared else section
+
+
+def _engines(work: Path, name: str) -> Path:
+    folder = work / f"engines-{name}"
+    if not folder.exists():
+        _done(sa_export(["--checkpoint", str(CHECKPOINT), "--out", str(folder), "--preset", PRESET, *ENGINES[name]]))
+    return folder
+
+
+def _animate(work: Path, setting: Setting, number: int) -> Path:
     """The result folder of one held-out puppet with one setting."""
     case = work / f"case-{number}-{setting.frames}"
     if not (case / "identity.npy").exists():
         write_case(case, "held-out", number, setting.frames)
         embed_reference(case, CHECKPOINT)
-    flags = ("--steps", str(STEPS), "--guidance", str(GUIDANCE), *setting.flags)
-    result = work / "results" / re.sub(r"[^a-z0-9.]+", "-", " ".join(flags)).strip("-") / case.name
-    if not (result / "run.json").exists():
-        result.parent.mkdir(parents=True, exist_ok=True)
+    given = {"--steps": str(STEPS), "--guidance": str(GUIDANCE), **setting.flags}
+    flags = [word for pair in given.items() for word in pair if word]
+    what = " ".join((setting.engines, "rounded" if setting.rounded else "", *flags))
+    result = work / "results" / re.sub(r"[^a-z0-9.]+", "-", what) / case.name
+    if (result / "run.json").exists():
+        return result
+    result.parent.mkdir(parents=True, exist_ok=True)
+    engines = _engines(work, setting.engines)
+    if setting.rounded:
+        animate(RoundedSet.open(engines), case, result, Settings(STEPS, GUIDANCE), Reporter(quiet=True))
+    else:
         _done(sa_run(["--engines", str(engines), "--case", str(case), "--out", str(result), "--quiet", *flags]))
-        print(result, flush=True)
+    print(result, flush=True)
     return result
 
 
@@ -131,6 +166,19 @@ def _section(title: str, measured: dict[Setting, list[Quality]]) -> str:
         cells = [_figure(figures[column], digits) for column, (_, digits) in COLUMNS.items()]
         lines.append(f"| {setting.name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", _truths(next(iter(measured.values())))])
+
+
+def _differences(results: dict[Setting, list[Path]]) -> str:
+    """How far every other setting's frames are from the first one's."""
+    (_, first), *others = results.items()
+    said = []
+    for setting, folders in others:
+        both = zip(folders, first, strict=True)
+        pairs = [(read_frames(a / "frames", FRAMES), read_frames(b / "frames", FRAMES)) for a, b in both]
+        level = max(int(np.abs(a.astype(int) - b).max()) for a, b in pairs)
+        decibel = min(psnr(a, b) for a, b in pairs)
+        said.append(f"{setting.name}: {decibel:.1f} dB, {level} levels of 255")
+    return f"Against the frames of the first row, the worst video and the worst pixel: {'; '.join(said)}."
 
 
 def _truths(videos: list[Quality]) -> str:

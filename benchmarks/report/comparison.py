@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from sa.benchmarks.face_inputs import LOSS_GRADIENT
 from sa.benchmarks.report import units
-from sa.benchmarks.results import Contender, Machine, Row
+from sa.benchmarks.results import QUALITY, Contender, Machine, Row
 from sa.runtime.engine_set import Shapes
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 3e-2}  # on the relative error, as in sa-export; another precision is not judged
@@ -38,6 +38,12 @@ class Setup:
     @property
     def working(self) -> list[Row]:
         return [row for row in self.rows.values() if worked(row)]
+
+    @property
+    def quality(self) -> Row | None:
+        """How good its videos are, where that is known."""
+        row = self.rows.get(QUALITY)
+        return row if row is not None and row.quality is not None else None
 
     @property
     def plain(self) -> list[Row]:
@@ -79,8 +85,8 @@ class Workload:
 
     @property
     def subjects(self) -> list[str]:
-        """Every subject any set-up has tried, engines first, in the order they came."""
-        found = dict.fromkeys(subject for setup in self.setups for subject in setup.rows)
+        """Every subject any set-up has been timed in, or should have been, engines first, in the order they came."""
+        found = dict.fromkeys(subject for setup in self.setups for subject in setup.rows if subject != QUALITY)
         return sorted(found, key=lambda subject: not subject.startswith("engine "))
 
     def baseline(self, row: Row) -> Setup | None:

@@ -4,6 +4,7 @@ from sa.benchmarks.report import charts, units
 from sa.benchmarks.report.charts import Bar, Point, Segment
 from sa.benchmarks.report.comparison import Place, Setup, Workload, ceiling_fraction, floor, row_memory
 from sa.benchmarks.report.parts import SHOWN_BARS, SHOWN_POINTS, Chart, Section, Table
+from sa.benchmarks.report.quality_table import quality_table
 from sa.benchmarks.report.summary import Speed, against, baseline, speed, workload_name
 from sa.benchmarks.report.video_cost import FPS, PARTS, VideoCost, video_cost, video_of
 from sa.benchmarks.results import Row
@@ -16,7 +17,7 @@ HIGHEST_RATIO = 1e6  # drawn; beyond it a row is damaged, and all other bars wou
 
 def machine_sections(place: Place, price: float | None) -> list[Section]:
     facts = Section(f"Machine {place.label}", tables=(_facts(place),))
-    worked = [workload for workload in place.workloads if any(setup.working for setup in workload.setups)]
+    worked = [workload for workload in place.workloads if any(s.working or s.quality for s in workload.setups)]
     return [facts, *(_workload(place, workload, price) for workload in worked)]
 
 
@@ -56,6 +57,7 @@ def _workload(place: Place, workload: Workload, price: float | None) -> Section:
         _video_table(workload, found, price),
         _engine_table(workload),
         _stage_table(workload),
+        quality_table(workload),
     ]
     peer = baseline(workload, found)
     against_what = f"Ratios are against {peer.label}." if peer else "No peer was measured here, so there are no ratios."

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 from sa.benchmarks.report.comparison import ceiling_fraction, floor
 from sa.benchmarks.report.units import clean
-from sa.benchmarks.results import Contender, Machine, Row
+from sa.benchmarks.results import Contender, Figure, Machine, Quality, Row
 from sa.runtime.engine_set import Shapes
 
 RATES: dict[str, Callable[[Row], float | None]] = {
@@ -40,6 +40,8 @@ def _columns() -> list[str]:
         columns += [name] if part is None else [f"{name}.{field}" for field in part.model_fields]
     at = columns.index("contender.shapes")
     columns[at : at + 1] = [f"contender.shapes.{field}" for field in Shapes.model_fields]
+    at = columns.index("quality")
+    columns[at : at + 1] = [f"quality.{name}.{end}" for name in Quality.model_fields for end in Figure.model_fields]
     return [*columns, *RATES]
 
 
@@ -50,7 +52,7 @@ def _cells(row: Row) -> Iterator[tuple[str, str | float | int | None]]:
 
 
 def _flat(name: str, value: object) -> Iterator[tuple[str, str | float | int | None]]:
-    if name == "contender.shapes" and value is None:
+    if value is None and (name == "contender.shapes" or name.split(".")[0] == "quality"):
         return
     if name == "machine.libraries":  # by names that the file chooses: one column for all of them
         yield name, _harmless(" ".join(f"{library} {version}" for library, version in sorted(value.items())))

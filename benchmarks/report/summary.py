@@ -128,6 +128,8 @@ def _goals(place: Place, workload: Workload, good: list[Setup], found: Speed, pr
 def _why_nothing(workload: Workload, sets: list[Setup], good: list[Setup]) -> str:
     if not any(not setup.is_peer for setup in workload.setups):
         return "only peers were measured"
+    if not sets and any(setup.quality for setup in workload.setups):
+        return "nothing was timed"
     if not sets:
         return "every engine set failed"
     if not good and any(setup.within_tolerance is False for setup in sets):

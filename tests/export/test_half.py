@@ -9,6 +9,7 @@ from safetensors.numpy import load_file, save_file
 
 from sa.export import exporter
 from sa.export.exporter import ExportSettings, export
+from sa.export.plan_settings import PlanSettings
 from sa.export.precision import policy
 from sa.export.roles import DEFINITIONS
 from sa.runtime import hashing

@@ -51,7 +51,6 @@ def main() -> None:
 def _all(work: Path) -> None:
     out = work / "checkpoint"
     network = vae.train_pictures(work / "vae-pictures", CONFIGS[VAE_CONFIG])
-    network = vae.train_frames(work / "vae-frames", network)
     publish_configs(out, vae.latent_scale(network))
     publish(out, "vae", network)
     arcface = faces.train_arcface(work / "arcface")
@@ -69,6 +68,8 @@ def _all(work: Path) -> None:
     diffusion.train_clips(work / "diffusion-clips", animator, decoder, *_clips(examples))
     _publish_animator(out, animator)
 
+    # The encoder stays as it is, so this can wait.
+    publish(out, "vae", vae.train_frames(work / "vae-frames", network))
     publish(out, "second_embedder", judges.train_second_embedder(work / "second-embedder"))
     publish(out, "joint_finder", judges.train_joint_finder(work / "joint-finder"))
     _deliver(work)

@@ -2,6 +2,7 @@
 
 import json
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -51,31 +52,56 @@ def make_examples(
     `apart`: frames at random times; else the first at a random time and the others one after the other from another.
     `vae` has its true scaling factor.
     """
+    draw_examples(folder, split, first, count, apart, frames)
+    arrays = _arrays(folder, count, frames)
+
+    def encode(index: int) -> None:
+        _encode(
+            {name: array[index] for name, array in arrays.items()}, generator(split, first + index, 4), vae, arcface
+        )
+
+    _each(folder, "encoded", count, arrays, encode)
+    return Examples(**arrays)
+
+
+def draw_examples(folder: Path, split: Split, first: int, count: int, apart: bool, frames: int) -> None:
+    """The part of make_examples that needs no network, and can be done beside the training of those it needs."""
     folder.mkdir(parents=True, exist_ok=True)
+    arrays = _arrays(folder, count, frames)
+
+    def draw(index: int) -> None:
+        _draw({name: array[index] for name, array in arrays.items()}, split, first + index, apart)
+
+    _each(folder, "drawn", count, arrays, draw)
+
+
+def _arrays(folder: Path, count: int, frames: int) -> dict[str, np.ndarray]:
     arrays = {}
     for name, (shape, dtype) in _FIELDS.items():
         path, whole = folder / f"{name}.npy", (count, frames, *shape)
         mode = "r+" if path.exists() else "w+"
         arrays[name] = np.lib.format.open_memmap(path, mode, dtype, None if mode == "r+" else whole)
-    progress = folder / "progress.json"
+    return arrays
+
+
+def _each(folder: Path, what: str, count: int, arrays: dict[str, np.ndarray], make: Callable[[int], None]) -> None:
+    """`make` every clip that is not yet `what`; every PART of them how far that went is written down."""
+    progress = folder / f"{what}.json"
     done = json.loads(progress.read_text())["clips"] if progress.exists() else 0
     while done < count:
         last = min(done + PART, count)
         for index in range(done, last):
-            _fill({name: array[index] for name, array in arrays.items()}, split, first + index, apart, vae, arcface)
+            make(index)
         for array in arrays.values():
             array.flush()
         partial = progress.with_suffix(".partial")
         partial.write_text(json.dumps({"clips": last}))
         os.replace(partial, progress)
         done = last
-        print(f"{folder.name}: {done} of {count} clips", flush=True)
-    return Examples(**arrays)
+        print(f"{folder.name}: {done} of {count} clips {what}", flush=True)
 
 
-def _fill(
-    row: dict[str, np.ndarray], split: Split, number: int, apart: bool, vae: nn.Module, arcface: nn.Module
-) -> None:
+def _draw(row: dict[str, np.ndarray], split: Split, number: int, apart: bool) -> None:
     one, rng, frames = clip(split, number), generator(split, number, 2), len(row["latents"])
     if apart:
         times = rng.integers(0, 200, frames).tolist()
@@ -85,11 +111,14 @@ def _fill(
         row["pictures"][i] = one.picture(time)
         row["poses"][i] = np.rint((pose_pixels(one.pose(time), SIZE, SIZE)[0].transpose(1, 2, 0) + 1) * 127.5)
         row["boxes"][i] = one.face_box(time)
-    pictures = bytes_to_tensor(row["pictures"])
+
+
+@torch.no_grad()
+def _encode(row: dict[str, np.ndarray], rng: np.random.Generator, vae: nn.Module, arcface: nn.Module) -> None:
+    frames, pictures = len(row["latents"]), bytes_to_tensor(row["pictures"])
     noise = torch.from_numpy(rng.standard_normal(pictures.shape, np.float32))
-    with torch.no_grad():
-        latents = vae.encode(torch.cat([pictures, pictures + NOISE_AUG * noise])).latent_dist.mode()
-        row["latents"][:] = latents[:frames] * vae.config.scaling_factor
-        row["references"][:] = latents[frames:]
-        faces = torch.cat([crop(picture, box) for picture, box in zip(pictures, row["boxes"], strict=True)])
-        row["identities"][:] = arcface(faces)
+    latents = vae.encode(torch.cat([pictures, pictures + NOISE_AUG * noise])).latent_dist.mode()
+    row["latents"][:] = latents[:frames] * vae.config.scaling_factor
+    row["references"][:] = latents[frames:]
+    faces = torch.cat([crop(picture, box) for picture, box in zip(pictures, row["boxes"], strict=True)])
+    row["identities"][:] = arcface(faces)

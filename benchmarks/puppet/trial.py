@@ -1,0 +1,76 @@
+"""How well an engine set of the puppet checkpoint, or a peer, animates held-out puppets: sa-bench's `quality`."""
+
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, STEPS
+from sa.benchmarks.puppet.cases import embed_reference, write_case
+from sa.benchmarks.puppet.clips import SIZE
+from sa.benchmarks.quality import measure, summary
+from sa.runtime.animator import Settings, animate
+from sa.runtime.engine_set import Manifest
+from sa.runtime.errors import InputError, UserError
+from sa.runtime.hashing import sha256
+from sa.runtime.progress import Reporter
+
+if TYPE_CHECKING:
+    from sa.benchmarks.worker import Openable
+
+ANIMATING = "Animation/unet.safetensors"  # the file that tells one checkpoint from another
+
+
+def is_puppets(manifest: Manifest) -> bool:
+    """Whether an engine set was made from the puppet checkpoint of this version, at its size."""
+    weights = CHECKPOINT / ANIMATING
+    if not weights.exists() or (manifest.shapes.height, manifest.shapes.width) != (SIZE, SIZE):
+        return False
+    return any(source.path == ANIMATING and source.sha256 == sha256(weights) for source in manifest.sources)
+
+
+def measure_quality(contender: "Openable", puppets: int, threads: int) -> dict:
+    """Animate the first `puppets` held-out puppets, one tile each: a line as the other measurements' (see worker.py).
+
+    UserError where the truth is not known, or PyTorch, which the judges are networks of, is missing.
+    """
+    if not is_puppets(contender.manifest):
+        raise UserError(
+            f"quality is known for engine sets of {CHECKPOINT} at {SIZE}x{SIZE} only, and this one was made from other "
+            "weights or for another size; leave the subject quality out"
+        )
+    _require_torch()
+    frames = contender.manifest.shapes.tile_size
+    settings = Settings(steps=STEPS, guidance=GUIDANCE, tile_overlap=1, threads=threads)
+    with tempfile.TemporaryDirectory() as scratch:
+        results = list(_animated(contender, Path(scratch), puppets, frames, settings))
+        figures = summary(list(measure(results).values()))
+    return {
+        "subject": "quality",
+        "frames": frames,
+        "seconds": [],
+        "steps": STEPS,
+        "guidance": GUIDANCE,
+        "quality": {
+            name: None if mean != mean else {"mean": mean, "low": low, "high": high}
+            for name, (mean, low, high) in figures.items()
+        },
+    }
+
+
+def _animated(contender: "Openable", folder: Path, puppets: int, frames: int, settings: Settings) -> Iterator[Path]:
+    for number in range(puppets):
+        case, result = folder / f"case-{number}", folder / f"result-{number}"
+        write_case(case, "held-out", number, frames)
+        embed_reference(case, CHECKPOINT)
+        animate(contender, case, result, settings, Reporter(quiet=True))
+        yield result
+
+
+def _require_torch() -> None:
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        raise InputError(
+            "quality is judged by networks in PyTorch, which is missing: pip install 'stableanimator-deploy[peers]'"
+        ) from None

@@ -1,0 +1,42 @@
+"""How good the videos of each set-up are, where the truth is known: held-out puppets."""
+
+from sa.benchmarks.report import units
+from sa.benchmarks.report.comparison import Workload
+from sa.benchmarks.report.parts import Table
+from sa.benchmarks.results import Figure
+
+COLUMNS = {  # figure: title and digits
+    "psnr": ("PSNR, dB", 2),
+    "psnr_still": ("of the reference repeated", 2),
+    "ssim": ("SSIM", 3),
+    "joint_error": ("joints off, pixels", 2),
+    "joint_floor": ("in the truth", 2),
+    "csim": ("CSIM", 3),
+    "csim_other": ("with others", 3),
+    "csim_judge": ("by the 2nd embedder", 3),
+    "csim_judge_other": ("with others", 3),
+    "flicker": ("flicker, levels", 2),
+    "seam": ("seam, levels", 2),
+}
+
+
+def quality_table(workload: Workload) -> Table:
+    """One row per set-up, each figure with its interval."""
+    rows = []
+    for setup in workload.setups:
+        if (row := setup.quality) is not None:
+            figures = [written(getattr(row.quality, name), digits) for name, (_, digits) in COLUMNS.items()]
+            rows.append((setup.label, str(row.n), *figures))
+    columns = ("set-up", "puppets", *(title for title, _ in COLUMNS.values()))
+    note = (
+        "Means over held-out puppets of videos of one tile, with bootstrap intervals of 95 % in brackets. CSIM is the "
+        "cosine of a face with the reference's by the ArcFace that refinement follows; the second takes no part."
+    )
+    return Table("Quality against the truth, on held-out puppets", columns, rows, note=note)
+
+
+def written(figure: Figure | None, digits: int) -> str:
+    """Mean [low, high]."""
+    if figure is None or not units.known(figure.mean):
+        return units.NOTHING
+    return f"{figure.mean:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"

@@ -1,0 +1,57 @@
+"""sa-bench's subject quality, from cases to figures, where videos are the truth itself or the reference repeated."""
+
+import json
+import shutil
+
+import pytest
+
+pytest.importorskip("torch")
+pytest.importorskip("diffusers")
+
+from sa.benchmarks.puppet import CHECKPOINT, trial
+from sa.benchmarks.puppet.cases import TRUTH
+from sa.runtime.engine_set import Shapes
+
+PUPPETS = 3
+
+
+class Contender:
+    class manifest:  # noqa: N801
+        shapes = Shapes(height=128, width=128, tile_size=4, decode_chunk=4)
+
+
+@pytest.fixture
+def figures(monkeypatch):
+    """figures(frame of a case -> picture): what is found of videos made so, without any engine."""
+
+    def measured(picture):
+        def animate(contender, case, out, settings, reporter):
+            frames = contender.manifest.shapes.tile_size
+            (out / "frames").mkdir(parents=True)
+            for frame in range(frames):
+                shutil.copy(picture(case, frame), out / "frames" / f"frame_{frame}.png")
+            facts = {"case": str(case), "frames": frames, "shapes": {"tile_size": frames}}
+            (out / "run.json").write_text(json.dumps({**facts, "arguments": {"tile_overlap": settings.tile_overlap}}))
+
+        monkeypatch.setattr(trial, "animate", animate)
+        monkeypatch.setattr(trial, "is_puppets", lambda manifest: True)
+        line = trial.measure_quality(Contender, PUPPETS, 1)
+        assert line["subject"] == "quality" and line["frames"] == 4 and line["quality"]["seam"] is None
+        assert len(list(CHECKPOINT.glob("*.safetensors"))) == 2
+        return {name: figure["mean"] for name, figure in line["quality"].items() if figure}
+
+    return measured
+
+
+def test_the_truth_is_judged_good(figures):
+    found = figures(lambda case, frame: case / TRUTH / f"frame_{frame}.png")
+    assert found["psnr"] > 100 and found["ssim"] == pytest.approx(1) and found["flicker"] == 0
+    assert found["joint_error"] == found["joint_floor"] < 4
+    for by in ("csim", "csim_judge"):
+        assert found[by] > found[f"{by}_other"] + 0.3
+
+
+def test_the_reference_repeated_is_judged_as_what_it_is(figures):
+    found = figures(lambda case, frame: case / "reference.png")
+    assert found["psnr"] == pytest.approx(found["psnr_still"]) and found["psnr"] < 25
+    assert found["joint_error"] > found["joint_floor"] + 3 and found["flicker"] > 0
