@@ -58,6 +58,34 @@ def test_the_figure_shows_reference_then_pose_result_and_truth(tmp_path):
     assert centres == [red, black, blue, green, black, blue, green]
 
 
+def test_what_a_setting_says_takes_the_place_of_the_usual_flags(tmp_path, monkeypatch):
+    asked = []
+    (tmp_path / "case-0-8").mkdir()
+    (tmp_path / "case-0-8" / "identity.npy").touch()
+    (tmp_path / "engines-onnxruntime").mkdir()
+    monkeypatch.setattr(study, "sa_run", lambda words: asked.append(words) or 0)
+    folders = {
+        study._animate(tmp_path, setting, 0)
+        for setting in (study.Setting("plain"), study.Setting("few", {"--steps": "5"}), study._refined("two", 2))
+    }
+    assert len(folders) == 3
+    plain, few, refined = (" ".join(words[words.index("--quiet") + 1 :]) for words in asked)
+    assert plain == "--steps 15 --guidance 1.0" and few == "--steps 5 --guidance 1.0"
+    assert refined == "--steps 6 --guidance 1.0 --refine --refine-iters 2"
+
+
+def test_differences_are_those_of_the_worst_video_and_pixel(tmp_path):
+    results = {}
+    for name, levels in (("first", (100, 100)), ("second", (100, 103))):
+        results[study.Setting(name)] = [tmp_path / name / str(video) for video in range(2)]
+        for video, level in enumerate(levels):
+            (tmp_path / name / str(video) / "frames").mkdir(parents=True)
+            for frame in range(study.FRAMES):
+                path = tmp_path / name / str(video) / "frames" / f"frame_{frame}.png"
+                Image.new("RGB", (16, 16), (level,) * 3).save(path)
+    assert study._differences(results).endswith(": second: 38.6 dB, 3 levels of 255.")
+
+
 def test_without_a_checkpoint_there_is_nothing_to_study(tmp_path, monkeypatch):
     monkeypatch.setattr(study, "CHECKPOINT", tmp_path / "none")
     with pytest.raises(UserError, match="none is missing: teach the puppet checkpoint first, with `make puppet`"):
