@@ -58,14 +58,14 @@ def test_the_library_with_cuda_is_not_installed(place, installed, capsys):
 
 
 def test_what_speaks_to_the_gpu_is_not_installed(place, installed, monkeypatch, capsys):
-    installed(onnxruntime_gpu="1.31.1")
+    installed(onnxruntime_gpu=metadata.version("onnxruntime"))
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
     message = "runs through cuda-bindings, which is not installed: `pip install 'stableanimator-deploy[cuda]'`."
     refused(place, ["--device", "cuda"], message, capsys)
 
 
 def test_there_is_no_gpu(place, installed, monkeypatch, capsys):
-    installed(onnxruntime_gpu="1.31.1")
+    installed(onnxruntime_gpu=metadata.version("onnxruntime"))
     monkeypatch.setattr(cuda, "compute_capability", lambda: None)
     message = "was to run on a GPU, but found none here, or no driver: leave out --device cuda."
     refused(place, ["--device", "cuda"], message, capsys)

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import helper, inliner, numpy_helper, shape_inference
 
-from sa.export.targets.kernel_nodes import DOMAIN, GROUP_NORM_SILU, ID_ATTENTION
+from sa.export.targets.kernel_nodes import DOMAIN, GROUP_NORM_SILU, ID_ATTENTION, kernel_name
 from sa.export.targets.onnx_graph import Graph
 from sa.export.targets.temporal_nodes import Tensor, take_over, temporal_blocks
 from sa.kernels.shapes import EPSILONS, FACE_TOKENS, GROUPS, LAYER_NORM_EPSILON
@@ -24,13 +24,13 @@ def use_plugins(model: onnx.ModelProto) -> None:
     """Put plugins in the places of all nodes that kernels can take over, in place."""
     known = _known(model)
     shapes = {name: tensor.shape for name, tensor in known.items()}
-    functions = {(function.name, function.overload): function for function in model.functions}
+    functions = {function.name: function for function in model.functions}
     makers = {ID_ATTENTION: _id_attention, GROUP_NORM_SILU: _group_norm_silu}
     nodes = []
     for node in model.graph.node:
         made = None
         if node.domain == DOMAIN:
-            made = makers[node.op_type](node, functions[node.op_type, node.overload], shapes)
+            made = makers[kernel_name(node.op_type)](node, functions[node.op_type], shapes)
         nodes.extend([node] if made is None else made)
     del model.graph.node[:]
     model.graph.node.extend(nodes)

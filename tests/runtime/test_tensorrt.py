@@ -209,7 +209,7 @@ def test_tensorrts_plans_are_for_one_version(built, tmp_path, monkeypatch, insta
     with pytest.raises(
         EngineSetError, match=rf"built for tensorrt 11.4.0.106, but {installed} is installed; install that"
     ):
-        _check_library(tmp_path, manifest)
+        _check_library(EngineSet(tmp_path, manifest, "", "cuda"))
 
 
 def test_tensorrt_may_be_installed_for_one_version_of_cuda(monkeypatch):
