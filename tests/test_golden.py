@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from conftest import relative
+from golden_checks import check_every_stored_call
 from PIL import Image
 
 from sa.runtime.conditioning import make_conditioning
@@ -33,33 +34,13 @@ def opened(engines, case, backend):
 
 def test_unet_matches_every_stored_call(golden, case, opened):
     assert opened.manifest.specialized
-    check_every_stored_call(golden(case), opened("unet"))
+    check_every_stored_call(golden(case), opened("unet"), NETWORK)
 
 
 def test_the_plain_unet_matches_every_stored_call(golden, engines, backend):
     engine_set = EngineSet.open(engines("recipe_basic", backend, "--plain"))
     assert not engine_set.manifest.specialized
-    check_every_stored_call(golden("recipe_basic"), engine_set.open_engine("unet"))
-
-
-def check_every_stored_call(data, unet):
-    ids = np.array([[6.0, 127.0, data.parameters.noise_aug]], np.float32)
-    samples = [name for name in data.expected if name.startswith("unet_") and name.endswith("_sample")]
-    assert len(samples) >= 6
-    with unet:
-        for name in samples:
-            _, step, tile, branch, _ = name.split("_")
-            pose = data.expected["pose_latents"][None, data.parameters.tiles[int(tile.removeprefix("tile"))]]
-            velocity = unet.infer(
-                {
-                    "sample": data.expected[name],
-                    "timestep": data.expected["timesteps"][int(step[1:])].reshape(1).astype(np.float32),
-                    "added_time_ids": ids,
-                    "encoder_hidden_states": data.expected[f"encoder_hidden_states_{branch}"],
-                    "pose_latents": pose if branch == "cond" else np.zeros_like(pose),
-                }
-            )["velocity"]
-            assert relative(velocity, data.expected[name.replace("_sample", "_out")]) < NETWORK, name
+    check_every_stored_call(golden("recipe_basic"), engine_set.open_engine("unet"), NETWORK)
 
 
 def test_single_engines_match_on_stored_inputs(golden, case, opened):

@@ -6,6 +6,7 @@ import numpy as np
 import paddle
 import pytest
 from conftest import relative
+from golden_checks import face_targets
 from PIL import Image
 
 from sa.export.certify import Networks
@@ -14,8 +15,6 @@ from sa.export.refine_roles import refine_definitions
 from sa.export.roles import DEFINITIONS, slots_by_part
 from sa.runtime.cli import main
 from sa.runtime.engine_set import EngineSet
-from sa.runtime.faces import read_targets
-from sa.runtime.images import read_image
 from sa.runtime.refine import VideoLoss
 
 
@@ -26,10 +25,7 @@ def data(golden):
 
 @pytest.fixture
 def targets(data):
-    masks = [data.inputs / "faces" / f"frame_{i}.png" for i in range(data.parameters.frames)]
-    reference = read_image(data.inputs / "reference.png")
-    size = data.parameters.height, data.parameters.width
-    return read_targets(reference, data.inputs / "reference_mask.png", masks, *size, upstream=True, warnings=[])
+    return face_targets(data)
 
 
 @pytest.fixture(scope="module")

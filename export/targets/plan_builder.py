@@ -59,9 +59,8 @@ def build(job: Job) -> None:
     choose_gpus(trt, config, job.capabilities, job.compatible)
     if job.stripped:
         config.set_flag(trt.BuilderFlag.STRIP_PLAN)
-        config.set_flag(
-            trt.BuilderFlag.REFIT_IDENTICAL
-        )  # the same weights, so those that were folded may be stripped too
+        # It will be given the same weights, so those that were folded may be stripped too.
+        config.set_flag(trt.BuilderFlag.REFIT_IDENTICAL)
     if job.timing_cache is not None:
         _recall_times(config, job.timing_cache)
     plan = builder.build_serialized_network(network, config)
@@ -76,9 +75,10 @@ def build(job: Job) -> None:
 
 
 def _program(job: Job) -> bytes:
-    """The program without its weights, which the parser finds beside it, and without functions.
+    """The program without its weights, which the parser finds beside it, and of operators and plugins alone.
 
-    The parser tells functions apart by their names alone: of those that differ by their overload it takes one for all.
+    Functions are put in their places here, not by the parser: of those that differ by their overload it takes one for
+    all.
     """
     model = onnx.load(job.program, load_external_data=False)
     if job.kernels:

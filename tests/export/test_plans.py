@@ -135,7 +135,7 @@ FUNCTIONS = """
 
 
 def overloaded():
-    """Two functions of one name, told apart by their overloads, as those of the UNet's kernels are."""
+    """Two functions of one name, told apart by their overloads alone."""
     model = onnx.parser.parse_model(FUNCTIONS)
     for i, (node, function) in enumerate(zip(model.graph.node, model.functions, strict=True)):
         node.overload = function.overload = str(i)

@@ -1,6 +1,10 @@
 """Counts from the traced programs at true size against counts made elsewhere (SPEC section 13)."""
 
+import gc
+import traceback
+
 import pytest
+from paddle.nn.layer import layers
 
 from sa.benchmarks.checkpoints import FULL_SIZE, write_configs
 from sa.export.checkpoint import Checkpoint
@@ -83,3 +87,18 @@ def test_what_specialization_saves_at_true_size(full_size):
     dead = parameters["unet"] - read
     assert len(dead) == 16 * (4 + 1)  # of the image token's attentions norm, query, key over time; the spatial key
     assert not parameters["unet specialized"] & parameters["time_embedding"]
+
+
+def test_tracing_leaves_nothing_behind(full_size):
+    """Paddle would keep the call stack of every operator; and what it is kept from is in its place again."""
+
+    def frames():
+        gc.collect()
+        return sum(isinstance(kept, traceback.FrameSummary) for kept in gc.get_objects())
+
+    definition = next(definition for definition in PLAIN_DEFINITIONS if definition.role == "pose_net")
+    network = definition.network(full_size)
+    extract_stack, name_struct, before = traceback.extract_stack, layers.name_struct, frames()
+    trace(definition.method(network), definition.inputs(full_size, SHAPES), definition.outputs(full_size, SHAPES))
+    assert frames() == before
+    assert (traceback.extract_stack, layers.name_struct) == (extract_stack, name_struct)
