@@ -8,6 +8,25 @@ import ctypes
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
+
+
+def rows(*values: float) -> np.ndarray:
+    """[len(values), 3], each row one value."""
+    return np.array(values, np.float32)[:, None] * np.ones(3, np.float32)
+
+
+def check_results_go_into_a_part_of_a_tensor_on_the_device(opened) -> None:
+    """opened(expression of x): an engine, of any backend whose tensors stay on the device."""
+    with opened("2 * x") as double, opened("x + 1") as next_:
+        whole = double.empty((3, 3))
+        for i, value in enumerate((1, 2, 3)):
+            double.infer_into({"x": rows(value)}, {"y": whole[i : i + 1]})
+        result = np.empty((2, 3), np.float32)
+        next_.infer_into({"x": whole[1:3]}, {"y": result})
+        with pytest.raises(ValueError, match="contiguous"):
+            whole[::2]
+    np.testing.assert_array_equal(result, rows(5, 7))
 
 
 class Stub:

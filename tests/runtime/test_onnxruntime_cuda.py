@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime as real
 import pytest
-from stub_gpu import Stub
+from stub_gpu import Stub, check_results_go_into_a_part_of_a_tensor_on_the_device, rows
 from stub_onnxruntime import StubOnnxRuntime
 
 from sa.runtime.backends import open_engine
@@ -54,10 +54,6 @@ def opened(library, tmp_path):
     return open_
 
 
-def rows(*values):
-    return np.array(values, np.float32)[:, None] * np.ones(3, np.float32)
-
-
 @pytest.mark.parametrize("role", ["unet", "vae_decoder"])
 def test_results_are_of_their_own_call(opened, role):
     with opened("2 * x", role) as engine:
@@ -99,15 +95,7 @@ def test_tensors_on_the_device_are_neither_captured_nor_replayed(opened, library
 
 
 def test_results_go_into_a_part_of_a_tensor_on_the_device(opened):
-    with opened("2 * x") as double, opened("x + 1") as next_:
-        whole = double.empty((3, 3))
-        for i, value in enumerate((1, 2, 3)):
-            double.infer_into({"x": rows(value)}, {"y": whole[i : i + 1]})
-        result = np.empty((2, 3), np.float32)
-        next_.infer_into({"x": whole[1:3]}, {"y": result})
-    np.testing.assert_array_equal(result, rows(5, 7))
-    with pytest.raises(ValueError, match="contiguous"):
-        whole[::2]
+    check_results_go_into_a_part_of_a_tensor_on_the_device(opened)
 
 
 def test_memory_is_given_back(opened, library):

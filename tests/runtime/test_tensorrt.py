@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from stub_gpu import Stub
+from stub_gpu import Stub, check_results_go_into_a_part_of_a_tensor_on_the_device, rows
 
 from sa.runtime import engine_set
 from sa.runtime.backends import open_engine
@@ -56,10 +56,6 @@ def opened(gpu, tmp_path):
     return open_
 
 
-def rows(*values):
-    return np.array(values, np.float32)[:, None] * np.ones(3, np.float32)
-
-
 def test_results_are_of_their_own_call(opened, gpu):
     with opened("2 * x") as engine:
         first = engine.infer({"x": rows(1, 2)})["y"]
@@ -89,13 +85,7 @@ def test_tensors_stay_on_the_device_between_engines(opened, gpu):
 
 
 def test_results_go_into_a_part_of_a_tensor_on_the_device(opened):
-    with opened("2 * x") as double, opened("x + 1") as next_:
-        whole = double.empty((3, 3))
-        for i, value in enumerate((1, 2, 3)):
-            double.infer_into({"x": rows(value)}, {"y": whole[i : i + 1]})
-        result = np.empty((2, 3), np.float32)
-        next_.infer_into({"x": whole[1:3]}, {"y": result})
-    np.testing.assert_array_equal(result, rows(5, 7))
+    check_results_go_into_a_part_of_a_tensor_on_the_device(opened)
 
 
 def test_memory_inside_calls_is_shared_and_grows(opened, gpu):
