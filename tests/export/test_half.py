@@ -87,6 +87,7 @@ def test_a_set_for_plans_is_typed_on_its_own_graphs(checkpoint, monkeypatch, tmp
         return record.model_copy(update={"program": plan.name, "files": (file,)})
 
     monkeypatch.setattr(exporter, "planned", planned)
+    monkeypatch.setattr(exporter, "backend_version", lambda backend: "1.7.1.116")  # which need not be installed
     shapes = Shapes(height=64, width=64, tile_size=2, decode_chunk=1)
     settings = ExportSettings(shapes, None, "tensorrt-rtx", "fp16", PlanSettings(("8.9",)))
     manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
