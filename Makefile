@@ -4,7 +4,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 
 .PHONY: install install-kernels install-peers demo gpu-check kernels puppet puppet-study test test-browser test-fp16 test-kernels test-peers \
-	true-size clean
+	test-rtx true-size clean
 
 install: .venv/installed
 
@@ -42,6 +42,15 @@ test-peers: install-peers
 # fp16 engine sets, emulated, against float64.
 test-fp16: install
 	$(BIN)/python -m pytest -m fp16
+
+# A whole fp16 set as plans of TensorRT for RTX, which builds without a GPU, and the builder's own tests; Linux and Windows only.
+test-rtx: .venv/installed-rtx
+	$(BIN)/python -m pytest -m rtx
+	$(BIN)/python -m pytest tests/export/test_plans.py tests/runtime/test_tensorrt.py
+
+.venv/installed-rtx: .venv/installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,prepare,test,tensorrt-rtx]'
+	touch $@
 
 # The report in a real browser, which Debian calls chromium.
 test-browser: install

@@ -55,6 +55,7 @@ class SpecializedUNet(Engine):
         super().__init__(PlainContract(contracts))
         self._open = open_engine
         self._branches: list[Branch] = []
+        self._of_video: dict[str, np.ndarray] = {}  # the UNet's inputs that stay, read-only: GPUs take them once
         self._step: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None = None
         self._unet = open_engine("unet")
         try:
@@ -65,35 +66,39 @@ class SpecializedUNet(Engine):
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         sample, pose = inputs["sample"], inputs["pose_latents"]
-        self._branches = self._conditioned(sample[:, :, LATENTS:], inputs["encoder_hidden_states"])
-        made = [branch.made for branch in self._branches]
+        self._condition(sample[:, :, LATENTS:], inputs["encoder_hidden_states"])
         features = np.empty_like(pose)
-        for one, its_pose, branch in zip(features, pose, made, strict=True):
-            np.add(its_pose, branch["image_features"], out=one)
+        for one, its_pose, branch in zip(features, pose, self._branches, strict=True):
+            np.add(its_pose, branch.made["image_features"], out=one)
         return self._unet.infer(
             {
                 "latents": np.ascontiguousarray(sample[:, :, :LATENTS]),
                 "frame_features": features,
                 "time_rows": self._time_rows(inputs["timestep"], inputs["added_time_ids"]),
-                "constants": np.concatenate([branch["constants"] for branch in made]),
-                "positions": made[0]["positions"],
+                **self._of_video,
             },
             keep,
         )
 
-    def _conditioned(self, image_latents: np.ndarray, tokens: np.ndarray) -> list[Branch]:
-        """One for each branch. Its engine is large and seldom needed, so it is loaded for as long as that takes."""
+    def _condition(self, image_latents: np.ndarray, tokens: np.ndarray) -> None:
+        """Once for each branch. Its engine is large and seldom needed, so it is loaded for as long as that takes."""
         given = [(image, tokens[i : i + 1]) for i, image in enumerate(image_latents)]
         found = [next((known for known in self._branches if known.is_of(*one)), None) for one in given]
-        if None not in found:
-            return found
-        with self._open("conditioning") as engine:
-            return [known or _condition(engine, *one) for known, one in zip(found, given, strict=True)]
+        if None in found:
+            with self._open("conditioning") as engine:
+                found = [known or _conditioned(engine, *one) for known, one in zip(found, given, strict=True)]
+        if [*map(id, found)] != [*map(id, self._branches)]:
+            self._branches = found
+            self._of_video = {
+                "constants": _read_only(np.concatenate([branch.made["constants"] for branch in found])),
+                "positions": _read_only(found[0].made["positions"]),
+            }
 
     def _time_rows(self, timestep: np.ndarray, added_time_ids: np.ndarray) -> np.ndarray:
         given = {"timestep": timestep, "added_time_ids": added_time_ids}
         if self._step is None or any(not np.array_equal(self._step[0][name], given[name]) for name in given):
-            self._step = {name: value.copy() for name, value in given.items()}, self._time_embedding.infer(given)
+            made = {name: _read_only(value) for name, value in self._time_embedding.infer(given).items()}
+            self._step = {name: value.copy() for name, value in given.items()}, made
         return self._step[1]["time_rows"]
 
     def remarks(self) -> tuple[str, ...]:
@@ -104,13 +109,18 @@ class SpecializedUNet(Engine):
         self._time_embedding.rest()
 
     def close(self) -> None:
-        self._branches, self._step = [], None
+        self._branches, self._of_video, self._step = [], {}, None
         self._unet.close()
         self._time_embedding.close()
 
 
-def _condition(engine: Engine, image_latents: np.ndarray, tokens: np.ndarray) -> Branch:
+def _conditioned(engine: Engine, image_latents: np.ndarray, tokens: np.ndarray) -> Branch:
     image_latents, tokens = image_latents.copy(), tokens.copy()
     return Branch(
         image_latents, tokens, engine.infer({"image_latents": image_latents, "encoder_hidden_states": tokens})
     )
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    array.flags.writeable = False
+    return array

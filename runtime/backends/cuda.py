@@ -157,6 +157,7 @@ class Buffer:
         self._largest = spec.largest
         self._host: Pinned | None = None
         self._device: DeviceTensor | None = None
+        self._there: np.ndarray | None = None
 
     @property
     def address(self) -> int:
@@ -169,7 +170,16 @@ class Buffer:
             self._host = self._cuda.pinned(self._largest)
         return self._host.array.reshape(-1)[: int(np.prod(shape))].reshape(shape)
 
+    def upload(self, value: np.ndarray) -> int:
+        """Bring an input to the device, on the stream; its address there. A read-only array goes once."""
+        if value is not self._there:
+            staged = self.host(value.shape)
+            np.copyto(staged, value)
+            self._cuda.upload(self.address, staged)
+            self._there = None if value.flags.writeable else value
+        return self.address
+
     def free(self) -> None:
         if self._host is not None:
             self._host.free()
-        self._host = self._device = None
+        self._host = self._device = self._there = None

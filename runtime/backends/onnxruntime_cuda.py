@@ -115,13 +115,7 @@ class OnnxRuntimeCudaEngine(Engine):
         """Outputs not in `stay`, in pinned memory that the next call writes again."""
         binding = self._session.io_binding()
         for name, value in inputs.items():
-            if isinstance(value, DeviceTensor):
-                address = value.address
-            else:
-                staged = self._buffers[name].host(value.shape)
-                np.copyto(staged, value)
-                address = self._buffers[name].address
-                self._cuda.upload(address, staged)
+            address = value.address if isinstance(value, DeviceTensor) else self._buffers[name].upload(value)
             binding.bind_input(name, "cuda", 0, np.float32, tuple(value.shape), address)
         for name, shape in shapes.items():
             address = stay[name].address if name in stay else self._buffers[name].address

@@ -105,10 +105,7 @@ class TensorRtEngine(Engine):
             if isinstance(value, DeviceTensor):
                 context.set_tensor_address(name, value.address)
             else:
-                staged = self._buffers[name].host(value.shape)
-                np.copyto(staged, value)
-                cuda.upload(self._buffers[name].address, staged)
-                context.set_tensor_address(name, self._buffers[name].address)
+                context.set_tensor_address(name, self._buffers[name].upload(value))
         results: dict[str, Tensor] = {}
         for spec in self.contract.outputs:
             shape = tuple(context.get_tensor_shape(spec.name))

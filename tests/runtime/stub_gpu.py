@@ -29,6 +29,20 @@ def check_results_go_into_a_part_of_a_tensor_on_the_device(opened) -> None:
     np.testing.assert_array_equal(result, rows(5, 7))
 
 
+def check_a_read_only_input_goes_to_the_device_once(opened, gpu) -> None:
+    constant, changing = rows(1), rows(1)
+    constant.flags.writeable = False
+    with opened("2 * x") as engine:
+        for value in (constant, constant):
+            np.testing.assert_array_equal(engine.infer({"x": value})["y"], rows(2))
+        assert gpu.uploads == 1
+        for number in (3, 4):
+            changing[:] = number
+            np.testing.assert_array_equal(engine.infer({"x": changing})["y"], rows(2 * number))
+        np.testing.assert_array_equal(engine.infer({"x": constant})["y"], rows(2))
+        assert gpu.uploads == 4
+
+
 class Stub:
     """What the runtime did to the GPU, and the two modules it did it through."""
 
@@ -36,7 +50,7 @@ class Stub:
         self.memory: dict[int, np.ndarray] = {}  # device and pinned memory by address
         self.queue: list = []
         self.captured: list | None = None
-        self.launches = 0
+        self.launches = self.uploads = 0
         self.limit: int | None = None  # bytes of one allocation
         self.free = 8 << 30  # what cudaMemGetInfo says
         self.cuda = self._cuda(capability)
@@ -60,6 +74,7 @@ class Stub:
         def copy(target, source, size, kind, stream):
             assert self.captured is None, "copies belong outside the graph"
             enqueue(lambda: ctypes.memmove(target, source, size))
+            self.uploads += kind == self.cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
             return (0,)
 
         def wait(stream):

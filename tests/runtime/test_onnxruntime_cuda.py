@@ -7,7 +7,12 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime as real
 import pytest
-from stub_gpu import Stub, check_results_go_into_a_part_of_a_tensor_on_the_device, rows
+from stub_gpu import (
+    Stub,
+    check_a_read_only_input_goes_to_the_device_once,
+    check_results_go_into_a_part_of_a_tensor_on_the_device,
+    rows,
+)
 from stub_onnxruntime import StubOnnxRuntime
 
 from sa.runtime.backends import open_engine
@@ -92,6 +97,10 @@ def test_tensors_on_the_device_are_neither_captured_nor_replayed(opened, library
         assert all(isinstance(value, DeviceTensor) for value in kept)
         np.testing.assert_array_equal([next_.infer({"x": value})["y"] for value in kept], [rows(3), rows(5)])
         assert not library.sessions[0].graphs
+
+
+def test_a_read_only_input_goes_to_the_device_once(opened, library):
+    check_a_read_only_input_goes_to_the_device_once(opened, library.gpu)
 
 
 def test_results_go_into_a_part_of_a_tensor_on_the_device(opened):

@@ -5,7 +5,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from stub_gpu import Stub, check_results_go_into_a_part_of_a_tensor_on_the_device, rows
+from stub_gpu import (
+    Stub,
+    check_a_read_only_input_goes_to_the_device_once,
+    check_results_go_into_a_part_of_a_tensor_on_the_device,
+    rows,
+)
 
 from sa.runtime import engine_set
 from sa.runtime.backends import open_engine
@@ -82,6 +87,10 @@ def test_tensors_stay_on_the_device_between_engines(opened, gpu):
         found = [next_.infer({"x": value})["y"] for value in kept]
     np.testing.assert_array_equal(found, [rows(3), rows(5)])
     assert gpu.launches == 0
+
+
+def test_a_read_only_input_goes_to_the_device_once(opened, gpu):
+    check_a_read_only_input_goes_to_the_device_once(opened, gpu)
 
 
 def test_results_go_into_a_part_of_a_tensor_on_the_device(opened):
