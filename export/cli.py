@@ -132,11 +132,8 @@ def run(arguments: argparse.Namespace) -> None:
     if a.prepack and a.backend != "onnxruntime":
         raise InputError("--prepack is a choice of ONNX Runtime: give it with --backend onnxruntime.")
     plans = plan_settings(a)
-    if a.precision == "fp16" and a.backend == "paddle":
-        raise InputError(
-            "--precision fp16 is not possible with --backend paddle on a CPU, where Paddle Inference has no fp16 "
-            "kernels: give --backend onnxruntime, or --precision fp32."
-        )
+    if a.onednn and a.precision == "fp16":
+        raise InputError("--onednn is for CPUs, where Paddle Inference is float32: give --precision fp32.")
     if a.precision == "fp16" and (a.plain or a.prepack or (a.refine and a.refine_plan == "whole")):
         flag = "--plain" if a.plain else "--prepack" if a.prepack else "--refine-plan whole"
         raise InputError(f"{flag} is for float32 engines: leave it out, or give --precision fp32.")
@@ -153,6 +150,8 @@ def run(arguments: argparse.Namespace) -> None:
         decode_chunk=a.decode_chunk,
     )
     quiet_paddle()
+    if a.precision == "fp16" and a.backend == "paddle":
+        _require_paddle_gpu()
     try:
         from sa.export.exporter import ExportSettings, export
     except ImportError as error:
@@ -174,6 +173,18 @@ def run(arguments: argparse.Namespace) -> None:
     reporter = Reporter(a.quiet)
     manifest = export(a.checkpoint, a.out, settings, reporter)
     show(manifest, a.out, reporter)
+
+
+def _require_paddle_gpu() -> None:
+    """Paddle Inference converts a program by the fp16 kernels it has: only a GPU can show what comes of it."""
+    import paddle
+
+    if not (paddle.is_compiled_with_cuda() and paddle.device.cuda.device_count()):
+        raise InputError(
+            "--precision fp16 is not possible with --backend paddle on a CPU, where Paddle Inference has no fp16 "
+            "kernels: give --backend onnxruntime, or --precision fp32, or export on a machine with an NVIDIA GPU and "
+            "paddlepaddle-gpu."
+        )
 
 
 def show(manifest: Manifest, out: Path, reporter: Reporter) -> None:

@@ -23,12 +23,12 @@ from sa.export.certify import (
 from sa.export.checkpoint import Checkpoint
 from sa.export.emulation import BACKEND as EMULATING
 from sa.export.emulation import open_emulated
-from sa.export.half import HalfTyping
+from sa.export.half import HalfTyping, LoadTyping
 from sa.export.plan_settings import PlanSettings
 from sa.export.refine_plan import refine_plan
 from sa.export.refine_roles import RefinePlanName, refine_definitions
 from sa.export.roles import DEFINITIONS, PLAIN_DEFINITIONS, EngineDefinition, slots_by_part
-from sa.export.targets import TWIN
+from sa.export.targets import TWIN, Written
 from sa.export.targets.prepack import is_worth_it, prepack
 from sa.export.targets.tensorrt import planned
 from sa.export.writing import contract, write
@@ -75,6 +75,18 @@ class ExportSettings:
     def plans_are_run(self) -> bool:
         """Whether plans are built for the GPU at hand, so that they themselves are certified."""
         return self.plans is not None and LIBRARIES[self.backend].timed
+
+    @property
+    def converted_on_loading(self) -> bool:
+        """Whether the engines become fp16 as Paddle Inference loads them on a GPU, which has to be here."""
+        return self.backend == "paddle" and self.precision == "fp16"
+
+    @property
+    def runs_on(self) -> str:
+        """The backend that engines are certified on."""
+        if self.plans is not None and not self.plans_are_run:
+            return EMULATING  # their programs
+        return "paddle-cuda" if self.converted_on_loading else self.backend
 
     @property
     def command(self) -> str:
@@ -128,7 +140,9 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
         expected = slots_by_part(checkpoint, definitions)
         networks = Networks(checkpoint, {part: checkpoint.weights(part, slots) for part, slots in expected.items()})
         typing = None
-        if settings.precision != "fp32":
+        if settings.converted_on_loading:
+            typing = LoadTyping(settings.precision)
+        elif settings.precision != "fp32":
             typing = HalfTyping(settings.precision, networks, definitions, settings.shapes, settings.backend, threads)
     _check_memory(
         {part: sum(math.prod(slot.shape) for slot in slots.values()) for part, slots in expected.items()}, reporter
@@ -157,13 +171,14 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
             precision=settings.precision,
             backend=settings.backend,
             backend_version=backend_version(settings.backend),
-            device="cuda" if settings.plans is not None else "cpu",
+            device="cuda" if settings.plans is not None or settings.converted_on_loading else "cpu",
             compute_capabilities=settings.plans.capabilities if settings.plans is not None else (),
             hardware_compatible=settings.plans is not None and settings.plans.compatible,
             kernels=settings.plans is not None and settings.plans.kernels,
             libraries={
                 "python": platform.python_version(),
-                **{name: metadata.version(name) for name in ("numpy", "onnx", "paddle2onnx", "paddlepaddle")},
+                **{name: metadata.version(name) for name in ("numpy", "onnx", "paddle2onnx")},
+                "paddlepaddle": backend_version("paddle"),
             },
             command=settings.command,
             schedule=Schedule(sigma_min=checkpoint.scheduler.sigma_min, sigma_max=checkpoint.scheduler.sigma_max),
@@ -257,11 +272,11 @@ def _engine(
     known = definition.stands_for or definition
     with reporter.stage(f"{role}: convert"):
         written = write(definition, networks, shapes, folder, settings.backend, role)
-        made = contract(role, written, folder)
+        made = _contract(definition, written, folder, settings)
         reduced = written.cost.flops > definition.affordable
         at = twin_shapes(shapes) if reduced else shapes
         twins = [
-            contract(one.role, write(one, networks, at, folder, settings.backend, one.role + TWIN), folder)
+            _contract(one, write(one, networks, at, folder, settings.backend, one.role + TWIN), folder, settings)
             for one in ((*definition.helpers, definition) if reduced else ())
         ]
     if settings.plans_are_run:
@@ -297,6 +312,13 @@ def _engine(
     )
 
 
+def _contract(definition: EngineDefinition, written: Written, folder: Path, settings: ExportSettings) -> EngineContract:
+    made = contract(definition.role, written, folder)
+    if not settings.converted_on_loading or definition.half is None:
+        return made
+    return made.model_copy(update={"float32_operators": definition.half.policy.paddle_operators})
+
+
 def _certify(
     definition: EngineDefinition,
     folder: Path,
@@ -323,7 +345,7 @@ def _certify(
 
 
 def _executed(definition: EngineDefinition, settings: ExportSettings) -> str:
-    if settings.plans_are_run:
+    if settings.plans_are_run or settings.converted_on_loading:
         return "engine"
     if definition.half is not None:
         return "emulation"
@@ -337,7 +359,6 @@ def _open(
         executed = _executed(definition, settings)
         if role == definition.role and executed == "emulation":
             return open_emulated(folder, contracts[role], settings.threads)
-        backend = EMULATING if settings.plans is not None and not settings.plans_are_run else settings.backend
-        return open_engine(backend, folder, contracts[role], settings.threads)
+        return open_engine(settings.runs_on, folder, contracts[role], settings.threads)
 
     return opened(definition.role) if definition.stands_for is None else SpecializedUNet(contracts, opened)

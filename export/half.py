@@ -18,6 +18,18 @@ from sa.runtime.engine_set import ROLES, SPECIALIZED, Shapes
 CALIBRATING = (*ROLES, *SPECIALIZED)  # whose results other engines are calibrated on
 
 
+class LoadTyping:
+    """Types nothing: Paddle Inference converts networks as it loads them, told what to leave alone. Gradients are."""
+
+    def __init__(self, precision: str):
+        self._policy = policy(precision)
+
+    def typed(self, definition: EngineDefinition, folder: Path) -> EngineDefinition:
+        if self._policy.keeps(definition.role) or definition.gradient is not None:
+            return definition
+        return replace(definition, half=Half(self._policy))
+
+
 class HalfTyping:
     """Types the definitions of a set one after the other, in the order of a run."""
 

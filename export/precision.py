@@ -55,6 +55,7 @@ class Policy(Record):
     fp16_engines: tuple[str, ...]
     inputs: frozenset[str]
     operators: frozenset[str]
+    paddle_operators: tuple[str, ...]
     kernels: dict[str, tuple[int, ...]]
     headroom: float
     subnormal_share: float

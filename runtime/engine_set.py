@@ -97,6 +97,8 @@ class EngineContract(Record):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     onednn: bool = False  # Paddle Inference only: run on oneDNN kernels, certified so
+    # Paddle Inference on a GPU only: fp16 but for these operators, in Paddle's names; None: float32 as it is stored.
+    float32_operators: tuple[str, ...] | None = None
     prepacked: Prepacked | None = None  # ONNX Runtime only: loaded instead, where the host is the one it was made on
     refit: BareName | None = (
         None  # TensorRT only: the ONNX program whose weights the plan lacks and is given on loading
@@ -243,8 +245,8 @@ class EngineSet:
     @property
     def backend(self) -> str:
         """What opens its engines: the library, and for one that runs on several devices the device."""
-        on_gpu = self.manifest.backend == "onnxruntime" and self.device == "cuda"
-        return "onnxruntime-cuda" if on_gpu else self.manifest.backend
+        on_gpu = self.manifest.backend in ("onnxruntime", "paddle") and self.device == "cuda"
+        return f"{self.manifest.backend}-cuda" if on_gpu else self.manifest.backend
 
     @classmethod
     def open(
@@ -376,11 +378,17 @@ EXTRAS = {
     "onnxruntime": ("onnxruntime", "cpu"),
     "onnxruntime-cuda": ("onnxruntime-gpu", "cuda"),
     "paddle": ("paddlepaddle", "paddle"),
+    "paddle-cuda": ("paddlepaddle-gpu", "cuda"),
     "tensorrt": ("tensorrt", "tensorrt"),
     "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx"),
 }
+PADDLE_GPU = "install paddlepaddle-gpu 3.2.2 in the place of paddlepaddle, as Paddle's installation guide says"
 # Distributions that bring the same library: with CUDA, or for one version of it.
-INSTEAD = {"onnxruntime": ("onnxruntime-gpu",), "tensorrt": ("tensorrt-cu13", "tensorrt-cu12")}
+INSTEAD = {
+    "onnxruntime": ("onnxruntime-gpu",),
+    "paddle": ("paddlepaddle-gpu",),
+    "tensorrt": ("tensorrt-cu13", "tensorrt-cu12"),
+}
 
 
 def backend_version(backend: str) -> str | None:
@@ -395,15 +403,10 @@ def backend_version(backend: str) -> str | None:
 def _check_choice(engines: EngineSet) -> None:
     """Whether the set can run on the device that was chosen."""
     manifest = engines.manifest
-    if engines.device == "cuda" and manifest.backend == "paddle":
-        raise EngineSetError(
-            f"{engines.folder} is for Paddle Inference, which runs on the CPU here: leave out --device cuda, or export "
-            "with --backend onnxruntime."
-        )
     if engines.device == "cpu" and manifest.device == "cuda":
         raise EngineSetError(
-            f"{engines.folder} holds {manifest.backend} plans, which run on GPUs alone: leave out --device cpu, or "
-            "export with --backend onnxruntime."
+            f"{engines.folder} was made with {manifest.backend} for GPUs alone: leave out --device cpu, or export with "
+            "--backend onnxruntime."
         )
 
 
@@ -412,6 +415,8 @@ def _check_library(engines: EngineSet) -> None:
     library, extra = EXTRAS[engines.backend]
     installed = backend_version(engines.backend)
     if installed is None:
+        if engines.backend == "paddle-cuda":
+            raise EngineSetError(f"{folder} was to run on a GPU with {library}, which is not installed: {PADDLE_GPU}.")
         # The two must not be installed side by side: they are the same package to Python.
         first = "pip uninstall onnxruntime && " if engines.backend == "onnxruntime-cuda" else ""
         raise EngineSetError(

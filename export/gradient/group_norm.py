@@ -94,7 +94,10 @@ def group_norm_vjp(b: Backward, norm: GroupNorm, dy: str) -> str:
 
 
 def _step(norm: GroupNorm):
-    """The Scan's body: weight and bias [n, c], x and dy [n, c, pixels] of n groups -> dx [n, c, pixels]."""
+    """The Scan's body: weight and bias [n, c], x and dy [n, c, pixels] of n groups -> dx [n, c, pixels].
+
+    It counts axes from the last, so it serves all steps at once too, [steps, n, ...] (export/targets/scans.py).
+    """
     nodes = []
 
     def op(result: str, op_type: str, *inputs: str, **attributes: object) -> str:
@@ -102,7 +105,7 @@ def _step(norm: GroupNorm):
         return result
 
     def mean(result: str, of: str) -> str:
-        return op(result, "ReduceMean", of, axes=[1, 2], keepdims=1)
+        return op(result, "ReduceMean", of, axes=[-2, -1], keepdims=1)
 
     op("centred", "Sub", "x", mean("mean", "x"))
     op("variance_eps", "Add", mean("variance", op("square", "Mul", "centred", "centred")), "eps")
@@ -126,6 +129,6 @@ def _step(norm: GroupNorm):
         [helper.make_tensor_value_info("dx", TensorProto.FLOAT, [None] * 3)],
         [
             numpy_helper.from_array(np.float32(norm.eps), "eps"),
-            numpy_helper.from_array(np.array([2], np.int64), "last"),
+            numpy_helper.from_array(np.array([-1], np.int64), "last"),
         ],
     )

@@ -15,6 +15,7 @@ import onnx
 from onnx import inliner
 from pydantic import BaseModel
 
+from sa.export.targets.scans import without_scans
 from sa.runtime.backends.tensorrt_versions import choose_gpus, load, network_flags
 
 
@@ -78,13 +79,14 @@ def _program(job: Job) -> bytes:
     """The program without its weights, which the parser finds beside it, and of operators and plugins alone.
 
     Functions are put in their places here, not by the parser: of those that differ by their overload it takes one for
-    all.
+    all. Scans are put aside here too, not in the program, which is typed with their insides in float32.
     """
     model = onnx.load(job.program, load_external_data=False)
     if job.kernels:
         from sa.export.targets.plugin_nodes import use_plugins
 
         use_plugins(model)
+    without_scans(model)
     return inliner.inline_local_functions(model).SerializeToString()
 
 

@@ -28,6 +28,11 @@ def engine_class(backend: str) -> type[Engine]:
         from sa.runtime.backends.paddle import PaddleEngine
 
         return PaddleEngine
+    if backend == "paddle-cuda":
+        quiet_paddle()
+        from sa.runtime.backends.paddle_cuda import PaddleCudaEngine
+
+        return PaddleCudaEngine
     if backend in ("tensorrt", "tensorrt-rtx"):
         from sa.runtime.backends.tensorrt import TensorRtEngine, TensorRtRtxEngine
 

@@ -1,4 +1,4 @@
-"""Engines on Paddle Inference's CPU predictor."""
+"""Engines on Paddle Inference: the predictor on a CPU, and what one on a GPU has in common with it."""
 
 import contextlib
 import os
@@ -29,18 +29,11 @@ class PaddleEngine(Engine):
         path = folder / contract.program
         params = next(folder / file.name for file in contract.files if file.name.endswith(PARAMS_SUFFIX))
         config = inference.Config(str(path), str(params))
-        config.disable_gpu()
         config.disable_glog_info()
-        config.set_cpu_math_library_num_threads(threads)  # the default is 1
         config.enable_new_ir(True)
         config.enable_new_executor(True)
         config.enable_memory_optim()  # needs both lines above
-        if contract.onednn:
-            config.enable_mkldnn()
-            # With it, a tensor with two readers is overwritten by the first: 0.65 absolute error on the UNet.
-            config.delete_pass("inplace_pass")
-        else:
-            config.disable_mkldnn()  # it is on by default
+        self._place(config, threads)
         try:
             self._predictor = inference.create_predictor(config)
         except Exception as error:  # Paddle raises RuntimeError, OSError and its own types
@@ -48,6 +41,17 @@ class PaddleEngine(Engine):
                 f"{path} cannot be loaded by Paddle Inference: {type(error).__name__}; "
                 "rebuild the engine set with sa-export."
             ) from error
+
+    def _place(self, config: inference.Config, threads: int) -> None:
+        """Say where it runs."""
+        config.disable_gpu()
+        config.set_cpu_math_library_num_threads(threads)  # the default is 1
+        if self.contract.onednn:
+            config.enable_mkldnn()
+            # With it, a tensor with two readers is overwritten by the first: 0.65 absolute error on the UNet.
+            config.delete_pass("inplace_pass")
+        else:
+            config.disable_mkldnn()  # it is on by default
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         for name, value in inputs.items():

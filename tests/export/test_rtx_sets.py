@@ -1,4 +1,4 @@
-"""A whole engine set of the puppet checkpoint, refinement and all, built by TensorRT for RTX for three generations of GPUs.
+"""A whole set of the puppet checkpoint, refinement and all, built by TensorRT for RTX for three generations of GPUs.
 
 No GPU is needed to build, and none is here to run: that the plans are right is for tests/gpu.
 """
