@@ -472,8 +472,14 @@ CHECKPOINT_ROWS = [
     Row(
         "fp16 for Paddle",
         "--precision fp16 is not possible with --backend paddle on a CPU, where Paddle Inference has no fp16 kernels: "
-        "give --backend onnxruntime, or --precision fp32.",
+        "give --backend onnxruntime, or --precision fp32, or export on a machine with an NVIDIA GPU and "
+        "paddlepaddle-gpu.",
         flags=("--precision", "fp16", "--backend", "paddle"),
+    ),
+    Row(
+        "fp16 with oneDNN",
+        "--onednn is for CPUs, where Paddle Inference is float32: give --precision fp32.",
+        flags=("--precision", "fp16", "--backend", "paddle", "--onednn"),
     ),
     *(
         Row(

@@ -83,21 +83,39 @@ def test_the_library_with_cuda_serves_the_cpu_too(place, installed, capsys):
     refused(place, [], message, capsys)
 
 
-def test_paddle_is_for_the_cpu(place, capsys):
-    change(place, backend="paddle")
+PADDLE = {"backend": "paddle", "backend_version": "3.2.2"}
+
+
+def test_paddle_for_the_cpu_alone(place, installed, capsys):
+    installed(paddlepaddle_gpu=None)
+    change(place, **PADDLE)
     message = (
-        "is for Paddle Inference, which runs on the CPU here: leave out --device cuda, or export with "
-        "--backend onnxruntime."
+        "was to run on a GPU with paddlepaddle-gpu, which is not installed: install paddlepaddle-gpu 3.2.2 in the "
+        "place of paddlepaddle, as Paddle's installation guide says."
     )
     refused(place, ["--device", "cuda"], message, capsys)
 
 
+def test_another_paddle_for_gpus(place, installed, capsys):
+    installed(paddlepaddle_gpu="3.3.1")
+    change(place, **PADDLE)
+    command = json.loads((place / "engines" / "manifest.json").read_text())["command"]
+    message = (
+        "was built for paddlepaddle-gpu 3.2.2, but 3.3.1 is installed; install that version or rebuild the engine set "
+        f"with `{command}`."
+    )
+    refused(place, ["--device", "cuda"], message, capsys)
+
+
+def test_paddles_fp16_is_for_gpus(place, capsys):
+    change(place, **PADDLE, device="cuda", precision="fp16")
+    message = "was made with paddle for GPUs alone: leave out --device cpu, or export with --backend onnxruntime."
+    refused(place, ["--device", "cpu"], message, capsys)
+
+
 def test_plans_are_for_gpus(place, capsys):
     change(place, **PLANS)
-    message = (
-        "holds tensorrt-rtx plans, which run on GPUs alone: leave out --device cpu, or export with "
-        "--backend onnxruntime."
-    )
+    message = "was made with tensorrt-rtx for GPUs alone: leave out --device cpu, or export with --backend onnxruntime."
     refused(place, ["--device", "cpu"], message, capsys)
 
 
