@@ -45,7 +45,15 @@ def test_every_engine_was_certified_as_it_was_built(folder):
 
 def test_a_machine_without_such_a_gpu_is_told_so(folder, case_folder, tmp_path, capsys):
     """Whether it has no driver, no GPU, or another one."""
-    words = ["--engines", str(folder), "--case", str(case_folder("recipe_basic")), "--out", str(tmp_path / "out")]
+    words = [
+        "--engines",
+        str(folder),
+        "--case",
+        str(case_folder("recipe_basic")),
+        "--out",
+        str(tmp_path / "out"),
+        "--quiet",
+    ]
     assert run.main(words) == 3
     said = capsys.readouterr().err
     assert said.startswith("sa-run: ") and said.count("\n") == 1 and "GPU" in said
