@@ -62,7 +62,8 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--device",
         choices=["cpu", "cuda"],
-        help="where engine sets run that can choose, ONNX Runtime's (default: where each was exported for)",
+        help="where engine sets run that can choose, ONNX Runtime's and Paddle's (default: where each was exported "
+        "for)",
     )
     run.add_argument("--puppets", type=int, default=4, help="that quality is measured on (default: %(default)s)")
     run.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")

@@ -115,8 +115,8 @@ def parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--device",
         choices=["cpu", "cuda"],
-        help="where the engines run: cuda takes ONNX Runtime's to an NVIDIA GPU, with the extra 'cuda' (default: where "
-        "they were exported for)",
+        help="where the engines run: cuda takes those of ONNX Runtime (extra 'cuda') and Paddle (paddlepaddle-gpu) to "
+        "an NVIDIA GPU (default: where they were exported for)",
     )
     output.add_argument(
         "--low-memory",

@@ -16,6 +16,7 @@ from onnx import inliner
 from pydantic import BaseModel
 
 from sa.export.targets.scans import without_scans
+from sa.export.targets.single_numbers import without_single_numbers
 from sa.runtime.backends.tensorrt_versions import choose_gpus, load, network_flags
 
 
@@ -87,7 +88,9 @@ def _program(job: Job) -> bytes:
 
         use_plugins(model)
     without_scans(model)
-    return inliner.inline_local_functions(model).SerializeToString()
+    model = inliner.inline_local_functions(model)
+    without_single_numbers(model)
+    return model.SerializeToString()
 
 
 def _register_kernels(trt: ModuleType) -> None:

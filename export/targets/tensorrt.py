@@ -34,7 +34,7 @@ def planned(folder: Path, contract: EngineContract, backend: str, settings: Plan
         capabilities=settings.capabilities,
         compatible=settings.compatible,
         kernels=settings.kernels,
-        profile={spec.name: (_least(spec), spec.largest) for spec in contract.inputs if _least(spec) != spec.largest},
+        profile={spec.name: (_least(spec), spec.largest) for spec in contract.inputs if _varies(spec)},
         workspace_bytes=settings.workspace_bytes,
         level=settings.level,
         stripped=settings.stripped,
@@ -65,6 +65,11 @@ def _timing_cache(backend: str, settings: PlanSettings) -> Path:
     """Kept for the next set: most engines of another size or length have layers in common with this one's."""
     gpu = "-".join(capability.replace(".", "") for capability in settings.capabilities)
     return hashing.cache_folder() / f"{backend}-{backend_version(backend)}-sm{gpu}.timing"
+
+
+def _varies(spec: TensorSpec) -> bool:
+    """Whether the program leaves a size open: to the builder even if one number alone may come there."""
+    return any(not isinstance(dim, int) for dim in spec.shape)
 
 
 def _least(spec: TensorSpec) -> tuple[int, ...]:

@@ -6,6 +6,7 @@ The builders are stubs here; where TensorRT for RTX is installed, it builds for 
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -248,6 +249,13 @@ def slots_of_whole_parts(slots_by_part):
 
 def settings(**changes):
     return ExportSettings(SHAPES, None, "tensorrt-rtx", plans=PlanSettings(("8.6", "8.9"), **changes))
+
+
+def test_a_range_of_one_number_needs_a_profile_too(checkpoint, building, tmp_path):
+    jobs = building()
+    shapes = SHAPES.model_copy(update={"decode_chunk": 1})
+    export(checkpoint("recipe_hjb"), tmp_path / "out", replace(settings(), shapes=shapes), Reporter(quiet=True))
+    assert [job.profile for job in jobs] == [{}, {"latents": ((1, 4, 8, 8), (1, 4, 8, 8))}]
 
 
 def test_plans_take_the_places_of_certified_programs(checkpoint, building, tmp_path):

@@ -55,7 +55,8 @@ def capability() -> str:
     return found
 
 
-TARGETS = [(backend, half) for backend in ("onnxruntime", "tensorrt", "tensorrt-rtx") for half in ("fp32", "fp16")]
+EXPORTED = ("onnxruntime", "paddle", "tensorrt", "tensorrt-rtx")
+TARGETS = [(backend, half) for backend in EXPORTED for half in ("fp32", "fp16")]
 
 
 @pytest.fixture(scope="session", params=TARGETS, ids="-".join)
@@ -64,7 +65,7 @@ def gpu(request, capability, engines) -> GpuEngines:
     known = next(action for action in export_cli.parser()._actions if action.dest == "backend").choices
     if backend not in known:
         pytest.skip(f"sa-export has no --backend {backend}")
-    library = "onnxruntime-cuda" if backend == "onnxruntime" else backend
+    library = f"{backend}-cuda" if backend in ("onnxruntime", "paddle") else backend
     if backend_version(library) is None:
         pytest.skip(f"{EXTRAS[library][0]} is not installed: pip install 'stableanimator-deploy[{EXTRAS[library][1]}]'")
     flags = ()
