@@ -51,7 +51,8 @@ def parser() -> argparse.ArgumentParser:
         "--precision",
         choices=["fp32", "fp16"],
         default="fp32",
-        help="default: %(default)s; fp16: half the size, for GPUs, what would suffer is kept in float32",
+        help="default: %(default)s; fp16: half the size, for GPUs, what would suffer is kept in float32; Paddle's is "
+        "made on the GPU that the export runs on",
     )
     engines.add_argument(
         "--device",
