@@ -1,34 +1,73 @@
-"""Normalizations over a single number, which TensorRT for RTX refuses to build.
+"""Two places where TensorRT for RTX 1.7 refuses single numbers, and the same in words that it builds.
 
-A number less its own mean is nothing, so the result is the bias. Only models of test size have such groups: 32 channels
-of 1x1 pixels in 32 groups.
+- A normalization over one number: only models of test size have such groups, 32 channels of 1x1 pixels in 32 groups.
+- A float32 convolution times one number: the builder wants to put it into the weights, and stumbles over its shape. The
+  gradient of the decoder's first stretch ends so.
 """
 
+from collections.abc import Iterator, Mapping
+
+import numpy as np
 import onnx
-from onnx import helper
+from onnx import helper, numpy_helper
+
+Sizes = Mapping[str, list[int]]  # of tensors, 0 where unknown
 
 
 def without_single_numbers(model: onnx.ModelProto) -> None:
-    """Put the bias in the place of each InstanceNormalization whose input [N, C, ...] is known to end in ones alone."""
+    """Rewrite both kinds where sizes are known, with the same results. Functions must have been inlined."""
     graph = model.graph
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
-    shapes = {
+    sizes = {
         value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim]
-        for value in (*inferred.input, *inferred.value_info)
+        for value in (*inferred.input, *inferred.value_info, *inferred.output)
     }
+    maker = {name: node for node in graph.node for name in node.output}
     nodes = []
     for node in graph.node:
-        size = shapes.get(node.input[0], []) if node.op_type == "InstanceNormalization" else []
-        if len(size) < 3 or set(size[2:]) != {1}:
-            nodes.append(node)
-            continue
-        (result,) = node.output
-        axes = helper.make_tensor(f"{result}.axes", onnx.TensorProto.INT64, [len(size) - 2], range(1, len(size) - 1))
-        graph.initializer.append(axes)
-        nodes += [
-            helper.make_node("Sub", [node.input[0], node.input[0]], [f"{result}.zero"]),
-            helper.make_node("Unsqueeze", [node.input[2], axes.name], [f"{result}.bias"]),
-            helper.make_node("Add", [f"{result}.zero", f"{result}.bias"], [result]),
-        ]
+        nodes += _normalized(node, sizes) or _scaled(node, maker, sizes) or [node]
     del graph.node[:]
     graph.node.extend(nodes)
+
+
+def _normalized(node: onnx.NodeProto, sizes: Sizes) -> list[onnx.NodeProto]:
+    """InstanceNormalization of [N, C, 1, ...]: a number less its own mean is nothing, and the bias remains."""
+    size = sizes.get(node.input[0], []) if node.op_type == "InstanceNormalization" else []
+    if len(size) < 3 or set(size[2:]) != {1}:
+        return []
+    (result,) = node.output
+    return [
+        helper.make_node("Sub", [node.input[0], node.input[0]], [f"{result}.zero"]),
+        _constant(f"{result}.axes", np.arange(1, len(size) - 1)),
+        helper.make_node("Unsqueeze", [node.input[2], f"{result}.axes"], [f"{result}.bias"]),
+        helper.make_node("Add", [f"{result}.zero", f"{result}.bias"], [result]),
+    ]
+
+
+def _scaled(node: onnx.NodeProto, maker: Mapping[str, onnx.NodeProto], sizes: Sizes) -> list[onnx.NodeProto]:
+    """A convolution times one number: times that number for each channel."""
+    for convolved, factor in _orders(node) if node.op_type == "Mul" else ():
+        size, value = sizes.get(convolved, []), _value(maker.get(factor))
+        made = maker[convolved].op_type if convolved in maker else ""
+        if made != "Conv" or value is None or value.size != 1 or len(size) < 2 or not size[1]:
+            continue
+        (result,) = node.output
+        spread = np.full([1, size[1]] + [1] * (len(size) - 2), value.reshape(()), value.dtype)
+        return [
+            _constant(f"{result}.factor", spread),
+            helper.make_node("Mul", [convolved, f"{result}.factor"], [result]),
+        ]
+    return []
+
+
+def _orders(node: onnx.NodeProto) -> Iterator[tuple[str, str]]:
+    yield tuple(node.input)
+    yield tuple(reversed(node.input))
+
+
+def _value(node: onnx.NodeProto | None) -> np.ndarray | None:
+    return numpy_helper.to_array(node.attribute[0].t) if node is not None and node.op_type == "Constant" else None
+
+
+def _constant(name: str, value: np.ndarray) -> onnx.NodeProto:
+    return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(value))

@@ -37,6 +37,13 @@ def test_every_engine_is_a_plan_for_every_gpu(folder):
     assert {path.suffix for path in folder.iterdir()} == {".plan", ".json"}
 
 
+def test_what_the_tests_on_gpus_run_is_built(engines):
+    """The golden case, in float32, whose norms and decoder chunks are as small as can be."""
+    manifest, _ = read_manifest(engines("recipe_hjb", "tensorrt-rtx", "--refine", "--device", "sm89"))
+    assert manifest.precision == "fp32" and len(manifest.engines) > 70
+    assert all(engine.program == f"{engine.role}.plan" for engine in manifest.engines)
+
+
 def test_every_engine_was_certified_as_it_was_built(folder):
     for engine in read_manifest(folder)[0].engines:
         assert engine.certificate.relative <= engine.certificate.tolerance, engine.role
