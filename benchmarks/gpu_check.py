@@ -22,7 +22,12 @@ from sa.runtime.progress import Reporter
 
 REPORT = "gpu-report.md"
 TESTS = Path(__file__).resolve().parents[1] / "tests" / "gpu"
-BACKENDS = {"onnxruntime": "onnxruntime-cuda", "tensorrt": "tensorrt", "tensorrt-rtx": "tensorrt-rtx"}
+BACKENDS = {
+    "onnxruntime": "onnxruntime-cuda",
+    "paddle": "paddle-cuda",
+    "tensorrt": "tensorrt",
+    "tensorrt-rtx": "tensorrt-rtx",
+}
 NO_GPU = "found no NVIDIA GPU or no driver; run `make gpu-check` on a machine that has one."
 
 

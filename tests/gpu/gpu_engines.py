@@ -7,6 +7,7 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+import paddle
 import pytest
 
 from sa.export import cli as export_cli
@@ -68,6 +69,8 @@ def gpu(request, capability, engines) -> GpuEngines:
     library = f"{backend}-cuda" if backend in ("onnxruntime", "paddle") else backend
     if backend_version(library) is None:
         pytest.skip(f"{EXTRAS[library][0]} is not installed: pip install 'stableanimator-deploy[{EXTRAS[library][1]}]'")
+    if backend == "paddle" and not paddle.is_compiled_with_cuda():
+        pytest.skip("the paddle that is imported knows no GPUs: install paddlepaddle-gpu last")
     flags = ()
     if backend == "tensorrt-rtx":
         name = f"sm{capability.replace('.', '')}"

@@ -53,6 +53,8 @@ def test_every_engine_meets_its_tolerance_on_the_gpu(gpu, definitions):
 
 
 def test_a_graph_is_captured_for_each_shape_and_replayed_with_new_inputs(gpu):
+    if gpu.backend == "paddle":
+        pytest.skip("Paddle's predictor captures no graphs")
     engines = gpu.opened(CASE)
 
     def inputs(seed, branches):
@@ -79,6 +81,8 @@ def test_a_graph_is_captured_for_each_shape_and_replayed_with_new_inputs(gpu):
 
 
 def test_what_stays_on_the_device_is_what_comes_back(gpu):
+    if gpu.backend == "paddle":
+        pytest.skip("Paddle's tensors come back to the host")
     engines = gpu.opened(CASE)
     segment = engines.manifest.refine.segments[0]
     with engines.open_engine(segment.forward) as first, engines.open_engine(segment.vjp) as back:
@@ -124,7 +128,7 @@ def test_low_memory_makes_the_same_frames(gpu, case_folder, tmp_path):
 
 def test_a_foreign_plan_is_refused(gpu, capability, tmp_path):
     if not gpu.plans:
-        pytest.skip("ONNX Runtime's programs are for every GPU")
+        pytest.skip("programs are for every GPU")
     foreign = "7.5" if capability != "7.5" else "8.6"
     folder = gpu.manifest_changed(CASE, tmp_path, compute_capabilities=[foreign])
     with pytest.raises(

@@ -6,6 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from conftest import relative
+from golden_checks import check_every_stored_call
 
 pytest.importorskip("diffusers", reason="needs the extra `peers`: make test-peers")
 
@@ -34,24 +35,7 @@ def opened(golden, checkpoint, case):
 
 
 def test_unet_matches_every_stored_call(golden, case, opened):
-    data = golden(case)
-    ids = np.array([[6.0, 127.0, data.parameters.noise_aug]], np.float32)
-    samples = [name for name in data.expected if name.startswith("unet_") and name.endswith("_sample")]
-    assert len(samples) >= 6
-    with opened("unet") as unet:
-        for name in samples:
-            _, step, tile, branch, _ = name.split("_")
-            pose = data.expected["pose_latents"][None, data.parameters.tiles[int(tile.removeprefix("tile"))]]
-            velocity = unet.infer(
-                {
-                    "sample": data.expected[name],
-                    "timestep": data.expected["timesteps"][int(step[1:])].reshape(1).astype(np.float32),
-                    "added_time_ids": ids,
-                    "encoder_hidden_states": data.expected[f"encoder_hidden_states_{branch}"],
-                    "pose_latents": pose if branch == "cond" else np.zeros_like(pose),
-                }
-            )["velocity"]
-            assert relative(velocity, data.expected[name.replace("_sample", "_out")]) < NETWORK, name
+    check_every_stored_call(golden(case), opened("unet"), NETWORK)
 
 
 def test_single_networks_match_on_stored_inputs(golden, case, opened):
