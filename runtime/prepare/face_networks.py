@@ -18,12 +18,11 @@ from onnxruntime import set_default_logger_severity
 
 from sa.runtime.errors import InputError
 from sa.runtime.faces import Box
-from sa.runtime.prepare.models import FACE_DETECTOR, FACE_RECOGNISER, find_model, require_model
+from sa.runtime.prepare.models import FACE_DETECTOR, FACE_RECOGNISER, PROVIDERS, find_model, require_model
 
 DETECTION_SIZE = (640, 640)
 DETECTION_SCORE = 0.5
 FEATURES = 512
-PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
 # Of the 68 face points: those around each eye, the nose's tip, the mouth's corners; the picture's left comes first.
 LEFT_EYE, RIGHT_EYE, NOSE_TIP, LEFT_MOUTH, RIGHT_MOUTH = slice(36, 42), slice(42, 48), 30, 48, 54
 

@@ -9,6 +9,7 @@ import onnxruntime
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.whole_body import KEYPOINTS
 
+PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
 Size = int | str | None  # ONNX Runtime has a name or nothing for a size that is only known when the network runs
 
 
@@ -159,6 +160,13 @@ def _checked(file: Path, kind: Kind) -> Signature:
     if not kind.fits(found):
         raise InputError(f"{file} is no {kind.what}: expected {kind.expected}, found {found}; {kind.where}.")
     return found
+
+
+def new_session(file: Path, device: str) -> onnxruntime.InferenceSession:
+    """The network in a file that was found to be sound, on "cpu" or "cuda"; only errors are logged."""
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(file, options, providers=PROVIDERS[device])
 
 
 def _signature(file: Path) -> Signature | str:

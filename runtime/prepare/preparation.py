@@ -8,6 +8,9 @@ from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
 
+import av
+import cv2
+import insightface
 import numpy as np
 import onnxruntime
 from PIL import Image
@@ -207,12 +210,11 @@ def find_sources(settings: Settings, driving: Driving, models: list[Path]) -> di
 
 
 def find_versions() -> dict:
-    libraries = ("av", "insightface", "numpy", "opencv-python", "rtmlib")
+    libraries = (av, cv2, insightface, np, onnxruntime)
     return {
         PROJECT: metadata.version(PROJECT),
         "python": platform.python_version(),
-        "onnxruntime": onnxruntime.__version__,
-        **{name: metadata.version(name) for name in libraries},
+        **{library.__name__: library.__version__ for library in libraries},
     }
 
 

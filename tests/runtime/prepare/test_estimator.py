@@ -4,14 +4,15 @@ import cv2
 import numpy as np
 import pytest
 from prepare_data import DRAWN, golden_file, golden_picture, pose_networks, recorded_pose
-from rtmlib.tools.pose_estimation.pre_processings import get_warp_matrix
 
 from sa.runtime.prepare.drawing import draw_pose
 from sa.runtime.prepare.estimator import PoseEstimator
 from sa.runtime.prepare.models import PERSON_DETECTOR, POSE_NETWORK, require_model
+from sa.runtime.prepare.pose_network import MEAN, STD
 from sa.runtime.prepare.whole_body import to_pose
 
-OPENCV_4_LEVELS = 7  # its warpAffine differs from OpenCV 5's, with which the data were made
+# Of 255, by which OpenCV's warpAffine may differ from that of 5.0.0, with which the data were made.
+OPENCV_4_LEVELS, OPENCV_5_LEVELS = 7, 1
 
 
 def estimator(folder, det_raw=None, whole_picture=False) -> PoseEstimator:
@@ -26,8 +27,8 @@ def estimator(folder, det_raw=None, whole_picture=False) -> PoseEstimator:
 @pytest.mark.parametrize("case", ["mixed", "only_weak_or_other", "nothing"])
 def test_boxes_are_the_published_ones(case, tmp_path):
     arrays = golden_file("yolox")
-    detect = estimator(tmp_path, arrays[f"{case}/raw"]).detect
-    boxes = detect(np.zeros((*arrays[f"{case}/image_hw"], 3), np.uint8))
+    detector = estimator(tmp_path, arrays[f"{case}/raw"])._detector
+    boxes = detector.detect(np.zeros((*arrays[f"{case}/image_hw"], 3), np.uint8))
     expected = arrays[f"{case}/boxes"]
     assert len(boxes) == len(expected)
     np.testing.assert_array_equal(boxes.reshape(-1, 4), expected.reshape(-1, 4))
@@ -36,7 +37,7 @@ def test_boxes_are_the_published_ones(case, tmp_path):
 def test_the_detector_gets_the_published_pixels(tmp_path):
     arrays = golden_file("yolox")
     detector = estimator(tmp_path)._detector
-    pixels, ratio = detector.preprocess(arrays["letterbox/image"])
+    pixels, ratio = detector.letterbox(arrays["letterbox/image"])
     np.testing.assert_array_equal(pixels.transpose(2, 0, 1), arrays["letterbox/input_u8"])
     assert ratio == arrays["letterbox/ratio"]
 
@@ -44,17 +45,15 @@ def test_the_detector_gets_the_published_pixels(tmp_path):
 def test_crops_are_the_published_ones(tmp_path):
     arrays = golden_file("simcc_affine")
     network = estimator(tmp_path)._pose
-    mean, std = np.array(network.mean), np.array(network.std)
-    levels = 0 if int(cv2.__version__.split(".")[0]) >= 5 else OPENCV_4_LEVELS
+    levels = OPENCV_5_LEVELS if int(cv2.__version__.split(".")[0]) >= 5 else OPENCV_4_LEVELS
     for i, box in enumerate(arrays["boxes/in"]):
-        pixels, centre, scale = network.preprocess(arrays["image"], box)
+        pixels, centre, scale = network.crop(arrays["image"], box)
         np.testing.assert_array_equal(centre, arrays["boxes/center"][i])
         np.testing.assert_array_equal(scale, arrays["boxes/scale"][i])
-        matrix = get_warp_matrix(centre, scale, 0, (288, 384))
-        np.testing.assert_allclose(matrix, arrays["boxes/matrix"][i], atol=4e-4)
-        assert np.abs(pixels * std + mean - arrays["boxes/warp_u8"][i]).max() <= levels + 1e-9
-        if not levels:
-            np.testing.assert_array_equal(pixels[::16, ::16], arrays["boxes/normalised_every16"][i])
+        np.testing.assert_allclose(network.matrix(centre, scale), arrays["boxes/matrix"][i], atol=4e-4)
+        assert np.abs(pixels * STD + MEAN - arrays["boxes/warp_u8"][i]).max() <= levels + 1e-9
+        every_16th = arrays["boxes/normalised_every16"][i]
+        assert (np.abs(pixels[::16, ::16] - every_16th) * STD).max() <= levels + 1e-9
 
 
 def test_points_are_decoded_as_published(tmp_path):
@@ -62,9 +61,9 @@ def test_points_are_decoded_as_published(tmp_path):
     network = estimator(tmp_path)._pose
     for i in range(5):
         answers = arrays["simcc/x"][i : i + 1], arrays["simcc/y"][i : i + 1]
-        points, scores = network.postprocess(answers, arrays["boxes/center"][i], arrays["boxes/scale"][i])
-        np.testing.assert_array_equal(points[0], arrays["simcc/keypoints"][i])
-        np.testing.assert_array_equal(scores[0], arrays["simcc/scores"][i])
+        points, scores = network.decode(answers, arrays["boxes/center"][i], arrays["boxes/scale"][i])
+        np.testing.assert_array_equal(points, arrays["simcc/keypoints"][i])
+        np.testing.assert_array_equal(scores, arrays["simcc/scores"][i])
         assert scores.dtype == np.float32
 
 
@@ -89,7 +88,7 @@ def test_nobody_is_nobody_unless_as_published(tmp_path):
 def test_the_whole_picture_is_cropped_as_published(tmp_path):
     arrays = golden_file("simcc_affine")
     height, width = arrays["image"].shape[:2]
-    _, centre, scale = estimator(tmp_path)._pose.preprocess(arrays["image"], [0, 0, width, height])
+    _, centre, scale = estimator(tmp_path)._pose.crop(arrays["image"], [0, 0, width, height])
     np.testing.assert_array_equal(centre, arrays["fallback/center"][0])
     np.testing.assert_array_equal(scale, arrays["fallback/scale"][0])
 
