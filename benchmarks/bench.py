@@ -22,9 +22,10 @@ from sa.benchmarks.peers import UPSTREAM
 from sa.benchmarks.puppet.trial import is_puppets
 from sa.benchmarks.results import QUALITY, SCHEMA_VERSION, Contender, Machine, Quality, Row, append
 from sa.runtime.animator import Settings
-from sa.runtime.engine_set import ROLES, EngineSet, Manifest, backend_version
+from sa.runtime.engine_set import ROLES, EngineSet, Manifest
 from sa.runtime.errors import EngineSetError, InputError, UserError
 from sa.runtime.hashing import cache_folder
+from sa.runtime.libraries import backend_version
 from sa.runtime.progress import Reporter
 
 RESULTS = "results.jsonl"

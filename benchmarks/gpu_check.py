@@ -16,8 +16,8 @@ from sa.benchmarks.cli import main as sa_bench
 from sa.benchmarks.machine import describe
 from sa.runtime.backends.cuda import compute_capability
 from sa.runtime.commands import run_command
-from sa.runtime.engine_set import backend_version
 from sa.runtime.errors import InputError, UserError
+from sa.runtime.libraries import backend_version
 from sa.runtime.progress import Reporter
 
 REPORT = "gpu-report.md"

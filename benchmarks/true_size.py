@@ -20,7 +20,8 @@ from pathlib import Path
 import numpy as np
 
 from sa.benchmarks.worker import Draw
-from sa.runtime.engine_set import EngineSet, backend_version
+from sa.runtime.engine_set import EngineSet
+from sa.runtime.libraries import backend_version
 from sa.runtime.memory import peak_memory
 
 SHAPES = ("--height", "256", "--width", "256", "--tile-size", "2", "--decode-chunk", "4")

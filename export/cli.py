@@ -5,10 +5,10 @@ from pathlib import Path
 
 from sa.export.plan_settings import DEVICES, plan_settings
 from sa.export.presets import DEFAULT, load_preset, presets, shapes_from
-from sa.runtime.backends import quiet_paddle
 from sa.runtime.commands import run_command
 from sa.runtime.engine_set import Manifest
 from sa.runtime.errors import InputError
+from sa.runtime.libraries import quiet_paddle
 from sa.runtime.progress import Reporter
 
 DESCRIPTION = """\

@@ -46,9 +46,9 @@ from sa.runtime.engine_set import (
     Role,
     Schedule,
     Shapes,
-    backend_version,
 )
 from sa.runtime.errors import EngineSetError, InputError, UserError
+from sa.runtime.libraries import backend_version
 from sa.runtime.memory import available_memory, peak_memory
 from sa.runtime.memory_plan import gibibytes
 from sa.runtime.progress import Reporter

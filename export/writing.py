@@ -37,4 +37,5 @@ def contract(role: Role, written: Written, folder: Path) -> EngineContract:
         ),
         inputs=written.traced.inputs,
         outputs=written.traced.outputs,
+        operator_sets=written.operator_sets,
     )

@@ -19,11 +19,12 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.case import Case, read_case
 from sa.runtime.conditioning import make_conditioning
 from sa.runtime.denoiser import TiledDenoiser, guidance_scales
-from sa.runtime.engine_set import EngineSet, Manifest, Role, Shapes, backend_version
+from sa.runtime.engine_set import EngineSet, Manifest, Role, Shapes
 from sa.runtime.errors import InputError
 from sa.runtime.faces import FaceTargets, read_targets
 from sa.runtime.identity import find_identity
 from sa.runtime.images import frames_to_bytes
+from sa.runtime.libraries import backend_version
 from sa.runtime.memory import StagePeaks, peak_memory
 from sa.runtime.memory_plan import Choices, MemoryPlan, gibibytes, plan_memory
 from sa.runtime.noise import TorchGenerator

@@ -5,12 +5,10 @@ size and SHA-256 the manifest gives, and the installed engine library fits. Noth
 opened. Hashes prove damage, not origin: trust an engine set as you would a program, or pin it by its digest.
 """
 
-import contextlib
 import hashlib
 import json
 import reprlib
 from collections.abc import Iterable
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -18,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 
 from sa.runtime import hashing
 from sa.runtime.errors import EngineSetError, first_fault
+from sa.runtime.libraries import LIBRARY_OF, PADDLE_GPU, PADDLE_RELEASES, backend_version, missing_operator, release
 
 if TYPE_CHECKING:
     from sa.runtime.backends.base import Engine
@@ -88,6 +87,14 @@ class Prepacked(Record):
     host: str  # the library's version and the CPU's instruction set, with which alone it may be loaded
 
 
+class OperatorSet(Record):
+    """The operators that an ONNX program takes from one of its opsets."""
+
+    domain: Annotated[str, Field(max_length=100)]  # "" is ONNX's own
+    version: Annotated[int, Field(ge=1)]
+    operators: tuple[BareName, ...]
+
+
 class EngineContract(Record):
     """What a backend must know to load and run one engine."""
 
@@ -96,6 +103,7 @@ class EngineContract(Record):
     files: Annotated[tuple[FileRecord, ...], Field(min_length=1)]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    operator_sets: tuple[OperatorSet, ...] = ()  # ONNX Runtime only: what a version of it must know to run this
     onednn: bool = False  # Paddle Inference only: run on oneDNN kernels, certified so
     # Paddle Inference on a GPU only: fp16 but for these operators, in Paddle's names; None: float32 as it is stored.
     float32_operators: tuple[str, ...] | None = None
@@ -374,32 +382,6 @@ def _rebuild(manifest: Manifest) -> str:
     return f"rebuild the engine set with `{manifest.command}`."
 
 
-EXTRAS = {
-    "onnxruntime": ("onnxruntime", "cpu"),
-    "onnxruntime-cuda": ("onnxruntime-gpu", "cuda"),
-    "paddle": ("paddlepaddle", "paddle"),
-    "paddle-cuda": ("paddlepaddle-gpu", "cuda"),
-    "tensorrt": ("tensorrt", "tensorrt"),
-    "tensorrt-rtx": ("tensorrt-rtx", "tensorrt-rtx"),
-}
-PADDLE_GPU = "install paddlepaddle-gpu 3.2.2 in the place of paddlepaddle, as Paddle's installation guide says"
-# Distributions that bring the same library: with CUDA, or for one version of it.
-INSTEAD = {
-    "onnxruntime": ("onnxruntime-gpu",),
-    "paddle": ("paddlepaddle-gpu",),
-    "tensorrt": ("tensorrt-cu13", "tensorrt-cu12"),
-}
-
-
-def backend_version(backend: str) -> str | None:
-    """The installed version of a backend's library, or None."""
-    library = EXTRAS[backend][0]
-    for name in (library, *INSTEAD.get(library, ())):
-        with contextlib.suppress(metadata.PackageNotFoundError):
-            return metadata.version(name)
-    return None
-
-
 def _check_choice(engines: EngineSet) -> None:
     """Whether the set can run on the device that was chosen."""
     manifest = engines.manifest
@@ -411,30 +393,34 @@ def _check_choice(engines: EngineSet) -> None:
 
 
 def _check_library(engines: EngineSet) -> None:
+    """Whether the installed library runs these engines."""
     folder, manifest = engines.folder, engines.manifest
-    library, extra = EXTRAS[engines.backend]
-    installed = backend_version(engines.backend)
+    library, installed = LIBRARY_OF[engines.backend], backend_version(engines.backend)
     if installed is None:
         if engines.backend == "paddle-cuda":
-            raise EngineSetError(f"{folder} was to run on a GPU with {library}, which is not installed: {PADDLE_GPU}.")
+            raise EngineSetError(
+                f"{folder} was to run on a GPU with {library.name}, which is not installed: {PADDLE_GPU}."
+            )
         # The two must not be installed side by side: they are the same package to Python.
         first = "pip uninstall onnxruntime && " if engines.backend == "onnxruntime-cuda" else ""
         raise EngineSetError(
-            f"{folder} runs on {library}, which is not installed: "
-            f"`{first}pip install 'stableanimator-deploy[{extra}]'`."
+            f"{folder} runs on {library.name}, which is not installed: "
+            f"`{first}pip install 'stableanimator-deploy[{library.extra}]'`."
         )
+    if manifest.backend == "onnxruntime":
+        sets = (one for engine in manifest.engines for one in engine.operator_sets)
+        lacking = missing_operator((one.domain, one.version, one.operators) for one in sets)
+        if lacking is not None:
+            raise EngineSetError(
+                f"{folder} needs {lacking}, which {library.name} {installed} does not have; install a version "
+                f"that does (it was made with {manifest.backend_version}) or {_rebuild(manifest)}"
+            )
+        return
     have, built = release(installed), release(manifest.backend_version)
-    # ONNX files run on later releases of the same major version, Paddle's programs on the same release, plans on the
-    # very version.
-    fits = {
-        "onnxruntime": have[0] == built[0] and have >= built,
-        "paddle": have[:2] == built[:2],
-        "tensorrt": have == built,
-        "tensorrt-rtx": have == built,
-    }
-    if not fits[manifest.backend]:
+    # Plans are for the very version.
+    if have[:2] not in PADDLE_RELEASES if manifest.backend == "paddle" else have != built:
         raise EngineSetError(
-            f"{folder} was built for {library} {manifest.backend_version}, but {installed} is installed; "
+            f"{folder} was built for {library.name} {manifest.backend_version}, but {installed} is installed; "
             f"install that version or {_rebuild(manifest)}"
         )
 
@@ -474,12 +460,3 @@ def _check_device(folder: Path, manifest: Manifest) -> None:
             f"{folder} was built for GPUs of compute capability {built}, this one has {found}; "
             f"rebuild the engine set with `{manifest.command}`, {change}."
         )
-
-
-def release(version: str) -> tuple[int, ...]:
-    """The leading three numbers of a version, or of a compute capability its two."""
-    numbers = []
-    for part in version.split(".")[:3]:
-        digits = "".join(character for character in part if character.isdigit())
-        numbers.append(int(digits or 0))
-    return tuple(numbers)

@@ -37,6 +37,11 @@ class InterruptedRunError(UserError):
     exit_code = 130
 
 
+def first_line(error: BaseException) -> str:
+    """What a library's error says first, for a sentence of ours."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
 def first_fault(error: ValidationError) -> str:
     """The first thing pydantic found wrong, in words that fit into a sentence: `height must be ..., not ...`."""
     fault = error.errors()[0]

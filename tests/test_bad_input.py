@@ -8,7 +8,6 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 from shutil import rmtree
 
@@ -141,6 +140,10 @@ def edit_engine(role: str, change: Callable[[dict], None]) -> Spoil:
         (place / MANIFEST).write_text(json.dumps(manifest))
 
     return spoil
+
+
+def needs(domain: str, version: int, operator: str) -> Callable[[dict], None]:
+    return lambda engine: engine["operator_sets"].append(dict(domain=domain, version=version, operators=[operator]))
 
 
 def rename_listed_file(new: str) -> Spoil:
@@ -596,9 +599,22 @@ ENGINE_ROWS = [
         not_an_engine,
     ),
     Row(
-        "another version of the library",
-        "{engines} was built for onnxruntime 9.8.7, but {installed} is installed; install that version or {rebuild}",
-        edit(MANIFEST, backend_version="9.8.7"),
+        "an operator that the library lacks",
+        "{engines} needs the operator Teleport of com.microsoft's opset 1, which onnxruntime {installed} "
+        "does not have; install a version that does (it was made with {installed}) or {rebuild}",
+        edit_engine("unet", needs("com.microsoft", 1, "Teleport")),
+    ),
+    Row(
+        "an operator for which the library has no kernel",
+        "{engines} needs the operator GroupNorm of com.microsoft's opset 1, which onnxruntime {installed} "
+        "does not have; install a version that does (it was made with {installed}) or {rebuild}",
+        edit_engine("unet", needs("com.microsoft", 1, "GroupNorm")),
+    ),
+    Row(
+        "a later opset",
+        "{engines} needs the operators of ONNX's opset 99, which onnxruntime {installed} "
+        "does not have; install a version that does (it was made with {installed}) or {rebuild}",
+        edit_engine("unet", needs("", 99, "MatMul")),
     ),
     Row(
         "another digest",
@@ -871,7 +887,7 @@ def test_a_bad_engine_set(row, engines, case_folder, place, capsys):
     copied(place, engines=engines(CASE, "onnxruntime"), case=case_folder(CASE))
     size = (place / "engines" / "unet.weights").stat().st_size
     found = {
-        "installed": metadata.version("onnxruntime"),
+        "installed": onnxruntime.__version__,
         "digest": hashlib.sha256((place / MANIFEST).read_bytes()).hexdigest(),
         "bytes": size,
         "less": size - 1,

@@ -21,10 +21,10 @@ from sa.benchmarks.puppet.sample_sheet import grid
 from sa.benchmarks.quality import Quality, measure, psnr, read_frames, summary
 from sa.export.cli import main as sa_export
 from sa.runtime.animator import Settings, animate
-from sa.runtime.backends import quiet_paddle
 from sa.runtime.cli import main as sa_run
 from sa.runtime.commands import run_command
 from sa.runtime.errors import UserError
+from sa.runtime.libraries import quiet_paddle
 from sa.runtime.progress import Reporter
 from sa.runtime.video import frame_path
 

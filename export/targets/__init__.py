@@ -9,7 +9,7 @@ from sa.export.checkpoint import Weights
 from sa.export.cost import Cost
 from sa.export.gradient import Gradient
 from sa.runtime.backends.tensorrt_versions import LIBRARIES
-from sa.runtime.engine_set import TensorSpec
+from sa.runtime.engine_set import OperatorSet, TensorSpec
 
 if TYPE_CHECKING:
     from sa.export.precision import Policy
@@ -49,6 +49,7 @@ class Written:
     data: tuple[str, ...]
     traced: "Traced"
     cost: Cost
+    operator_sets: tuple[OperatorSet, ...] = ()  # of a program for ONNX Runtime
 
 
 # (network, folder, stem of the program's name) -> what was written. Weights that are there already are shared.

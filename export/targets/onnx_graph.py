@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from sa.runtime.engine_set import TensorSpec
+from sa.runtime.engine_set import OperatorSet, TensorSpec
 
 CONTRIB = "com.microsoft"
 HEADS_FIRST = [0, 2, 1, 3]  # [B, N, heads, d] -> [B, heads, N, d], and back
@@ -68,6 +68,24 @@ class Graph:
                 kept.append(node)
         del self.graph.node[:]
         self.graph.node.extend(reversed(kept))
+
+
+def operator_sets(model: onnx.ModelProto) -> tuple[OperatorSet, ...]:
+    """What the model takes from each opset it imports; its own functions by what they are made of."""
+    functions = {function.domain for function in model.functions}
+    versions = {opset.domain: opset.version for opset in model.opset_import}
+    taken: dict[str, set[str]] = defaultdict(set)
+    nodes = [*model.graph.node, *(node for function in model.functions for node in function.node)]
+    while nodes:
+        node = nodes.pop()
+        if node.domain not in functions:
+            taken[node.domain].add(node.op_type)
+        for attribute in node.attribute:
+            nodes += [*attribute.g.node, *(inner for graph in attribute.graphs for inner in graph.node)]
+    return tuple(
+        OperatorSet(domain=domain, version=versions[domain], operators=tuple(sorted(names)))
+        for domain, names in sorted(taken.items())
+    )
 
 
 def tidy(

@@ -18,7 +18,7 @@ from sa.export.targets import TWIN, Network, Written
 from sa.export.targets.converter import ConversionError, Converter
 from sa.export.targets.gates import Columns, split_gates
 from sa.export.targets.kernel_nodes import outline_kernels
-from sa.export.targets.onnx_graph import tidy
+from sa.export.targets.onnx_graph import operator_sets, tidy
 from sa.export.trace import Traced, call_cost, trace
 from sa.runtime.errors import UserError
 
@@ -74,7 +74,8 @@ def _write(network: Network, folder: Path, stem: str, contrib: bool) -> Written:
     # Counted on the graph that runs, where SiLU, as two operators, holds a tensor more than Paddle's.
     stored = [tensor.name for tensor in model.graph.initializer]
     working = onnx_working_bytes(model, traced.batch, stored)
-    return Written(program, tuple(data), traced, replace(cost, working_bytes=working))
+    taken = operator_sets(model) if contrib else ()
+    return Written(program, tuple(data), traced, replace(cost, working_bytes=working), taken)
 
 
 def _differentiate(model: onnx.ModelProto, traced: Traced, network: Network) -> tuple[Traced, Cost]:

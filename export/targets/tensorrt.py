@@ -13,8 +13,9 @@ from sa.export.plan_settings import PlanSettings
 from sa.export.targets.plan_builder import Job
 from sa.runtime import hashing
 from sa.runtime.backends.tensorrt_versions import LIBRARIES
-from sa.runtime.engine_set import EngineContract, FileRecord, TensorSpec, backend_version
+from sa.runtime.engine_set import EngineContract, FileRecord, TensorSpec
 from sa.runtime.errors import UserError
+from sa.runtime.libraries import backend_version
 
 
 def planned(folder: Path, contract: EngineContract, backend: str, settings: PlanSettings) -> EngineContract:

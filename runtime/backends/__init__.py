@@ -1,11 +1,11 @@
 """Engine libraries. Each is imported only when an engine of its kind is opened."""
 
 import os
-import warnings
 from pathlib import Path
 
 from sa.runtime.backends.base import Engine
 from sa.runtime.engine_set import EngineContract
+from sa.runtime.libraries import quiet_paddle
 
 
 def open_engine(backend: str, folder: Path, contract: EngineContract, threads: int | None = None) -> Engine:
@@ -38,9 +38,3 @@ def engine_class(backend: str) -> type[Engine]:
 
         return {"tensorrt": TensorRtEngine, "tensorrt-rtx": TensorRtRtxEngine}[backend]
     raise ValueError(f"unknown backend {backend!r}")
-
-
-def quiet_paddle() -> None:
-    """Before Paddle is imported: keep its remarks on compilers and API variants from the user; errors still show."""
-    os.environ.setdefault("GLOG_minloglevel", "2")
-    warnings.filterwarnings("ignore", module=r"paddle(\.|$)")

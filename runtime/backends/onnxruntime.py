@@ -11,7 +11,7 @@ from onnxruntime import OrtAllocatorType, OrtMemoryInfo, OrtMemType
 
 from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.engine_set import EngineContract
-from sa.runtime.errors import EngineSetError
+from sa.runtime.errors import EngineSetError, first_line
 
 # One arena for the activations of all engines: with one each, every engine would keep its own peak.
 _ARENA = OrtMemoryInfo("Cpu", OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, OrtMemType.DEFAULT)
@@ -64,7 +64,7 @@ def new_session(path: Path, options: onnxruntime.SessionOptions, providers: list
         return onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime raises a dozen types of its own, without a common base
         raise EngineSetError(
-            f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {_first_line(error)}; "
+            f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {first_line(error)}; "
             "rebuild the engine set with sa-export."
         ) from error
 
@@ -78,7 +78,3 @@ def host() -> str:
                 flags = set(line.partition(":")[2].split())
                 break
     return " ".join([f"onnxruntime {onnxruntime.__version__}", platform.machine(), *sorted(flags)])
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

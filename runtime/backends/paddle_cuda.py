@@ -11,8 +11,9 @@ import paddle
 from paddle import inference
 
 from sa.runtime.backends.paddle import PaddleEngine
-from sa.runtime.engine_set import PADDLE_GPU, EngineContract
+from sa.runtime.engine_set import EngineContract
 from sa.runtime.errors import EngineSetError
+from sa.runtime.libraries import PADDLE_GPU
 
 POOL_MIB = 256  # of device memory taken at first; it grows
 

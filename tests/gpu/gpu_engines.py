@@ -12,7 +12,8 @@ import pytest
 
 from sa.export import cli as export_cli
 from sa.runtime.backends.cuda import compute_capability
-from sa.runtime.engine_set import EXTRAS, MANIFEST, EngineSet, backend_version
+from sa.runtime.engine_set import MANIFEST, EngineSet
+from sa.runtime.libraries import LIBRARY_OF, backend_version
 
 
 @dataclass(frozen=True)
@@ -68,9 +69,8 @@ def gpu(request, capability, engines) -> GpuEngines:
         pytest.skip(f"sa-export has no --backend {backend}")
     library = f"{backend}-cuda" if backend in ("onnxruntime", "paddle") else backend
     if backend_version(library) is None:
-        pytest.skip(f"{EXTRAS[library][0]} is not installed: pip install 'stableanimator-deploy[{EXTRAS[library][1]}]'")
-    if backend == "paddle" and not paddle.is_compiled_with_cuda():
-        pytest.skip("the paddle that is imported knows no GPUs: install paddlepaddle-gpu last")
+        needed = LIBRARY_OF[library]
+        pytest.skip(f"{needed.name} is not installed: pip install 'stableanimator-deploy[{needed.extra}]'")
     flags = ()
     if backend == "tensorrt-rtx":
         name = f"sm{capability.replace('.', '')}"

@@ -137,7 +137,9 @@ def test_a_foreign_plan_is_refused(gpu, capability, tmp_path):
         EngineSet.open(folder)
 
 
-def test_a_set_of_another_release_is_refused(gpu, tmp_path):
+def test_a_plan_of_another_release_is_refused(gpu, tmp_path):
+    if not gpu.plans:
+        pytest.skip("programs run on other releases")
     folder = gpu.manifest_changed(CASE, tmp_path, backend_version="99.0.0")
     with pytest.raises(EngineSetError, match=r"was built for .* 99\.0\.0, but .* is installed; install that version"):
         EngineSet.open(folder, device="cuda")

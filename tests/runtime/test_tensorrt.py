@@ -17,6 +17,7 @@ from sa.runtime.backends import open_engine
 from sa.runtime.backends.cuda import compute_capability
 from sa.runtime.engine_set import EngineContract, EngineSet, FileRecord, TensorSpec, _check_device, _check_library
 from sa.runtime.errors import EngineSetError, UserError
+from sa.runtime.libraries import backend_version
 
 
 @pytest.fixture
@@ -211,15 +212,13 @@ def test_tensorrts_plans_are_for_one_version(built, tmp_path, monkeypatch, insta
         _check_library(EngineSet(tmp_path, manifest, "", "cuda"))
 
 
-def test_tensorrt_may_be_installed_for_one_version_of_cuda(monkeypatch):
-    def version(name):
-        if name != "tensorrt-cu12":
-            raise engine_set.metadata.PackageNotFoundError
-        return "10.9.0.34"
-
-    monkeypatch.setattr(engine_set.metadata, "version", version)
-    assert engine_set.backend_version("tensorrt") == "10.9.0.34"
-    assert engine_set.backend_version("tensorrt-rtx") is None
+def test_tensorrt_may_be_installed_for_one_version_of_cuda(monkeypatch, tmp_path):
+    """Whatever the distribution is called, the module says what it is."""
+    (tmp_path / "tensorrt.py").write_text('__version__ = "10.9.0.34"')
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    assert backend_version("tensorrt") == "10.9.0.34"
+    monkeypatch.delitem(sys.modules, "tensorrt")
 
 
 def test_plans_are_refused_without_a_gpu_or_what_speaks_to_it(gpu, built, tmp_path, monkeypatch):
