@@ -1,7 +1,6 @@
 """sa-bench run: contenders take turns in processes of their own; what they measured becomes rows."""
 
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -27,6 +26,7 @@ from sa.runtime.errors import EngineSetError, InputError, UserError
 from sa.runtime.hashing import cache_folder
 from sa.runtime.libraries import backend_version
 from sa.runtime.progress import Reporter
+from sa.runtime.system import usable_cores
 
 RESULTS = "results.jsonl"
 WHOLE_RUN = "run"
@@ -103,7 +103,7 @@ class WorkerError(Exception):
 
 def bench(plan: Plan, out: Path, reporter: Reporter) -> list[Row]:
     """Measure and append rows to `out`/results.jsonl; a contender that fails is a row with its reason."""
-    threads = plan.threads or len(os.sched_getaffinity(0))
+    threads = plan.threads or usable_cores()
     _check_subjects(plan)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give --out a folder for {RESULTS}.")

@@ -1,6 +1,7 @@
 """sa-bench: measure engine sets and peers, and merge the results of any number of machines into a report."""
 
 import argparse
+from importlib.util import find_spec
 from pathlib import Path
 
 from sa.benchmarks.bench import Plan, bench
@@ -90,6 +91,8 @@ def _run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--threads must be 1 to 1024, not {a.threads}.")
     if a.memory_limit is not None and not 0.1 <= a.memory_limit <= 1e5:
         raise InputError(f"--memory-limit must be 0.1 to 100000 GiB, not {a.memory_limit}.")
+    if a.memory_limit is not None and find_spec("resource") is None:
+        raise InputError("--memory-limit needs a system that can limit a program's memory, which Windows cannot.")
     if a.peer and a.checkpoint is None:
         raise InputError("--peer needs --checkpoint DIR: peers are made from the checkpoint the engines came from.")
     bench(

@@ -9,7 +9,6 @@ measurement is a process of its own, so that its peak memory, as the operating s
 
 import argparse
 import json
-import os
 import platform
 import statistics
 import subprocess
@@ -23,6 +22,7 @@ from sa.benchmarks.worker import Draw
 from sa.runtime.engine_set import EngineSet
 from sa.runtime.libraries import backend_version
 from sa.runtime.memory import peak_memory
+from sa.runtime.system import usable_cores
 
 SHAPES = ("--height", "256", "--width", "256", "--tile-size", "2", "--decode-chunk", "4")
 REPETITIONS = 3  # after one warm-up
@@ -66,7 +66,7 @@ def _run(variant: str, checkpoint: Path, work: Path, reuse: bool) -> dict:
     return {
         "variant": variant,
         "version": backend_version(backend),
-        "machine": f"{platform.processor() or platform.machine()}, {len(os.sched_getaffinity(0))} cores",
+        "machine": f"{platform.processor() or platform.machine()}, {usable_cores()} cores",
         "export_seconds": exported and exported["seconds"],
         "export_peak_bytes": exported and EngineSet.open(engines).manifest.export_peak_bytes,
         **json.loads(measured["output"].splitlines()[-1]),

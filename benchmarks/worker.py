@@ -8,7 +8,6 @@ import contextlib
 import json
 import math
 import os
-import resource
 import sys
 import tempfile
 import time
@@ -54,6 +53,8 @@ class Openable(Protocol):
 def main() -> None:
     job = json.loads(sys.argv[1])
     if job.get("memory_limit") is not None:
+        import resource
+
         resource.setrlimit(resource.RLIMIT_DATA, (job["memory_limit"], job["memory_limit"]))
     # Engine libraries print to stdout at will; the results keep the real one to themselves.
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")

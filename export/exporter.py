@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import platform
 import time
 from collections.abc import Mapping
@@ -54,6 +53,7 @@ from sa.runtime.memory_plan import gibibytes
 from sa.runtime.progress import Reporter
 from sa.runtime.specialized_unet import SpecializedUNet
 from sa.runtime.staging import replace_entry, staged
+from sa.runtime.system import usable_cores
 
 EXPORTING = 1.25  # of the largest network's float32 weights: measured at true size, 7.2 GiB for a UNet of 5.8
 
@@ -128,7 +128,7 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
     """
     started = time.perf_counter()
     paddle.set_device("cpu")
-    threads = settings.threads or len(os.sched_getaffinity(0))
+    threads = settings.threads or usable_cores()
     paddle.base.core.set_num_threads(threads)
     _check_output(out)
     with reporter.stage("reading checkpoint"):
@@ -294,7 +294,7 @@ def _engine(
     with reporter.stage(f"{role}: certify"):
         result, onednn = _certify(definition, folder, tested, reference, reduced, settings)
         if settings.prepack and is_worth_it(made):
-            made = prepack(folder, made, settings.threads or len(os.sched_getaffinity(0)))
+            made = prepack(folder, made, settings.threads or usable_cores())
             if not reduced:
                 again, _ = _certify(definition, folder, tested | {role: made}, reference, reduced, settings)
                 result = max(result, again, key=lambda one: one.relative)

@@ -2,40 +2,34 @@
 
 import contextlib
 import ctypes
-import os
-import resource
 from collections.abc import Iterator
 from pathlib import Path
+
+import psutil
+
+from sa.runtime.system import group_limits
 
 _earlier_peak = 0  # before the system's own mark was last set back
 
 
 def peak_memory() -> int:
     """Bytes resident at the peak, since this program started."""
-    return max(_earlier_peak, _status("VmHWM"))
+    return max(_earlier_peak, _peak(), resident_memory())
 
 
 def resident_memory() -> int:
-    """Bytes resident now; where the system does not tell, at the peak."""
-    return _status("VmRSS")
+    """Bytes resident now."""
+    return psutil.Process().memory_info().rss
 
 
 def available_memory() -> int:
-    """Bytes a program can still take: of the machine, or of the control group it is confined to."""
-    found = []
-    with contextlib.suppress(OSError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        found.append(1024 * next(int(line.split()[1]) for line in lines if line.startswith("MemAvailable:")))
-    for limit, used in (
+    """Bytes a program can still take: of the machine, or of the container it is confined to."""
+    files = (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
-    ):
-        group = Path("/sys/fs/cgroup")
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
-            found.append(int((group / limit).read_text()) - int((group / used).read_text()))
-    if found:
-        return max(0, min(found))
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    )
+    left = (bytes_ for limit, used in files for bytes_ in group_limits(limit, used))
+    return max(0, min([psutil.virtual_memory().available, *left]))
 
 
 class StagePeaks:
@@ -53,7 +47,7 @@ class StagePeaks:
         try:
             yield
         finally:
-            self.bytes[name] = max(self.bytes.get(name, 0), _status("VmHWM") - self._before)
+            self.bytes[name] = max(self.bytes.get(name, 0), _peak() - self._before)
 
 
 def _set_peak_back() -> bool:
@@ -69,14 +63,15 @@ def _set_peak_back() -> bool:
 
 def release_freed() -> None:
     """Give memory that was freed back to the system: glibc keeps what loading engines took, up to their own size."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
+    with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library, or Windows
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _status(field: str) -> int:
+def _peak() -> int:
+    """Bytes resident at the peak, since the program started or the mark was set back."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(field + ":")) * 1024
-    except (OSError, StopIteration):
-        # Elsewhere than on Linux; there, this figure would count what the parent process held when it started us.
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
+    except (OSError, StopIteration):  # not Linux; Windows tells the peak too, macOS what is resident now
+        info = psutil.Process().memory_info()
+        return getattr(info, "peak_wset", info.rss)

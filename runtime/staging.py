@@ -2,13 +2,14 @@
 
 import contextlib
 import errno
-import fcntl
 import json
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from sa.runtime import signals
 from sa.runtime.errors import InputError, InterruptedRunError, UserError
@@ -38,20 +39,22 @@ def resumable(place: Path, key: dict) -> Iterator[Path]:
     """
     home = place.absolute().parent
     folder = home / f".{place.absolute().name}.partial"
-    with contextlib.ExitStack() as stack:
+    lock = FileLock(folder / "lock", timeout=0)  # the system lets go of it when the process ends
 
-        def make() -> Path:
-            folder.mkdir(exist_ok=True)
-            lock = stack.enter_context((folder / "lock").open("w"))
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it when the process ends
-            except BlockingIOError:
-                raise InputError(f"another command is writing {place}: wait for it, or choose another --out.") from None
-            _start_over_unless(folder, json.dumps(key, sort_keys=True))
-            return folder
+    def make() -> Path:
+        folder.mkdir(exist_ok=True)
+        try:
+            lock.acquire()
+        except Timeout:
+            raise InputError(f"another command is writing {place}: wait for it, or choose another --out.") from None
+        _start_over_unless(folder, json.dumps(key, sort_keys=True))
+        return folder
 
-        with _workplace(place, home, make, keep=True):
+    with _workplace(place, home, make, keep=True):
+        try:
             yield folder
+        finally:
+            lock.release()  # before the folder goes: Windows removes no file that is open
 
 
 def _start_over_unless(folder: Path, key: str) -> None:

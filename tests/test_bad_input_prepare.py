@@ -1,7 +1,6 @@
 """Whatever is wrong with what sa-prepare is given: one exact sentence, the right exit code, nothing left behind."""
 
 import errno
-import fcntl
 import os
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import av
 import numpy as np
 import pytest
 from command_lines import MAINS, fails
+from filelock import FileLock
 from PIL import Image
 from prepare_data import (
     constant_network,
@@ -315,7 +315,6 @@ def test_a_full_disk_leaves_nothing(where, name, place, monkeypatch, capsys):
 
 def test_two_commands_do_not_write_the_same_case(place, capsys):
     (place / ".out.partial").mkdir()
-    with (place / ".out.partial" / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with FileLock(place / ".out.partial" / "lock"):
         message = f"another command is writing {place}/out: wait for it, or choose another --out."
         fails("sa-prepare", arguments(place), place, 2, message, capsys)

@@ -5,7 +5,6 @@ The export is a process of its own, so that this one holds ONNX Runtime and no P
 
 import hashlib
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -22,6 +21,7 @@ from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.engine_set import Role, Shapes
 from sa.runtime.errors import UserError
 from sa.runtime.staging import replace_entry
+from sa.runtime.system import usable_cores
 
 PROGRAM = "model.onnx"
 LIBRARIES = ("torch", "diffusers", "transformers", "onnxscript")
@@ -46,7 +46,7 @@ class OnnxEngine(Engine):
 
 def open_onnx(checkpoint: Checkpoint, role: Role, shapes: Shapes, threads: int | None, cache: Path) -> OnnxEngine:
     program = exported(checkpoint, role, shapes, cache)
-    return OnnxEngine(exported_contract(role, checkpoint, shapes), program, threads or len(os.sched_getaffinity(0)))
+    return OnnxEngine(exported_contract(role, checkpoint, shapes), program, threads or usable_cores())
 
 
 def exported(checkpoint: Checkpoint, role: Role, shapes: Shapes, cache: Path) -> Path:

@@ -1,6 +1,5 @@
 """HJB refinement by autograd (SPEC section 8): the gradient of the face loss through decoder, crop and ArcFace."""
 
-import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import numpy as np
@@ -12,6 +11,7 @@ from sa.benchmarks.peers.contracts import FACE_SIZE, PeerContract
 from sa.benchmarks.peers.networks import loaded, network
 from sa.export.checkpoint import Checkpoint
 from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.system import usable_cores
 
 Box = Sequence[int]  # y0, y1, x0, x1 in pixels of the frame, all inclusive
 
@@ -26,7 +26,7 @@ class FaceLoss:
 
     @classmethod
     def open(cls, checkpoint: Checkpoint, threads: int | None = None) -> "FaceLoss":
-        torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+        torch.set_num_threads(threads or usable_cores())
         return cls(network("vae_decoder", checkpoint), loaded("arcface", checkpoint))
 
     def embed(self, faces: np.ndarray) -> np.ndarray:

@@ -1,6 +1,5 @@
 """A peer network in PyTorch behind the engine protocol, eager or compiled."""
 
-import os
 from collections.abc import Callable, Collection, Mapping
 
 import numpy as np
@@ -11,6 +10,7 @@ from sa.benchmarks.peers.networks import network
 from sa.export.checkpoint import Checkpoint
 from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.engine_set import Role, Shapes
+from sa.runtime.system import usable_cores
 
 
 class TorchEngine(Engine):
@@ -36,6 +36,6 @@ def open_torch(
     checkpoint: Checkpoint, role: Role, shapes: Shapes, threads: int | None, compiled: bool = False
 ) -> TorchEngine:
     """`compiled`: the first call compiles, and so does the first one of another chunk length."""
-    torch.set_num_threads(threads or len(os.sched_getaffinity(0)))
+    torch.set_num_threads(threads or usable_cores())
     interface, module = contract(role, checkpoint, shapes), network(role, checkpoint)
     return TorchEngine(interface, torch.compile(module) if compiled else module)

@@ -1,16 +1,16 @@
 """Engine libraries. Each is imported only when an engine of its kind is opened."""
 
-import os
 from pathlib import Path
 
 from sa.runtime.backends.base import Engine
 from sa.runtime.engine_set import EngineContract
 from sa.runtime.libraries import quiet_paddle
+from sa.runtime.system import usable_cores
 
 
 def open_engine(backend: str, folder: Path, contract: EngineContract, threads: int | None = None) -> Engine:
     """Load one engine of the engine set in `folder`; `threads` None means every core this process may use."""
-    return engine_class(backend)(folder, contract, threads or len(os.sched_getaffinity(0)))
+    return engine_class(backend)(folder, contract, threads or usable_cores())
 
 
 def engine_class(backend: str) -> type[Engine]:

@@ -72,9 +72,11 @@ def new_session(path: Path, options: onnxruntime.SessionOptions, providers: list
 def host() -> str:
     """What a prepacked engine depends on: how weights are packed is decided by the library and the instruction set."""
     flags: set[str] = set()
-    with contextlib.suppress(OSError):  # Linux alone has it; elsewhere the kind of machine must do
+    with contextlib.suppress(OSError):  # Linux alone has it; elsewhere the processor's name must do
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith(("flags", "Features")):
                 flags = set(line.partition(":")[2].split())
                 break
-    return " ".join([f"onnxruntime {onnxruntime.__version__}", platform.machine(), *sorted(flags)])
+    return " ".join(
+        [f"onnxruntime {onnxruntime.__version__}", platform.machine(), platform.processor(), *sorted(flags)]
+    )
