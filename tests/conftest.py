@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from set_cache import exported
 
 from sa.export.architecture import ArcFaceConfig
 
@@ -83,29 +84,22 @@ def case_folder(tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
-def engines(tmp_path_factory, checkpoint):
+def engines(checkpoint):
     """engines(case, backend, *further): the folder of an engine set at the case's shapes. Read only."""
-    from sa.export.cli import main
-
-    made: dict[tuple[str, ...], Path] = {}
 
     def make(case: str, backend: str, *further: str) -> Path:
-        if (case, backend, *further) not in made:
-            parameters = json.loads((GOLDEN / case / "case.json").read_text())
-            folder = tmp_path_factory.mktemp("engines") / f"{case}-{backend}"
-            flags = {
-                "--checkpoint": checkpoint(case),
-                "--out": folder,
-                "--backend": backend,
-                "--height": parameters["height"],
-                "--width": parameters["width"],
-                "--tile-size": parameters["tile_size"],
-                "--decode-chunk": parameters["chunk"],
-            }
-            arguments = [str(word) for flag in flags.items() for word in flag]
-            assert main([*arguments, *further, "--quiet"]) == 0
-            made[case, backend, *further] = folder
-        return made[case, backend, *further]
+        parameters = json.loads((GOLDEN / case / "case.json").read_text())
+        flags = {
+            "--backend": backend,
+            "--height": parameters["height"],
+            "--width": parameters["width"],
+            "--tile-size": parameters["tile_size"],
+            "--decode-chunk": parameters["chunk"],
+        }
+        if further[-2:] == ("--refine-plan", "segmented"):  # which is the default
+            further = further[:-2]
+        words = [word for flag in flags.items() for word in flag]
+        return exported(f"{case}-{backend}", checkpoint(case), [*words, *further])
 
     return make
 

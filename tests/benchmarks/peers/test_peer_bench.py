@@ -4,6 +4,7 @@ import json
 import os
 
 import pytest
+from set_cache import exported
 
 pytest.importorskip("diffusers", reason="needs the extra `peers`: make test-peers")
 
@@ -16,15 +17,10 @@ from sa.runtime.engine_set import EngineSet
 
 
 @pytest.fixture(scope="module")
-def refining(checkpoint, tmp_path_factory):
+def refining(checkpoint):
     """An engine set with refinement engines, small and by the plan that is exported soonest."""
-    from sa.export.cli import main as export
-
-    out = tmp_path_factory.mktemp("refining") / "engines"
-    size = ["--height", "64", "--width", "64", "--tile-size", "2", "--decode-chunk", "4", "--quiet"]
-    plan = ["--refine", "--refine-plan", "whole"]
-    assert export(["--checkpoint", str(checkpoint("recipe_hjb")), "--out", str(out), *size, *plan]) == 0
-    return out
+    size = ["--height", 64, "--width", 64, "--tile-size", 2, "--decode-chunk", 4]
+    return exported("recipe_hjb", checkpoint("recipe_hjb"), [*size, "--refine", "--refine-plan", "whole"])
 
 
 def test_the_loss_gradient_of_an_engine_set_and_of_peers(refining, checkpoint, tmp_path):
@@ -35,7 +31,7 @@ def test_the_loss_gradient_of_an_engine_set_and_of_peers(refining, checkpoint, t
     rows = {row.contender.name: row for row in read(tmp_path / "results.jsonl")}
     assert {row.subject for row in rows.values()} == {"engine loss_gradient"} and len(rows) == 3
     counts = EngineSet.open(refining).manifest.refine
-    for name in ("engines", "diffusers:eager"):
+    for name in (refining.name, "diffusers:eager"):
         row = rows[name]
         assert row.failure is None and row.n == 1 and row.frames == 4
         assert row.cosine > 0.9999 and row.relative_error < 0.05

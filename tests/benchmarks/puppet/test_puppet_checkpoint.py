@@ -6,12 +6,12 @@ import json
 import numpy as np
 import pytest
 from safetensors.numpy import load_file
+from set_cache import exported
 
 from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
 from sa.benchmarks.quality import psnr, read_frames
 from sa.export.checkpoint import Checkpoint
-from sa.export.cli import main as sa_export
 from sa.export.roles import DEFINITIONS, slots_by_part
 from sa.runtime.cli import main as sa_run
 from sa.runtime.images import read_image
@@ -61,8 +61,7 @@ def test_sa_export_reads_it_as_it_is():
 def videos(tmp_path_factory):
     """By puppet: its case's and its result's folder."""
     folder = tmp_path_factory.mktemp("puppets")
-    engines = folder / "engines"
-    assert sa_export(["--checkpoint", str(CHECKPOINT), "--out", str(engines), "--preset", PRESET, "--quiet"]) == 0
+    engines = exported("puppet", CHECKPOINT, ["--preset", PRESET])
     found = {}
     for number in PUPPETS:
         case, result = folder / f"case-{number}", folder / f"result-{number}"
