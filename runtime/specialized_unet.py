@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.engine_set import SPECIALIZED, EngineContract, Role, TensorSpec
 
 LATENTS = 4  # of the sample's channels the noisy latents; the image latents follow
@@ -65,8 +65,9 @@ class SpecializedUNet(Engine):
             raise
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
-        sample, pose = inputs["sample"], inputs["pose_latents"]
-        self._condition(sample[:, :, LATENTS:], inputs["encoder_hidden_states"])
+        given = {name: as_array(value) for name, value in inputs.items()}
+        sample, pose = given["sample"], given["pose_latents"]
+        self._condition(sample[:, :, LATENTS:], given["encoder_hidden_states"])
         features = np.empty_like(pose)
         for one, its_pose, branch in zip(features, pose, self._branches, strict=True):
             np.add(its_pose, branch.made["image_features"], out=one)
@@ -74,7 +75,7 @@ class SpecializedUNet(Engine):
             {
                 "latents": np.ascontiguousarray(sample[:, :, :LATENTS]),
                 "frame_features": features,
-                "time_rows": self._time_rows(inputs["timestep"], inputs["added_time_ids"]),
+                "time_rows": self._time_rows(given["timestep"], given["added_time_ids"]),
                 **self._of_video,
             },
             keep,
@@ -83,10 +84,11 @@ class SpecializedUNet(Engine):
     def _condition(self, image_latents: np.ndarray, tokens: np.ndarray) -> None:
         """Once for each branch. Its engine is large and seldom needed, so it is loaded for as long as that takes."""
         given = [(image, tokens[i : i + 1]) for i, image in enumerate(image_latents)]
-        found = [next((known for known in self._branches if known.is_of(*one)), None) for one in given]
-        if None in found:
+        known = [next((branch for branch in self._branches if branch.is_of(*one)), None) for one in given]
+        found = [branch for branch in known if branch is not None]
+        if len(found) < len(given):
             with self._open("conditioning") as engine:
-                found = [known or _conditioned(engine, *one) for known, one in zip(found, given, strict=True)]
+                found = [branch or _conditioned(engine, *one) for branch, one in zip(known, given, strict=True)]
         if [*map(id, found)] != [*map(id, self._branches)]:
             self._branches = found
             self._of_video = {

@@ -1,5 +1,6 @@
 """Engine libraries. Each is imported only when an engine of its kind is opened."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sa.runtime.backends.base import Engine
@@ -13,7 +14,7 @@ def open_engine(backend: str, folder: Path, contract: EngineContract, threads: i
     return engine_class(backend)(folder, contract, threads or usable_cores())
 
 
-def engine_class(backend: str) -> type[Engine]:
+def engine_class(backend: str) -> Callable[[Path, EngineContract, int], Engine]:
     """The engines of a backend, its library imported now."""
     if backend == "onnxruntime":
         from sa.runtime.backends.onnxruntime import OnnxRuntimeEngine

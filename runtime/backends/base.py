@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol, overload
 
 import numpy as np
 
@@ -28,12 +28,22 @@ class Handle(ABC):
 Tensor = np.ndarray | Handle
 
 
+def as_array(tensor: Tensor) -> np.ndarray:
+    """A tensor of the host's as the array it is; TypeError for a handle."""
+    if isinstance(tensor, Handle):
+        raise TypeError("this tensor stays with its backend: an array was expected")
+    return tensor
+
+
 class Interface(Protocol):
     """What an engine is called with, whatever it is made of; an EngineContract is one."""
 
-    role: Role
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
+    @property
+    def role(self) -> Role: ...
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]: ...
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]: ...
 
 
 class Engine(ABC):
@@ -47,7 +57,11 @@ class Engine(ABC):
         self._inputs = {spec.name: spec for spec in contract.inputs}
         self._outputs = {spec.name: spec for spec in contract.outputs}
 
-    def infer(self, inputs: Mapping[str, Tensor], keep: Collection[str] = ()) -> dict[str, Tensor]:
+    @overload
+    def infer(self, inputs: Mapping[str, Tensor]) -> dict[str, np.ndarray]: ...
+    @overload
+    def infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]: ...
+    def infer(self, inputs: Mapping[str, Tensor], keep: Collection[str] = ()) -> dict[str, Any]:
         """Run once. `inputs`: a tensor per input name; outputs come back as float32 arrays, those in `keep` as handles.
 
         ValueError for a name, shape or dtype that is not the engine's: a mistake of the caller, not of the user.
@@ -74,7 +88,7 @@ class Engine(ABC):
 
     def _infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
         for name, value in self._infer(inputs, ()).items():
-            np.copyto(outputs[name], value)
+            np.copyto(as_array(outputs[name]), as_array(value))
 
     def empty(self, shape: tuple[int, ...]) -> Tensor:
         """A float32 tensor for results, where engines of this backend work on them without a copy."""

@@ -7,6 +7,7 @@ import ctypes
 import math
 from collections.abc import Callable
 from importlib import import_module
+from typing import Any
 
 import numpy as np
 
@@ -47,7 +48,7 @@ class Cuda:
         self._api = import_module("cuda.bindings.runtime")
         self.stream = self._call("cudaStreamCreateWithFlags", self._api.cudaStreamNonBlocking)
 
-    def _call(self, name: str, *arguments: object) -> object:
+    def _call(self, name: str, *arguments: object) -> Any:
         error, *values = getattr(self._api, name)(*arguments)
         if error != self._api.cudaError_t.cudaSuccess:
             _, said = self._api.cudaGetErrorString(error)
@@ -111,7 +112,7 @@ class Pinned:
         size = FLOAT_BYTES * math.prod(shape)
         self._address = cuda.allocate_pinned(size)
         memory = (ctypes.c_byte * size).from_address(self._address)
-        self.array = np.frombuffer(memory, np.float32).reshape(shape)
+        self.array = np.frombuffer(memoryview(memory), np.float32).reshape(shape)
 
     def free(self) -> None:
         del self.array

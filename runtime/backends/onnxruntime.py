@@ -9,7 +9,7 @@ import numpy as np
 import onnxruntime
 from onnxruntime import OrtAllocatorType, OrtMemoryInfo, OrtMemType
 
-from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.engine_set import EngineContract
 from sa.runtime.errors import EngineSetError, first_line
 
@@ -33,12 +33,13 @@ class OnnxRuntimeEngine(Engine):
         names = [spec.name for spec in self.contract.outputs]
         return dict(zip(names, self._session.run(names, dict(inputs)), strict=True))
 
-    def _infer_into(self, inputs: Mapping[str, np.ndarray], outputs: Mapping[str, np.ndarray]) -> None:
+    def _infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
         binding = self._session.io_binding()
         for name, value in inputs.items():
-            binding.bind_cpu_input(name, np.ascontiguousarray(value))
+            binding.bind_cpu_input(name, np.ascontiguousarray(as_array(value)))
         for name, value in outputs.items():
-            binding.bind_output(name, "cpu", 0, np.float32, value.shape, value.ctypes.data)
+            array = as_array(value)
+            binding.bind_output(name, "cpu", 0, np.float32, array.shape, array.ctypes.data)
         self._session.run_with_iobinding(binding)
 
     def close(self) -> None:

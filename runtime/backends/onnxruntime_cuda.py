@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import onnxruntime
 
-from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.backends.cuda import Buffer, Cuda, DeviceTensor
 from sa.runtime.backends.onnxruntime import new_session, session_options
 from sa.runtime.engine_set import EngineContract
@@ -46,6 +46,7 @@ class OnnxRuntimeCudaEngine(Engine):
     def __init__(self, folder: Path, contract: EngineContract, threads: int):
         super().__init__(contract)
         said = _load_libraries()
+        self._device = self._shared_device()
         path = folder / contract.program
         options = session_options(threads)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
@@ -73,27 +74,30 @@ class OnnxRuntimeCudaEngine(Engine):
                 f"{self.on_host[heavy[0]]} {heavy[0]} nodes and would compute them on the CPU; leave out --device cuda."
             )
         specs = (*contract.inputs, *contract.outputs)
-        self._buffers = {spec.name: Buffer(self._cuda, spec) for spec in specs}
+        self._buffers = {spec.name: Buffer(self._device, spec) for spec in specs}
 
     @classmethod
-    def _options(cls) -> dict[str, str]:
+    def _shared_device(cls) -> Cuda:
         if cls._cuda is None:
-            OnnxRuntimeCudaEngine._cuda = Cuda()
-        return {**OPTIONS, "user_compute_stream": str(int(cls._cuda.stream))}
+            cls._cuda = Cuda()
+        return cls._cuda
+
+    def _options(self) -> dict[str, str]:
+        return {**OPTIONS, "user_compute_stream": str(int(self._device.stream))}
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         shapes = self._shapes(inputs)
-        stay = {name: DeviceTensor(self._cuda, shapes[name]) for name in keep}
+        stay = {name: DeviceTensor(self._device, shapes[name]) for name in keep}
         staged = self._run(inputs, stay, shapes)
         return {name: stay[name] if name in stay else staged[name].copy() for name in shapes}
 
     def _infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
         stay = {name: value for name, value in outputs.items() if isinstance(value, DeviceTensor)}
         for name, value in self._run(inputs, stay, {name: value.shape for name, value in outputs.items()}).items():
-            np.copyto(outputs[name], value)
+            np.copyto(as_array(outputs[name]), value)
 
     def empty(self, shape: tuple[int, ...]) -> Tensor:
-        return DeviceTensor(self._cuda, shape)
+        return DeviceTensor(self._device, shape)
 
     def _shapes(self, inputs: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
         """Of the outputs: what may vary is the batch, the same in all tensors."""
@@ -115,7 +119,7 @@ class OnnxRuntimeCudaEngine(Engine):
         """Outputs not in `stay`, in pinned memory that the next call writes again."""
         binding = self._session.io_binding()
         for name, value in inputs.items():
-            address = value.address if isinstance(value, DeviceTensor) else self._buffers[name].upload(value)
+            address = value.address if isinstance(value, DeviceTensor) else self._buffers[name].upload(as_array(value))
             binding.bind_input(name, "cuda", 0, np.float32, tuple(value.shape), address)
         for name, shape in shapes.items():
             address = stay[name].address if name in stay else self._buffers[name].address
@@ -124,8 +128,8 @@ class OnnxRuntimeCudaEngine(Engine):
         self._session.run_with_iobinding(binding, self._run_options(inputs, on_device))
         results = {name: self._buffers[name].host(shape) for name, shape in shapes.items() if name not in stay}
         for name, value in results.items():
-            self._cuda.download(value, self._buffers[name].address)
-        self._cuda.wait()
+            self._device.download(value, self._buffers[name].address)
+        self._device.wait()
         return results
 
     def _run_options(self, inputs: Mapping[str, Tensor], on_device: bool) -> onnxruntime.RunOptions:
@@ -144,7 +148,7 @@ class OnnxRuntimeCudaEngine(Engine):
         return self._remarks
 
     def close(self) -> None:
-        self._cuda.wait()
+        self._device.wait()
         del self._session
         for buffer in self._buffers.values():
             buffer.free()

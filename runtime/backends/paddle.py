@@ -24,6 +24,8 @@ PARAMS_SUFFIX = ".pdiparams"
 
 
 class PaddleEngine(Engine):
+    contract: EngineContract
+
     def __init__(self, folder: Path, contract: EngineContract, threads: int):
         super().__init__(contract)
         path = folder / contract.program

@@ -14,7 +14,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.backends.cuda import Buffer, Cuda, DeviceTensor
 from sa.runtime.backends.tensorrt_versions import LIBRARIES, load
 from sa.runtime.engine_set import EngineContract
@@ -91,13 +91,15 @@ class TensorRtEngine(Engine):
     def _infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
         stay = {name: value for name, value in outputs.items() if isinstance(value, DeviceTensor)}
         for name, value in self._run(inputs, stay).items():
-            if name not in stay:
-                np.copyto(outputs[name], value)
+            if isinstance(value, np.ndarray):
+                np.copyto(as_array(outputs[name]), value)
 
     def empty(self, shape: tuple[int, ...]) -> Tensor:
         return DeviceTensor(self._device.cuda, shape)
 
-    def _run(self, inputs: Mapping[str, Tensor], stay: Mapping[str, DeviceTensor | None]) -> dict[str, Tensor]:
+    def _run(
+        self, inputs: Mapping[str, Tensor], stay: Mapping[str, DeviceTensor | None]
+    ) -> dict[str, np.ndarray | DeviceTensor]:
         """`stay`: outputs that stay on the device, in the tensor given or a new one; the others in pinned memory."""
         cuda, context = self._device.cuda, self._context
         for name, value in inputs.items():
@@ -105,14 +107,14 @@ class TensorRtEngine(Engine):
             if isinstance(value, DeviceTensor):
                 context.set_tensor_address(name, value.address)
             else:
-                context.set_tensor_address(name, self._buffers[name].upload(value))
-        results: dict[str, Tensor] = {}
+                context.set_tensor_address(name, self._buffers[name].upload(as_array(value)))
+        results: dict[str, np.ndarray | DeviceTensor] = {}
         for spec in self.contract.outputs:
             shape = tuple(context.get_tensor_shape(spec.name))
             if spec.name in stay:
                 given = stay[spec.name]
-                results[spec.name] = DeviceTensor(cuda, shape) if given is None else given
-                context.set_tensor_address(spec.name, results[spec.name].address)
+                results[spec.name] = kept = DeviceTensor(cuda, shape) if given is None else given
+                context.set_tensor_address(spec.name, kept.address)
             else:
                 results[spec.name] = self._buffers[spec.name].host(shape)
                 context.set_tensor_address(spec.name, self._buffers[spec.name].address)

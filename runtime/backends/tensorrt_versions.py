@@ -7,6 +7,7 @@ ask for no such flag. Enumerations were renumbered between 10 and 11, so their m
 from dataclasses import dataclass
 from importlib import import_module
 from types import ModuleType
+from typing import Any
 
 OLDEST, NEWEST = (10, 9), (11,)  # of TensorRT: ahead-of-time plugins came with the first, the next may change anything
 
@@ -42,7 +43,7 @@ def network_flags(trt: ModuleType) -> int:
     return 0 if flag is None else 1 << int(flag)
 
 
-def choose_gpus(trt: ModuleType, config: object, capabilities: tuple[str, ...], compatible: bool) -> None:
+def choose_gpus(trt: ModuleType, config: Any, capabilities: tuple[str, ...], compatible: bool) -> None:
     """Tell the builder which GPUs the plan is for.
 
     RTX is given their compute capabilities. TensorRT builds for the GPU at hand and all of its capability, or, if
