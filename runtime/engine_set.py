@@ -230,6 +230,13 @@ class Manifest(Record):
         return any(engine.role in SPECIALIZED for engine in self.engines)
 
     @property
+    def refinement(self) -> RefinePlan:
+        """The plan of a set made with --refine; ValueError for another."""
+        if self.refine is None:
+            raise ValueError("an engine set without refinement engines")
+        return self.refine
+
+    @property
     def refinement_roles(self) -> tuple[Role, ...]:
         """The engines refinement needs beside those of every run."""
         if self.refine is None:

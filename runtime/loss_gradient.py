@@ -40,9 +40,7 @@ class LossContract:
 
 def open_loss_gradient(engines: "EngineSet", threads: int | None = None, on_demand: bool = False) -> Engine:
     """The loss gradient of an engine set made with --refine; close it after use."""
-    plan = engines.manifest.refine
-    if plan is None:
-        raise ValueError("an engine set without refinement engines")
+    plan = engines.manifest.refinement
     if plan.plan == "whole":
         return engines.open_engine("loss_gradient", threads, on_demand)
     return SegmentedLossGradient(engines, plan.segments, threads, on_demand)

@@ -115,7 +115,7 @@ class _Counted:
         self.on_cpu = device == "cpu"
         pose = next(engine for engine in manifest.engines if engine.role == "pose_net")
         self.host = choices.frames * _tensor_bytes(pose) if self.on_cpu else 0  # pose latents of the video
-        self._arena = 0  # its tensors at most, in any stage so far: it is shared, and never gives them back
+        self._arena = 0.0  # its tensors at most, in any stage so far: it is shared, and never gives them back
 
     def weights(self, engine: EngineRecord) -> int:
         size = engine.weight_bytes
@@ -147,7 +147,7 @@ class _Counted:
     def refinement(self) -> Moment:
         """The worst moment of the loss gradient's way there and back."""
         manifest, choices = self.manifest, self.choices
-        plan, chunk = manifest.refine, manifest.shapes.decode_chunk
+        plan, chunk = manifest.refinement, manifest.shapes.decode_chunk
         chain = [manifest.engine(role) for role in manifest.refinement_roles if role != "arcface"]
         tensors = max(0, plan.predicted_bytes - sum(engine.weight_bytes for engine in chain))
         if choices.low_memory and plan.plan == "segmented":

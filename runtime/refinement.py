@@ -18,7 +18,7 @@ class Refinement:
     """Use it as a context manager: it holds engines."""
 
     def __init__(self, engines: EngineSet, gradient: Engine, loss: VideoLoss, before: int, on_demand: bool):
-        self.plan = engines.manifest.refine
+        self.plan = engines.manifest.refinement
         self._on_cpu = engines.device == "cpu"
         self._predicted = refinement_bytes(engines.manifest, engines.device, on_demand)
         self._gradient = gradient
