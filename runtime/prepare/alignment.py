@@ -112,9 +112,9 @@ def robust_fit(
     ]
     seen, driving = seen[usable], driving[usable]
     ratios, weights = _bone_ratios(target, driving, seen)
-    scale = _weighted_median(ratios, weights) if len(ratios) else None
+    scale = _weighted_median(ratios, weights) if len(ratios) else 1.0
     reason = None
-    if scale is None:
+    if not len(ratios):
         reason = f"no driving frame shares {MINIMUM_POINTS} visible body points at different heights with the reference"
     elif not SCALE_BOUNDS[0] <= scale <= SCALE_BOUNDS[1]:
         reason = f"the reference would be {scale:.3g} times the driving person's size"
@@ -199,6 +199,7 @@ def _remarks(quality: Quality, reason: str | None) -> list[str]:
             f"only {quality.visible_share:.0%} of the reference's body points are seen in the driving frames: "
             "choose a driving video that shows as much of the body as the reference does."
         )
+    assert quality.residual is not None and quality.scale_spread is not None  # as there is no reason against the fit
     if quality.residual > POOR_RESIDUAL or quality.scale_spread > POOR_SPREAD:
         remarks.append(
             f"the poses fit the reference poorly (residual {quality.residual:.2f} of its height, "

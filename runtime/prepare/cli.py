@@ -89,13 +89,13 @@ def parser() -> argparse.ArgumentParser:
 def size_from(text: str) -> tuple[int, int]:
     """Width and height; InputError for a size that no engine set has."""
     match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
-    sides = tuple(int(side) for side in match.groups()) if match else ()
-    if not sides or any(side % SIZE_STEP or not SMALLEST <= side <= LARGEST for side in sides):
+    width, height = map(int, match.groups()) if match else (0, 0)
+    if any(side % SIZE_STEP or not SMALLEST <= side <= LARGEST for side in (width, height)):
         raise InputError(
             f"--size must be WIDTHxHEIGHT, both multiples of {SIZE_STEP} from {SMALLEST} to {LARGEST}, "
             f"such as 512x512 or 576x1024, not {text}."
         )
-    return sides
+    return width, height
 
 
 def frames_from(text: str) -> tuple[int, int | None, int]:

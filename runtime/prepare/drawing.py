@@ -67,7 +67,7 @@ def _draw_body(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> No
                 angle = math.degrees(math.atan2(y[0] - y[1], x[0] - x[1]))
                 centre = int(x.mean()), int(y.mean())
                 outline = cv2.ellipse2Poly(centre, (int(length / 2), LIMB_HALF_WIDTH), int(angle), 0, 360, 1)
-                cv2.fillConvexPoly(canvas, outline, [int(level * score[0] * score[1]) for level in colour])
+                cv2.fillConvexPoly(canvas, np.asarray(outline), [int(level * score[0] * score[1]) for level in colour])
     cv2.LUT(canvas, DIMMED, dst=canvas)
     for joint, colour in enumerate(PALETTE):
         for (x, y), score in zip(points[:, joint].astype(int).tolist(), scores[:, joint].tolist(), strict=True):

@@ -105,7 +105,7 @@ class _Video(Driving):
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) / selection.step if rate else None
             promised = stream.frames or (
-                float(stream.duration * stream.time_base * rate) if stream.duration and rate else 0
+                float(stream.duration * stream.time_base * rate) if stream.duration and stream.time_base and rate else 0
             )
             self.expected = selection.count_of(round(promised)) or None
             self._promised = stream.frames
@@ -175,7 +175,7 @@ def natural_order(files: Iterator[Path]) -> list[Path]:
 
 def _upright(frame: av.VideoFrame, stream: av.VideoStream) -> np.ndarray:
     """[H, W, 3] uint8 RGB as a player would show it: turned as the container says, with square pixels."""
-    pixels = frame.to_ndarray(format="rgb24")
+    pixels: np.ndarray = frame.to_ndarray(format="rgb24")
     if (aspect := stream.sample_aspect_ratio) and aspect != 1:
         width = max(round(pixels.shape[1] * float(aspect)), 1)
         pixels = cv2.resize(pixels, (width, pixels.shape[0]), interpolation=cv2.INTER_AREA)

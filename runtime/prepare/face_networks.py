@@ -59,6 +59,7 @@ class FaceNetworks:
 
     def detect(self, picture: np.ndarray) -> list[Face]:
         """[H, W, 3] uint8 RGB -> its faces, by descending score."""
+        assert self._detector is not None  # see detects
         boxes, points = self._detector.detect(self._channels(picture))
         return [Face(box[:4], five) for box, five in zip(boxes, points, strict=True)]
 

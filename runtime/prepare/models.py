@@ -18,6 +18,13 @@ class Signature:
     inputs: list[list[Size]]
     outputs: list[list[Size]]
 
+    @property
+    def picture(self) -> tuple[int, int]:
+        """Height and width of what goes in: fixed in all person detectors and pose networks that fit."""
+        height, width = self.inputs[0][2:]
+        assert isinstance(height, int) and isinstance(width, int)
+        return height, width
+
     def __str__(self) -> str:
         def shapes(of: list[list[Size]]) -> str:
             return ", ".join(f"[{', '.join(str(size or '?') for size in shape)}]" for shape in of[:3]) + (

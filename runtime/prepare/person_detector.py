@@ -17,7 +17,7 @@ class PersonDetector:
 
     def __init__(self, model: Model, device: str):
         self._ends_in_nms = model.signature.outputs[0][-1] == 5
-        self._height, self._width = model.signature.inputs[0][2:]
+        self._height, self._width = model.signature.picture
         self._session = new_session(model.path, device)
         self._input = self._session.get_inputs()[0].name
 

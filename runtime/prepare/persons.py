@@ -26,7 +26,7 @@ def reference_person(keypoints: np.ndarray, path: Path, upstream: bool, remarks:
     The largest, or as published the first, which is the most certain.
     """
     boxes = visible_boxes(keypoints)
-    found = int(not np.isnan(boxes[:, 0]).all()) and (0 if upstream else largest(boxes))
+    found = 0 if upstream else largest(boxes) or 0
     there = int((~np.isnan(boxes[:, 0])).sum())
     if not there or np.isnan(boxes[found, 0]):
         raise InputError(

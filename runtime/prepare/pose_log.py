@@ -20,7 +20,7 @@ class PoseLog:
         """Opens what is there; a record that a kill cut short is taken off."""
         self._file = path.open("a+b")
         self.frames = 0
-        self.size: tuple[int, int] | None = None  # width and height; None as long as there is no frame
+        self.size = 0, 0  # width and height; zeros as long as there is no frame
         self._file.truncate(self._read_on())
 
     def __enter__(self) -> "PoseLog":

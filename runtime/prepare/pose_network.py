@@ -1,6 +1,6 @@
 """The 133 points of a person by RTMPose (SPEC-PREPARE b): the crop before the network, the points after it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import cv2
 import numpy as np
@@ -19,13 +19,13 @@ class PoseNetwork:
     """points(picture, boxes) for an RTMPose network that answers by SimCC."""
 
     def __init__(self, model: Model, device: str):
-        height, width = model.signature.inputs[0][2:]
+        height, width = model.signature.picture
         self._size = np.array([width, height])
         self._path = model.path
         self._session = new_session(model.path, device)
         self._input = self._session.get_inputs()[0].name
 
-    def points(self, picture: np.ndarray, boxes: Sequence[np.ndarray]) -> np.ndarray:
+    def points(self, picture: np.ndarray, boxes: Iterable[np.ndarray]) -> np.ndarray:
         """[H, W, 3] uint8 RGB, boxes x0, y0, x1, y1 -> [boxes, 133, 3] float64: x, y in pixels, score."""
         found = [self._of_box(picture, box) for box in boxes]
         return np.stack(found) if found else np.zeros((0, KEYPOINTS, 3))

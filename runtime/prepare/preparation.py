@@ -83,7 +83,10 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
         result.mkdir(exist_ok=True)
         remarks: list[str] = []
         with reporter.stage("reference"):
-            persons = estimate(np.asarray(photo)) if given is None or given.reference is None else given.of_reference()
+            persons = given.of_reference() if given is not None else None
+            if persons is None:
+                assert estimate is not None  # see make_estimate
+                persons = estimate(np.asarray(photo))
             path, upstream = settings.reference, settings.upstream
             reference = make_reference(photo, path, persons, settings.size, upstream, remarks)
             face = find_face(reference, path, networks, upstream, remarks)
@@ -198,7 +201,7 @@ def make_face_networks(settings: Settings) -> FaceNetworks | None:
 
 def find_sources(settings: Settings, driving: Driving, models: list[Path]) -> dict:
     """What the case is made of: paths and SHA-256."""
-    sources = {
+    sources: dict = {
         "reference": {"path": str(settings.reference), "sha256": sha256(settings.reference)},
         "driving": {"path": str(settings.driving), "sha256": driving.digest()},
     }
@@ -239,12 +242,17 @@ def estimate_driving(
             advance()
         for frame in driving.frames(skip=log.frames):
             size = frame.pixels.shape[1::-1]
-            if log.size is not None and size != log.size:
+            if log.frames and size != log.size:
                 raise InputError(
                     f"{frame.name} of {driving.path} is {size[0]}x{size[1]}, the frames before are "
                     f"{log.size[0]}x{log.size[1]}: give driving frames of one size."
                 )
-            log.append(size, estimate(frame.pixels) if given is None else given.of_frame(frame.index))
+            if given is not None:
+                keypoints = given.of_frame(frame.index)
+            else:
+                assert estimate is not None  # see make_estimate
+                keypoints = estimate(frame.pixels)
+            log.append(size, keypoints)
             advance()
     if not log.frames:
         raise InputError(

@@ -32,11 +32,9 @@ class Preview:
         over_reference = self._under(self._reference, small_pose)
         if box is not None:
             across, down = self._width / pose.shape[1], self._height / pose.shape[0]
-            corners = [
-                (round(box.left * across), round(box.top * down)),
-                (round(box.right * across), round(box.bottom * down)),
-            ]
-            cv2.rectangle(over_reference, *corners, BOX_COLOUR, 2)
+            first = round(box.left * across), round(box.top * down)
+            last = round(box.right * across), round(box.bottom * down)
+            cv2.rectangle(over_reference, first, last, BOX_COLOUR, 2)
         moved = self._under(self._moved(driving), small_pose)
         return Image.fromarray(np.hstack([self._reference, self._contained(driving), moved, over_reference]))
 

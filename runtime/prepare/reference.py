@@ -42,7 +42,7 @@ def make_reference(
     framing = frame_person(photo.size, size, visible_boxes(person)[0])
     pose = to_pose(framing.keypoints(person), *size)
     body, seen = pose.points[0, BODY], pose.seen[0, BODY]
-    outside = int(((body < 0) | (body > 1)).any(axis=1)[seen].sum())
+    outside = int(np.any((body < 0) | (body > 1), axis=1)[seen].sum())
     if outside:
         remarks.append(
             f"{path} is cut to the shape {size[0]}x{size[1]}, which leaves out {outside} of {seen.sum()} visible body "
