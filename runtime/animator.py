@@ -31,7 +31,7 @@ from sa.runtime.noise import TorchGenerator
 from sa.runtime.progress import Reporter
 from sa.runtime.refine import RefineSettings
 from sa.runtime.refinement import Refinement
-from sa.runtime.sampler import initial_latents, karras_sigmas, sample_euler
+from sa.runtime.sampler import Denoiser, initial_latents, karras_sigmas, sample_euler
 from sa.runtime.staging import replace_entry, staged
 from sa.runtime.tiles import tile_indices
 
@@ -139,7 +139,9 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
                 step, tile = divmod(next(done), len(tiles))
                 advance(f"step {step + 1}/{settings.steps}, tile {tile + 1}/{len(tiles)}")
 
-            denoise = TiledDenoiser(unet, conditioning, shapes.tile_size, settings.tile_overlap, guidance, on_tile)
+            denoise: Denoiser = TiledDenoiser(
+                unet, conditioning, shapes.tile_size, settings.tile_overlap, guidance, on_tile
+            )
             if refinement is not None:
                 denoise = refinement.of(denoise, unet, sigmas, settings.refine_settings, reporter, advance)
             latents = sample_euler(denoise, latents, sigmas)
@@ -263,12 +265,12 @@ def _decode(decoder: Engine, latents: np.ndarray, chunk: int, folder: Path, adva
 
 def face_targets(case: Case, shapes: Shapes, settings: Settings, warnings: list[str]) -> FaceTargets:
     """The faces that --refine leads and follows; InputError for a case without masks."""
-    for path, there in (("reference_mask.png", case.reference_mask), ("faces/", case.faces)):
-        if there is None:
-            raise InputError(
-                f"{case.folder / path} is missing: --refine needs the face marked in the reference and in every frame; "
-                "add the masks, or run without --refine."
-            )
+    if case.reference_mask is None or case.faces is None:
+        path = "reference_mask.png" if case.reference_mask is None else "faces/"
+        raise InputError(
+            f"{case.folder / path} is missing: --refine needs the face marked in the reference and in every frame; "
+            "add the masks, or run without --refine."
+        )
     return read_targets(
         case.reference,
         case.reference_mask,

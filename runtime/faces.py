@@ -126,13 +126,14 @@ def _components(face: np.ndarray) -> list[tuple[Box, int]]:
         return i
 
     above: list[int] = []
-    for row in np.flatnonzero(face.any(axis=1)):
+    for row in np.flatnonzero(face.any(axis=1)).tolist():
         steps = np.diff(np.concatenate([[0], face[row].view(np.int8), [0]]))
         here = []
-        for left, right in zip(np.flatnonzero(steps == 1), np.flatnonzero(steps == -1) - 1, strict=True):
+        starts, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1) - 1
+        for left, right in zip(starts.tolist(), ends.tolist(), strict=True):
             new = len(runs)
             parents.append(new)
-            runs.append((int(row), int(left), int(right)))
+            runs.append((row, left, right))
             here.append(new)
             for i in above:
                 if runs[i][0] == row - 1 and runs[i][1] <= right and runs[i][2] >= left:

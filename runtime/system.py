@@ -31,8 +31,8 @@ def _cpu_quotas() -> Iterator[float]:
     """Processors' worth of time that each control group allows."""
     for group in _control_groups():
         with contextlib.suppress(OSError, ValueError):
-            quota, period = (group / "cpu.max").read_text().split()
-            yield int(quota) / int(period)
+            quota, period = map(int, (group / "cpu.max").read_text().split())
+            yield quota / period
     with contextlib.suppress(OSError, ValueError):  # version 1; -1 is no limit
         quota, period = (
             int((CONTROL_GROUPS / "cpu" / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")
