@@ -1,83 +1,123 @@
 # make demo   animates a small case; make test   runs every check. Both do all the set-up in .venv first.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-BIN := .venv/bin
+VENV := .venv
+BIN := $(VENV)/bin
+# What is installed is what constraints.txt says, also of what builds the project itself.
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+INSTALL := $(PIP) --no-build-isolation --editable
+SETUP := bench,cpu,export,prepare,test
+# Two workers keep two cores busy; a third would wait for memory on a machine of 24 GiB.
+PYTEST := $(BIN)/python -m pytest
+PARALLEL := -n 2 --dist loadscope
 
-.PHONY: install install-kernels install-peers demo gpu-check kernels puppet puppet-study test test-browser test-fp16 test-kernels test-peers \
-	test-rtx true-size clean
+.PHONY: install install-kernels install-peers check demo gpu-check kernels lock puppet puppet-study test test-browser test-fp16 \
+	test-kernels test-latest test-peers test-rtx true-size types versions clean
 
-install: .venv/installed
+install: $(VENV)/installed
 
-.venv/installed: pyproject.toml
+$(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,prepare,test]'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) setuptools wheel
+	$(INSTALL) '.[$(SETUP)]'
 	touch $@
 
 # With PyTorch and diffusers, about 1 GB: what the engines are measured against.
-install-peers: .venv/installed-peers
+install-peers: $(VENV)/installed-peers
 
-.venv/installed-peers: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,prepare,test,peers]'
+$(VENV)/installed-peers: $(VENV)/installed
+	$(INSTALL) '.[$(SETUP),peers]'
 	touch $@
 
 # With PyTorch and Triton, which compiles and interprets without a GPU.
-install-kernels: .venv/installed-kernels
+install-kernels: $(VENV)/installed-kernels
 
-.venv/installed-kernels: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,prepare,test,kernels]'
+$(VENV)/installed-kernels: $(VENV)/installed
+	$(INSTALL) '.[$(SETUP),kernels]'
 	touch $@
+
+# The exact versions of constraints.txt, anew: the newest that pyproject.toml admits.
+lock:
+	$(PYTHON) .ci/lock.py
+
+# The suite on the newest versions that pyproject.toml admits, in an environment of its own; for maintainers.
+test-latest:
+	$(PYTHON) -m venv --clear .venv-latest
+	.venv-latest/bin/python -m pip install --quiet --disable-pip-version-check --editable '.[$(SETUP)]'
+	.venv-latest/bin/python -m pytest $(PARALLEL)
+
+# On which versions of Python, and on which systems, each extra can be installed; writes the table of docs/installation.md.
+versions:
+	$(PYTHON) -m venv .cache/uv
+	.cache/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
+	$(PYTHON) .ci/versions.py .cache/uv/bin/uv
 
 demo: install
 	$(BIN)/python -m sa.benchmarks.demo
 
-test: install
+# What one runs at every change: style, types, which folder may import which, and the tests that export nothing.
+check: types
+	$(PYTEST) $(PARALLEL) -m '$(QUICK)'
+
+QUICK := not export and not browser and not fp16 and not gpu and not rtx
+
+types: install .cache/packages/sa
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest
+	$(BIN)/lint-imports --cache-dir .cache/imports
+	$(BIN)/mypy
+
+# The packages under their import names, which type checkers and editors can follow: pyproject.toml maps the folders.
+.cache/packages/sa:
+	mkdir -p $@
+	for package in benchmarks configs export kernels runtime; do ln -sfn ../../../$$package $@/$$package; done
+
+test: types
+	$(PYTEST) $(PARALLEL)
 
 test-peers: install-peers
-	$(BIN)/python -m pytest tests/benchmarks/peers tests/benchmarks/puppet/test_training.py tests/benchmarks/puppet/test_trial.py
+	$(PYTEST) tests/benchmarks/peers tests/benchmarks/puppet/test_training.py tests/benchmarks/puppet/test_trial.py
 
 # fp16 engine sets, emulated, against float64.
 test-fp16: install
-	$(BIN)/python -m pytest -m fp16
+	$(PYTEST) -m fp16
 
 # A whole fp16 set as plans of TensorRT for RTX, which builds without a GPU, and the builder's own tests; Linux and Windows only.
-test-rtx: .venv/installed-rtx
-	$(BIN)/python -m pytest -m rtx
-	$(BIN)/python -m pytest tests/export/test_plans.py tests/runtime/test_tensorrt.py
+test-rtx: $(VENV)/installed-rtx
+	$(PYTEST) -m rtx
+	$(PYTEST) tests/export/test_plans.py tests/runtime/test_tensorrt.py
 
-.venv/installed-rtx: .venv/installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cpu,export,prepare,test,tensorrt-rtx]'
+$(VENV)/installed-rtx: $(VENV)/installed
+	$(INSTALL) '.[$(SETUP),tensorrt-rtx]'
 	touch $@
 
 # The report in a real browser, which Debian calls chromium.
 test-browser: install
 	command -v chromium || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium; } || \
 		{ echo "install Chromium first, on Debian: apt-get install chromium"; exit 1; }
-	$(BIN)/python -m pytest -m browser tests/benchmarks/test_report_browser.py
+	$(PYTEST) -m browser tests/benchmarks/test_report_browser.py
 
 # On a machine with an NVIDIA GPU, with whichever engine libraries are installed in .venv: the tests of tests/gpu and
 # sa-bench, and one report of both, gpu-report/gpu-report.md. ONNX Runtime with CUDA takes the place of the one without.
-gpu-check: .venv/installed-cuda
+gpu-check: $(VENV)/installed-cuda
 	$(BIN)/python -m sa.benchmarks.gpu_check --out gpu-report
 
-.venv/installed-cuda: .venv/installed
+$(VENV)/installed-cuda: $(VENV)/installed
 	@$(BIN)/python -c 'from sa.benchmarks.gpu_check import require_gpu; require_gpu()'
 	$(BIN)/python -m pip uninstall --quiet --yes onnxruntime
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench,cuda,export,test]'
+	$(INSTALL) '.[bench,cuda,export,test]'
 	touch $@
 
 # The fused kernels' source in Triton's interpreter, and as plugins with NVIDIA's bindings, the oldest and newest known.
 BINDINGS := $(addprefix .cache/tensorrt-bindings/,10.9.0.34 11.4.0.106)
 
 test-kernels: install-kernels $(BINDINGS)
-	$(BIN)/python -m pytest kernels
+	$(PYTEST) kernels
 
 # 1 MB each: without the libraries, which are some GB.
-.cache/tensorrt-bindings/%: | .venv/installed-kernels
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --target $@.part tensorrt-cu12-bindings==$*
+.cache/tensorrt-bindings/%: | $(VENV)/installed-kernels
+	$(PIP) --no-deps --target $@.part tensorrt-cu12-bindings==$*
 	mv $@.part $@
 
 # Their PTX and machine code for every architecture, and what they take of a GPU; needs none.

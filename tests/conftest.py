@@ -17,6 +17,13 @@ BACKENDS = ("onnxruntime", "paddle")
 PLANS = ("segmented", "whole")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of engine sets are marked by the fixture they take: `make check` leaves them out."""
+    for item in items:
+        if "engines" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.export)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def cache_of_its_own(tmp_path_factory):
     """The user's cache folder is neither read nor written."""
