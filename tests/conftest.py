@@ -1,5 +1,7 @@
 """Checkpoints, cases and engine sets the tests share. Each is made once a session, from tests/golden alone."""
 
+import workers  # noqa: I001, F401  before NumPy
+
 import json
 import shutil
 from pathlib import Path

@@ -10,7 +10,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
@@ -163,14 +162,6 @@ def test_the_output_may_be_a_link_to_another_file_system(place, monkeypatch):
     assert MAINS["sa-run"]([*run_arguments(place), "--quiet"]) == 0
     assert (place / "out").is_symlink()
     assert sorted(os.listdir(place / "elsewhere")) == ["animation.gif", "animation.mp4", "frames", "run.json"]
-
-
-def test_the_engine_library_must_be_installed(place, monkeypatch, capsys):
-    monkeypatch.setattr(metadata, "version", raising(metadata.PackageNotFoundError("onnxruntime")))
-    message = (
-        f"{place}/engines runs on onnxruntime, which is not installed: `pip install 'stableanimator-deploy[cpu]'`."
-    )
-    fails("sa-run", run_arguments(place), place, 3, message, capsys)
 
 
 # -- sa-export -------------------------------------------------------------------------------------------------
