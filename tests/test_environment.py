@@ -2,6 +2,7 @@
 
 import ast
 import sys
+import sysconfig
 import tomllib
 from importlib import metadata
 from importlib.util import find_spec
@@ -58,7 +59,8 @@ def locked() -> dict[str, str]:
 
 @pytest.mark.skipif(Path(sys.prefix).name != ".venv", reason="not the environment that the Makefile sets up")
 def test_what_is_installed_is_what_is_locked():
-    installed = {canonicalize_name(one.name): one.version.partition("+")[0] for one in metadata.distributions()}
+    here = metadata.distributions(path=[sysconfig.get_path("purelib")])  # without what libraries carry inside them
+    installed = {canonicalize_name(one.name): one.version.partition("+")[0] for one in here}
     versions = locked()
     apart = {"pip", canonicalize_name(PROJECT["name"])}
     # PyTorch's CUDA build, where it is installed, pins NVIDIA's libraries itself.

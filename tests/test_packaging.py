@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.export
+
 ROOT = Path(__file__).parent.parent
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
@@ -29,12 +31,14 @@ def test_every_subpackage_is_listed():
 def installed(tmp_path_factory):
     """Python of an empty environment that has the wheel and its base dependencies, nothing else."""
     folder = tmp_path_factory.mktemp("wheel")
-    pip = ["-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([sys.executable, *pip, "wheel", "--no-deps", "--wheel-dir", folder, ROOT], check=True)
+    # A source distribution first, and the wheel of that: nothing an earlier build left behind gets in.
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", folder, ROOT]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
     (wheel,) = folder.glob("*.whl")
     venv.create(folder / "env", with_pip=True)
     python = folder / "env" / "bin" / "python"
-    subprocess.run([python, *pip, "install", wheel], check=True, cwd=folder)
+    pip = ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--constraint", ROOT / "constraints.txt"]
+    subprocess.run([python, *pip, wheel], check=True, cwd=folder)
     return python
 
 

@@ -16,6 +16,8 @@ from sa.runtime.engine_set import EngineSet, read_manifest
 from sa.runtime.errors import EngineSetError
 from sa.runtime.fixed_inputs import fixed_inputs
 
+pytestmark = pytest.mark.export
+
 ROLES = ("vae_decoder", "vae_encoder")  # one that is fp16 and one that is not
 
 

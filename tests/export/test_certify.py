@@ -17,6 +17,8 @@ from sa.runtime.errors import EngineSetError, UserError
 from sa.runtime.progress import Reporter
 from sa.runtime.specialized_unet import SpecializedUNet
 
+pytestmark = pytest.mark.export
+
 
 @pytest.fixture
 def only(monkeypatch):

@@ -25,6 +25,8 @@ from sa.runtime.engine_set import Shapes, read_manifest
 from sa.runtime.errors import UserError
 from sa.runtime.progress import Reporter
 
+pytestmark = pytest.mark.export
+
 SHAPES = Shapes(height=64, width=64, tile_size=2, decode_chunk=2)
 
 

@@ -14,6 +14,8 @@ from sa.runtime.engine_set import Shapes
 from sa.runtime.fixed_inputs import fixed_inputs
 from sa.runtime.progress import Reporter
 
+pytestmark = pytest.mark.export
+
 
 @pytest.fixture
 def exported(checkpoint, monkeypatch, tmp_path):

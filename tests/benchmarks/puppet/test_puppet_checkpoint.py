@@ -16,6 +16,8 @@ from sa.export.roles import DEFINITIONS, slots_by_part
 from sa.runtime.cli import main as sa_run
 from sa.runtime.images import read_image
 
+pytestmark = pytest.mark.export
+
 FRAMES = 8
 STAGES = ("vae-pictures", "arcface", "diffusion-pictures", "diffusion-clips", "second-embedder", "joint-finder")
 PUPPETS = (101, 102)  # neither trained on, nor the study's
