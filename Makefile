@@ -113,7 +113,7 @@ $(VENV)/installed-cuda: $(VENV)/installed
 BINDINGS := $(addprefix .cache/tensorrt-bindings/,10.9.0.34 11.4.0.106)
 
 test-kernels: install-kernels $(BINDINGS)
-	$(PYTEST) kernels
+	$(PYTEST) tests/kernels
 
 # 1 MB each: without the libraries, which are some GB.
 .cache/tensorrt-bindings/%: | $(VENV)/installed-kernels
@@ -122,7 +122,7 @@ test-kernels: install-kernels $(BINDINGS)
 
 # Their PTX and machine code for every architecture, and what they take of a GPU; needs none.
 kernels: install-kernels
-	$(BIN)/python -m sa.kernels.compile --out build/kernels
+	$(BIN)/python -m sa.kernels --out build/kernels
 
 # Teaches the puppet checkpoint, from where it was interrupted; states and sheets are in .cache/puppet.
 puppet: install-peers
@@ -133,7 +133,7 @@ puppet-study: install-peers
 	$(BIN)/python -m sa.benchmarks.puppet.study
 
 true-size: install
-	$(BIN)/python -m sa.benchmarks.true_size
+	$(BIN)/python -m sa.benchmarks.measure.true_size
 
 clean:
 	rm -rf .cache demo gpu-report build dist *.egg-info .pytest_cache .ruff_cache

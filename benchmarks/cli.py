@@ -4,12 +4,12 @@ import argparse
 from importlib.util import find_spec
 from pathlib import Path
 
-from sa.benchmarks.bench import Plan, bench
-from sa.benchmarks.merge_command import add_merge
+from sa.benchmarks.measure.bench import Plan, bench
 from sa.benchmarks.peers import UPSTREAM
-from sa.runtime.commands import run_command
+from sa.benchmarks.report.command import add_merge
+from sa.runtime.console.commands import run_command
+from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
-from sa.runtime.progress import Reporter
 
 DESCRIPTION = """\
 Measure engine sets stage by stage, beside PyTorch peers made from the same checkpoint, and report it.

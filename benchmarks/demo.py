@@ -12,9 +12,9 @@ from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
 from sa.benchmarks.puppet.sample_sheet import grid
 from sa.export.cli import main as sa_export
+from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.cli import main as sa_run
-from sa.runtime.libraries import quiet_paddle
-from sa.runtime.video import encode_mp4, frame_path
+from sa.runtime.output.video import encode_mp4, frame_path
 
 PUPPET = 1  # of the held-out ones
 FRAMES = 12

@@ -8,13 +8,13 @@ import numpy as np
 import paddle
 from paddle import nn
 
-from sa.export.checkpoint import Checkpoint, Part, Weights
+from sa.export.checkpoint.checkpoint import Checkpoint, Part, Weights
+from sa.export.engines.fixed_inputs import fixed_inputs
+from sa.export.engines.roles import EngineDefinition
 from sa.export.gradient import Gradient
-from sa.export.roles import EngineDefinition
 from sa.runtime.backends.base import Engine
-from sa.runtime.engine_set import Certificate, Shapes, TensorSpec
+from sa.runtime.contract import Certificate, Shapes, TensorSpec
 from sa.runtime.errors import UserError
-from sa.runtime.fixed_inputs import fixed_inputs
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 3e-2}  # on max |engine - network| / max |network|
 # On |engine - network| / |network|, Euclidean, of gradients through ArcFace: next to the kink of a PReLU, rounding

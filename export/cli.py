@@ -3,13 +3,13 @@
 import argparse
 from pathlib import Path
 
-from sa.export.plan_settings import DEVICES, plan_settings
 from sa.export.presets import DEFAULT, load_preset, presets, shapes_from
-from sa.runtime.commands import run_command
-from sa.runtime.engine_set import Manifest
+from sa.export.targets.tensorrt.settings import DEVICES, plan_settings
+from sa.runtime.backends.libraries import quiet_paddle
+from sa.runtime.console.commands import run_command
+from sa.runtime.console.progress import Reporter
+from sa.runtime.contract import Manifest
 from sa.runtime.errors import InputError
-from sa.runtime.libraries import quiet_paddle
-from sa.runtime.progress import Reporter
 
 DESCRIPTION = """\
 Turn StableAnimator's checkpoint into an engine set: static engines for one size and one engine library.

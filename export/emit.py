@@ -3,10 +3,11 @@
 from pathlib import Path
 
 from sa.export.certify import Networks
-from sa.export.roles import EngineDefinition
-from sa.export.targets import Network, Written, target
-from sa.runtime import hashing, signals
-from sa.runtime.engine_set import EngineContract, FileRecord, Role, Shapes
+from sa.export.engines.program import Network, Written
+from sa.export.engines.roles import EngineDefinition
+from sa.export.targets import target
+from sa.runtime.contract import EngineContract, FileRecord, Role, Shapes
+from sa.runtime.system import hashing, signals
 
 
 def write(

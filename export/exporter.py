@@ -12,30 +12,26 @@ from pathlib import Path
 import numpy as np
 import paddle
 
-from sa.export.certify import (
-    Networks,
-    beyond_tolerance,
-    certificate,
-    reference_outputs,
-    twin_shapes,
-)
-from sa.export.checkpoint import Checkpoint
-from sa.export.emulation import BACKEND as EMULATING
-from sa.export.emulation import open_emulated
-from sa.export.half import HalfTyping, LoadTyping
-from sa.export.plan_settings import PlanSettings
-from sa.export.refine_plan import refine_plan
-from sa.export.refine_roles import RefinePlanName, refine_definitions
-from sa.export.roles import DEFINITIONS, PLAIN_DEFINITIONS, EngineDefinition, slots_by_part
-from sa.export.targets import TWIN, Written
-from sa.export.targets.prepack import is_worth_it, prepack
-from sa.export.targets.tensorrt import planned
-from sa.export.writing import contract, write
-from sa.runtime import signals
+from sa.export.certify import Networks, beyond_tolerance, certificate, reference_outputs, twin_shapes
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.emit import contract, write
+from sa.export.engines.program import TWIN, Written
+from sa.export.engines.refinement_plan import refine_plan
+from sa.export.engines.refinement_roles import RefinePlanName, refine_definitions
+from sa.export.engines.roles import DEFINITIONS, PLAIN_DEFINITIONS, EngineDefinition, slots_by_part
+from sa.export.precision.emulation import BACKEND as EMULATING
+from sa.export.precision.emulation import open_emulated
+from sa.export.precision.typing import HalfTyping, LoadTyping
+from sa.export.targets.onnxruntime.prepack import is_worth_it, prepack
+from sa.export.targets.tensorrt.plans import planned
+from sa.export.targets.tensorrt.settings import PlanSettings
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
+from sa.runtime.backends.composed.specialized_unet import SpecializedUNet
+from sa.runtime.backends.libraries import backend_version
 from sa.runtime.backends.tensorrt_versions import LIBRARIES
-from sa.runtime.engine_set import (
+from sa.runtime.console.progress import Reporter
+from sa.runtime.contract import (
     FORMAT_VERSION,
     MANIFEST,
     Certificate,
@@ -46,14 +42,12 @@ from sa.runtime.engine_set import (
     Schedule,
     Shapes,
 )
+from sa.runtime.engine_set.memory_plan import gibibytes
 from sa.runtime.errors import EngineSetError, InputError, UserError
-from sa.runtime.libraries import backend_version
-from sa.runtime.memory import available_memory, peak_memory
-from sa.runtime.memory_plan import gibibytes
-from sa.runtime.progress import Reporter
-from sa.runtime.specialized_unet import SpecializedUNet
-from sa.runtime.staging import replace_entry, staged
-from sa.runtime.system import usable_cores
+from sa.runtime.output.staging import replace_entry, staged
+from sa.runtime.system import signals
+from sa.runtime.system.memory import available_memory, peak_memory
+from sa.runtime.system.processors import usable_cores
 
 EXPORTING = 1.25  # of the largest network's float32 weights: measured at true size, 7.2 GiB for a UNet of 5.8
 

@@ -5,7 +5,7 @@ from importlib import resources
 import yaml
 from pydantic import ValidationError
 
-from sa.runtime.engine_set import Record, Shapes
+from sa.runtime.contract import Record, Shapes
 from sa.runtime.errors import InputError, first_fault
 
 DEFAULT = "square-512"

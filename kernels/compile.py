@@ -1,13 +1,10 @@
-"""python -m sa.kernels.compile: every kernel as PTX and as cubins, its parameters checked and its resources told.
+"""A kernel as PTX and as cubins, its parameters checked and its resources told.
 
 Needs no GPU. PTX is written for sm_80, in a version that drivers since CUDA 11.1 read, and runs on that and any later
 architecture; cubins are for one architecture each.
 """
 
-import argparse
-import os
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -114,36 +111,3 @@ def compile_all(variants: Iterable[Variant], capabilities: Iterable[int], out: P
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m sa.kernels.compile", description=__doc__.partition(":")[2].strip())
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where PTX, cubins and table.txt go")
-    out = parser.parse_args(argv).out
-    if os.environ.get("TRITON_INTERPRET", "0") != "0":
-        print("sa.kernels.compile: interpreted kernels cannot be compiled; unset TRITON_INTERPRET.", file=sys.stderr)
-        return 1
-    try:
-        from sa.kernels.group_norm_silu import kernel as group_norm_silu
-        from sa.kernels.id_attention import kernel as id_attention
-        from sa.kernels.temporal_attention import kernel as temporal_attention
-    except ModuleNotFoundError as error:
-        print(
-            f"sa.kernels.compile: {error.name} is missing; pip install 'stableanimator-deploy[kernels]'.",
-            file=sys.stderr,
-        )
-        return 1
-
-    kernels = (id_attention, temporal_attention, group_norm_silu)
-    try:
-        table = compile_all([variant for kernel in kernels for variant in kernel.VARIANTS], CAPABILITIES, out)
-    except CodeError as error:
-        print(f"sa.kernels.compile: {error}.", file=sys.stderr)
-        return 1
-    (out / "table.txt").write_text(table + "\n")
-    print(table)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -2,72 +2,38 @@
 
 import contextlib
 import json
-import platform
-import re
-import shutil
-import time
-from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, field
-from importlib import metadata
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 
-from sa.runtime import PROJECT, signals, video
 from sa.runtime.backends import engine_class
 from sa.runtime.backends.base import Engine
-from sa.runtime.case import Case, read_case
-from sa.runtime.conditioning import make_conditioning
-from sa.runtime.denoiser import TiledDenoiser, guidance_scales
-from sa.runtime.engine_set import EngineSet, Manifest, Role, Shapes
+from sa.runtime.case.case import read_case
+from sa.runtime.case.identity import find_identity
+from sa.runtime.case.images import frames_to_bytes
+from sa.runtime.console.progress import Reporter
+from sa.runtime.contract import Manifest, Role
+from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, gibibytes
+from sa.runtime.engine_set.open import EngineSource
 from sa.runtime.errors import InputError
-from sa.runtime.faces import FaceTargets, read_targets
-from sa.runtime.identity import find_identity
-from sa.runtime.images import frames_to_bytes
-from sa.runtime.libraries import backend_version
-from sa.runtime.memory import StagePeaks, peak_memory
-from sa.runtime.memory_plan import Choices, MemoryPlan, gibibytes, plan_memory
-from sa.runtime.noise import TorchGenerator
-from sa.runtime.progress import Reporter
-from sa.runtime.refine import RefineSettings
-from sa.runtime.refinement import Refinement
-from sa.runtime.sampler import Denoiser, initial_latents, karras_sigmas, sample_euler
-from sa.runtime.staging import replace_entry, staged
-from sa.runtime.tiles import tile_indices
-
-RUN_FILE = "run.json"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The flags of sa-run that decide what is computed."""
-
-    steps: int = 25
-    guidance: float = 3.0  # the last frame's scale
-    guidance_start: float | None = None  # the first frame's; None: the same
-    tile_overlap: int = 4
-    noise_aug: float = 0.02
-    seed: int = 23123134
-    fps: float = 8.0
-    identity: str | None = None  # a .npy file, "none", or None for the case's identity.npy
-    models: Path | None = None  # with face networks, for a case without identity.npy
-    noise: Path | None = None  # an .npz with the two draws, instead of the seed
-    compat: str | None = None  # "upstream"
-    threads: int | None = None
-    low_memory: bool = False  # an engine is loaded only while its stage, or its part of one, is at work
-    refine: bool = False  # the HJB face refinement
-    refine_settings: RefineSettings = field(default_factory=RefineSettings)
+from sa.runtime.output import video
+from sa.runtime.output.result import RUN_FILE, check_output, deliver
+from sa.runtime.output.staging import staged
+from sa.runtime.refinement.faces import case_targets
+from sa.runtime.refinement.run import Refinement
+from sa.runtime.run_report import run_report
+from sa.runtime.sampling.conditioning import make_conditioning
+from sa.runtime.sampling.denoiser import TiledDenoiser, guidance_scales
+from sa.runtime.sampling.noise import make_noise
+from sa.runtime.sampling.sampler import Denoiser, initial_latents, karras_sigmas, sample_euler
+from sa.runtime.sampling.tiles import tile_indices
+from sa.runtime.settings import Settings
+from sa.runtime.system import signals
+from sa.runtime.system.memory import StagePeaks
 
 
-@dataclass(frozen=True)
-class Noise:
-    """The two draws that decide a run (SPEC section 4)."""
-
-    image: np.ndarray  # [1, 3, H, W]
-    latents: np.ndarray  # [1, tile, 4, h, w]
-
-
-def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings, reporter: Reporter) -> dict:
+def animate(engines: EngineSource, case_folder: Path, out: Path, settings: Settings, reporter: Reporter) -> dict:
     """Animate a case into the folder `out` and return what run.json says.
 
     InputError for a case or an output folder that cannot be used, before any engine is loaded.
@@ -89,27 +55,24 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
         )
     identity_size = manifest.engine("face_encoder").inputs[0].largest[-1]
     upstream = settings.compat == "upstream"
-    identity = find_identity(settings.identity, case, identity_size, settings.models, upstream, warnings)
-    noise = make_noise(settings, shapes.height, shapes.width, shapes.tile_size)
-    targets = face_targets(case, shapes, settings, warnings) if settings.refine else None
+    identity = find_identity(settings.identity, case, identity_size, settings.models, _embedder(upstream), warnings)
+    noise = make_noise(settings.noise, settings.seed, shapes.height, shapes.width, shapes.tile_size)
+    targets = case_targets(case, shapes, upstream, warnings) if settings.refine else None
     tiles = tile_indices(case.frames, shapes.tile_size, settings.tile_overlap)
     memory = _planned_memory(engines, case.frames, settings, warnings, reporter)
     for warning in warnings:
         reporter.warn(warning)
 
-    def opened(role: Role) -> AbstractContextManager[Engine]:
-        return engines.open_engine(role, settings.threads)
-
-    def loaded(role: Role, on_demand: bool = False) -> AbstractContextManager[Engine]:
+    def loaded(role: Role) -> Engine:
         with reporter.stage(f"loading {role}"):
-            return engines.open_engine(role, settings.threads, on_demand) if on_demand else opened(role)
+            return engines.open_engine(role)
 
     engine_class(engines.backend)  # now, as nothing could be cleaned up if Paddle met SIGTERM while it is imported
     peaks = StagePeaks()
     with staged(out) as staging:
         with peaks.stage("conditioning"), reporter.stage("conditioning", case.frames) as advance:
             conditioning = make_conditioning(
-                opened,
+                engines.open_engine,
                 manifest,
                 case.reference,
                 case.poses,
@@ -126,10 +89,8 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
             refinement = None
             if targets is not None:
                 with reporter.stage("loading refinement"):
-                    refinement = stack.enter_context(
-                        Refinement.open(engines, targets, settings.threads, settings.low_memory)
-                    )
-            unet = stack.enter_context(loaded("unet", settings.low_memory))
+                    refinement = stack.enter_context(Refinement.open(engines, targets))
+            unet = stack.enter_context(loaded("unet"))
             tile_calls = settings.steps * len(tiles)
             total = tile_calls + (settings.refine_settings.gradients(settings.steps) if refinement else 0)
             advance = stack.enter_context(reporter.stage("denoising", total))
@@ -163,11 +124,11 @@ def animate(engines: EngineSet, case_folder: Path, out: Path, settings: Settings
                 settings.fps,
                 upstream=settings.compat == "upstream",
             )
-        report = _report(engines, case, settings, warnings, reporter.seconds, refinement)
+        report = run_report(engines, case, settings, warnings, reporter.seconds, refinement)
         report["memory"] = memory.report(peaks.bytes if memory.device == "cpu" else {}) if memory is not None else None
         (staging / RUN_FILE).write_text(json.dumps(report, indent=1) + "\n")
         with signals.ignored():
-            _deliver(staging, out)
+            deliver(staging, out)
     return report
 
 
@@ -177,14 +138,14 @@ def _certified(manifest: Manifest) -> str:
 
 
 def _planned_memory(
-    engines: EngineSet, frames: int, settings: Settings, warnings: list[str], reporter: Reporter
+    engines: EngineSource, frames: int, settings: Settings, warnings: list[str], reporter: Reporter
 ) -> MemoryPlan | None:
-    """What the run will take; EngineSetError if that cannot fit. None for a peer of sa-bench, no engine set."""
-    if not isinstance(engines, EngineSet):
-        return None
+    """What the run will take, if that is known; EngineSetError if it cannot fit."""
     guided = max(settings.guidance, settings.guidance_start or 0) > 1
-    choices = Choices(frames, settings.low_memory, settings.refine, branches=2 if guided else 1)
-    plan = plan_memory(engines, choices)
+    choices = Choices(frames, engines.low_memory, settings.refine, branches=2 if guided else 1)
+    plan = engines.plan_memory(choices)
+    if plan is None:
+        return None
     worst, free = gibibytes(plan.worst.predicted), gibibytes(plan.available)
     reporter.say(f"memory: about {worst} at its most, while {plan.worst.stage}; {free} are free")
     if plan.worst.predicted > plan.available:
@@ -193,63 +154,6 @@ def _planned_memory(
             "run; --low-memory takes less."
         )
     return plan
-
-
-def check_output(out: Path) -> None:
-    """InputError if results in `out` would mix with files that are no earlier run's."""
-    if out.is_dir():
-        if any(out.iterdir()) and not _is_earlier_run(out):
-            raise InputError(
-                f"{out} is not empty and holds no earlier run's {RUN_FILE}: give --out a new or empty folder."
-            )
-    elif out.exists():
-        raise InputError(f"{out} is a file: give --out a folder.")
-
-
-def _is_earlier_run(out: Path) -> bool:
-    try:
-        run = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(run, dict) and run.get("project") == PROJECT
-
-
-def make_noise(settings: Settings, height: int, width: int, tile_size: int) -> Noise:
-    """The draws from --noise, else from --seed as PyTorch's CPU generator makes them."""
-    image_shape, latent_shape = (1, 3, height, width), (1, tile_size, 4, height // 8, width // 8)
-    if settings.noise is None:
-        generator = TorchGenerator(settings.seed)
-        return Noise(generator.normal(image_shape), generator.normal(latent_shape))
-    return Noise(
-        _read_draw(settings.noise, "noise_image", image_shape),
-        _read_draw(settings.noise, "noise_latents", latent_shape),
-    )
-
-
-def _read_draw(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            value = archive[name]
-    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
-        raise InputError(
-            f"{path} cannot be read ({error.strerror}): --noise takes an .npz with noise_image and noise_latents."
-        ) from None
-    except KeyError:
-        raise InputError(f"{path} has no array {name}: --noise takes noise_image and noise_latents.") from None
-    except Exception:  # zip, zlib, struct and value errors, by what is damaged
-        raise InputError(
-            f"{path} is not a whole .npz of plain arrays: --noise takes one with noise_image and noise_latents."
-        ) from None
-    if value.shape != shape or value.dtype.kind != "f":
-        raise InputError(
-            f"{path}: {name} must be floats of shape {list(shape)} for this engine set, "
-            f"found {value.dtype} {list(value.shape)}: make the file again at that shape."
-        )
-    with np.errstate(over="ignore"):
-        draw = value.astype(np.float32)
-    if not np.isfinite(draw).all():
-        raise InputError(f"{path}: {name} holds NaN or infinite numbers: make the file again.")
-    return draw
 
 
 def _decode(decoder: Engine, latents: np.ndarray, chunk: int, folder: Path, advance) -> None:
@@ -263,67 +167,17 @@ def _decode(decoder: Engine, latents: np.ndarray, chunk: int, folder: Path, adva
             advance()
 
 
-def face_targets(case: Case, shapes: Shapes, settings: Settings, warnings: list[str]) -> FaceTargets:
-    """The faces that --refine leads and follows; InputError for a case without masks."""
-    if case.reference_mask is None or case.faces is None:
-        path = "reference_mask.png" if case.reference_mask is None else "faces/"
-        raise InputError(
-            f"{case.folder / path} is missing: --refine needs the face marked in the reference and in every frame; "
-            "add the masks, or run without --refine."
-        )
-    return read_targets(
-        case.reference,
-        case.reference_mask,
-        case.faces,
-        shapes.height,
-        shapes.width,
-        settings.compat == "upstream",
-        warnings,
-    )
+def _embedder(upstream: bool) -> Callable[[np.ndarray, Path], np.ndarray]:
+    """What makes the identity of a case that has none, by networks that sa-prepare brings."""
 
+    def embed(picture: np.ndarray, models: Path) -> np.ndarray:
+        try:
+            from sa.runtime.prepare.estimate.face_networks import reference_embedding
+        except ImportError as error:
+            raise InputError(
+                f"--models needs {error.name or error}, which is not installed: "
+                "`pip install 'stableanimator-deploy[prepare]'`."
+            ) from None
+        return reference_embedding(picture, models, upstream)
 
-def _report(
-    engines: EngineSet,
-    case: Case,
-    settings: Settings,
-    warnings: list[str],
-    seconds: dict[str, float],
-    refinement: Refinement | None,
-) -> dict:
-    manifest = engines.manifest
-    return {
-        "project": PROJECT,
-        "version": metadata.version(PROJECT),
-        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "arguments": {key: str(value) if isinstance(value, Path) else value for key, value in asdict(settings).items()},
-        "case": str(case.folder),
-        "frames": case.frames,
-        "engines": str(engines.folder),
-        "engines_digest": engines.digest,
-        "backend": manifest.backend,
-        "device": engines.device,
-        "precision": manifest.precision,
-        "shapes": manifest.shapes.model_dump(),
-        "versions": {
-            "python": platform.python_version(),
-            "numpy": np.__version__,
-            manifest.backend: backend_version(engines.backend) or manifest.backend_version,
-        },
-        "seconds": {name: round(value, 3) for name, value in seconds.items()},
-        "peak_memory_bytes": peak_memory(),
-        "warnings": warnings,
-        "refine": [asdict(step) for step in refinement.denoiser.steps] if refinement is not None else [],
-        "refinement": refinement.report() if refinement is not None else None,
-    }
-
-
-def _deliver(staging: Path, out: Path) -> None:
-    """Move the finished results into place; frames of an earlier, longer run go, anything else in `out` stays."""
-    out.mkdir(exist_ok=True)
-    earlier = out / "frames"
-    if earlier.is_dir():
-        for path in earlier.iterdir():
-            if not re.fullmatch(r"frame_\d+\.png", path.name):
-                shutil.move(path, staging / "frames" / path.name)
-    for name in ("frames", "animation.mp4", "animation.gif", RUN_FILE):
-        replace_entry(staging / name, out / name)
+    return embed

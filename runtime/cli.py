@@ -5,13 +5,14 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from sa.runtime.animator import Settings, animate
-from sa.runtime.commands import run_command
-from sa.runtime.engine_set import EngineSet
+from sa.runtime.animator import animate
+from sa.runtime.console.commands import run_command
+from sa.runtime.console.progress import Reporter
+from sa.runtime.engine_set.memory_plan import gibibytes
+from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import InputError
-from sa.runtime.memory_plan import gibibytes
-from sa.runtime.progress import Reporter
-from sa.runtime.refine import RefineSettings
+from sa.runtime.refinement.hjb import RefineSettings
+from sa.runtime.settings import Settings
 
 DESCRIPTION = """\
 Animate a person: a reference image follows a sequence of poses, on engines made by sa-export.
@@ -181,8 +182,6 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         models=a.models,
         noise=a.noise,
         compat=a.compat,
-        threads=a.threads,
-        low_memory=a.low_memory,
         refine=a.refine,
         refine_settings=refine_settings_from(a),
     )
@@ -198,6 +197,8 @@ def run(arguments: argparse.Namespace) -> None:
             digest=arguments.engines_digest,
             refine=settings.refine,
             device=arguments.device,
+            threads=arguments.threads,
+            low_memory=arguments.low_memory,
         )
     report = animate(engines, arguments.case, arguments.out, settings, reporter)
     memory = {stage["stage"]: stage for stage in report["memory"]["stages"]}

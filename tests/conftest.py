@@ -9,14 +9,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from shared import BACKENDS, CASES, GOLDEN, PLANS
 from set_cache import exported
 
-from sa.export.architecture import ArcFaceConfig
-
-GOLDEN = Path(__file__).parent / "golden"
-CASES = ("recipe_basic", "recipe_hjb")
-BACKENDS = ("onnxruntime", "paddle")
-PLANS = ("segmented", "whole")
+from sa.export.checkpoint.architecture import ArcFaceConfig
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -55,7 +51,7 @@ def golden():
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """checkpoint(case): a folder in the published layout, its weights by recipe. Read only."""
-    from sa.benchmarks.checkpoints import SMALL_ARCFACE, write_weights
+    from sa.benchmarks.fixtures.checkpoints import SMALL_ARCFACE, write_weights
 
     made: dict[str, Path] = {}
 
@@ -128,9 +124,3 @@ def case(request) -> str:
 @pytest.fixture(params=BACKENDS)
 def backend(request) -> str:
     return request.param
-
-
-def relative(value: np.ndarray, reference: np.ndarray) -> float:
-    """max |value - reference| / max |reference|."""
-    assert value.shape == reference.shape
-    return float(np.abs(value.astype(np.float64) - reference).max() / np.abs(reference).max())

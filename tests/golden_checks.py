@@ -5,13 +5,13 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
-from conftest import relative
 from PIL import Image
+from shared import relative
 
 from sa.runtime.backends.base import Engine
-from sa.runtime.faces import FaceTargets, read_targets
-from sa.runtime.images import read_image
-from sa.runtime.refine import VideoLoss
+from sa.runtime.case.images import read_image
+from sa.runtime.refinement.faces import FaceTargets, read_targets
+from sa.runtime.refinement.hjb import VideoLoss
 
 
 def check_every_stored_call(data: SimpleNamespace, unet: Engine, tolerance: float) -> None:

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import onnx
-from conftest import GOLDEN
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
+from shared import GOLDEN
 
 from sa.runtime.prepare.whole_body import FACE, LEFT_HAND, RIGHT_HAND, Pose
 

@@ -1,6 +1,6 @@
 """A manifest of round numbers, for predictions that can be checked by hand."""
 
-from sa.runtime.engine_set import FORMAT_VERSION, ROLES, EngineRecord, Manifest
+from sa.runtime.contract import FORMAT_VERSION, ROLES, EngineRecord, Manifest
 
 FLOPS = {"unet": 2_000_000_000_000, "vae_decoder": 4_000_000_000_000}
 PARAMETERS = {"unet": 1_500_000_000}

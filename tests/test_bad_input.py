@@ -16,11 +16,11 @@ import onnxruntime
 import pytest
 import safetensors.numpy
 from command_lines import CASE, EXPORT, copied, export_arguments, fails, run_arguments
-from conftest import GOLDEN
 from PIL import Image
+from shared import GOLDEN
 from weight_files import parts_of, write_archive
 
-from sa.runtime.engine_set import EngineSet
+from sa.runtime.engine_set.open import EngineSet
 
 # Where things lie in a row's own folder, which the messages call {place}.
 MANIFEST = "engines/manifest.json"

@@ -9,8 +9,8 @@ import pytest
 from command_lines import CASE, copied, export_arguments, fails, run_arguments
 
 from sa.export import exporter
-from sa.runtime import libraries, memory_plan
-from sa.runtime.backends import cuda
+from sa.runtime.backends import cuda, libraries
+from sa.runtime.engine_set import memory_plan
 
 PLANS = {"backend": "tensorrt-rtx", "backend_version": "1.7.1.116", "device": "cuda", "compute_capabilities": ["8.9"]}
 

@@ -22,7 +22,8 @@ from prepare_data import (
 )
 from test_bad_input import Row, both, rows, write
 
-from sa.runtime.prepare import preparation, rendering
+from sa.runtime.prepare import preparation
+from sa.runtime.prepare.draw import rendering
 
 TAKES = "an .npz with driving [frames, persons, 133, 3] and reference [persons, 133, 3]: x and y in pixels, score"
 DWPOSE = "it lies in DWPose/ of StableAnimator's published weights"

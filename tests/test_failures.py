@@ -18,14 +18,18 @@ import safetensors.numpy
 from command_lines import CASE, MAINS, copied, everything_in, export_arguments, fails, nothing_changes_in, run_arguments
 from PIL import Image
 
-from sa.export import certify, exporter, writing
+from sa.export import certify, exporter
+from sa.export import emit as writing
 from sa.export.targets import target
-from sa.runtime import animator, conditioning, denoiser, video
-from sa.runtime.case import read_case
-from sa.runtime.engine_set import EngineSet, Shapes
+from sa.runtime import animator
+from sa.runtime.case.case import read_case
+from sa.runtime.case.images import read_image
+from sa.runtime.contract import Shapes
+from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import EngineSetError
-from sa.runtime.images import read_image
-from sa.runtime.staging import staged
+from sa.runtime.output import video
+from sa.runtime.output.staging import staged
+from sa.runtime.sampling import conditioning, denoiser
 
 INTERRUPTED = "interrupted; nothing was written."
 FULL = "{out} cannot be written (No space left on device): make room or choose another --out."

@@ -4,16 +4,16 @@ import json
 
 import numpy as np
 import pytest
-from conftest import relative
 from golden_checks import check_every_stored_call
 from PIL import Image
+from shared import relative
 
-from sa.runtime.conditioning import make_conditioning
-from sa.runtime.denoiser import TiledDenoiser, guidance_scales
-from sa.runtime.engine_set import EngineSet
-from sa.runtime.identity import read_identity
-from sa.runtime.images import pose_pixels, read_image, reference_pixels
-from sa.runtime.sampler import initial_latents, karras_sigmas, sample_euler
+from sa.runtime.case.identity import read_identity
+from sa.runtime.case.images import pose_pixels, read_image, reference_pixels
+from sa.runtime.engine_set.open import EngineSet
+from sa.runtime.sampling.conditioning import make_conditioning
+from sa.runtime.sampling.denoiser import TiledDenoiser, guidance_scales
+from sa.runtime.sampling.sampler import initial_latents, karras_sigmas, sample_euler
 
 NETWORK = 1e-4  # tolerances of the golden data: max |value - reference| / max |reference|
 LATENTS = 1e-3
@@ -149,11 +149,12 @@ def test_sa_run_writes_the_golden_frames(golden, engines, case_folder, backend, 
 
 
 def test_the_default_seed_is_the_golden_noise(golden, case):
-    from sa.runtime.animator import Settings, make_noise
+    from sa.runtime.sampling.noise import make_noise
+    from sa.runtime.settings import Settings
 
     data = golden(case)
     p = data.parameters
-    noise = make_noise(Settings(), p.height, p.width, p.tile_size)
+    noise = make_noise(None, Settings().seed, p.height, p.width, p.tile_size)
     with np.load(data.inputs / "noise.npz") as archive:
         assert np.abs(noise.image - archive["noise_image"]).max() < 2e-6
         assert np.abs(noise.latents - archive["noise_latents"]).max() < 2e-6

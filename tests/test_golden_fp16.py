@@ -5,10 +5,10 @@ import pytest
 from golden_checks import every_iteration, psnr_of_frames
 
 import sa.export.exporter  # noqa: F401 - before the fixture below: what it opens for certificates is not emulated
-from sa.export import emulation
+from sa.export.precision import emulation
 from sa.runtime import backends
 from sa.runtime.cli import main
-from sa.runtime.engine_set import EngineSet
+from sa.runtime.engine_set.open import EngineSet
 
 pytestmark = pytest.mark.fp16
 

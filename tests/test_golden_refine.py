@@ -5,17 +5,17 @@ import json
 import numpy as np
 import paddle
 import pytest
-from conftest import relative
 from golden_checks import face_targets
 from PIL import Image
+from shared import relative
 
 from sa.export.certify import Networks
-from sa.export.checkpoint import Checkpoint
-from sa.export.refine_roles import refine_definitions
-from sa.export.roles import DEFINITIONS, slots_by_part
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.engines.refinement_roles import refine_definitions
+from sa.export.engines.roles import DEFINITIONS, slots_by_part
 from sa.runtime.cli import main
-from sa.runtime.engine_set import EngineSet
-from sa.runtime.refine import VideoLoss
+from sa.runtime.engine_set.open import EngineSet
+from sa.runtime.refinement.hjb import VideoLoss
 
 
 @pytest.fixture

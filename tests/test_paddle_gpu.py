@@ -9,12 +9,13 @@ import pytest
 from paddle import inference
 
 from sa.export import cli, exporter
-from sa.export.precision import policy
-from sa.export.roles import DEFINITIONS
+from sa.export.engines.fixed_inputs import fixed_inputs
+from sa.export.engines.roles import DEFINITIONS
+from sa.export.onnx.rewrites.lower_precision import policy
 from sa.runtime.backends import open_engine
-from sa.runtime.engine_set import EngineSet, read_manifest
+from sa.runtime.engine_set.open import EngineSet
+from sa.runtime.engine_set.verify import read_manifest
 from sa.runtime.errors import EngineSetError
-from sa.runtime.fixed_inputs import fixed_inputs
 
 pytestmark = pytest.mark.export
 

@@ -1,6 +1,6 @@
 """How well the two alignments find a driving person's scale: a table for docs/prepare.md.
 
-    python -m sa.benchmarks.alignment
+    python -m sa.benchmarks.measure.alignment
 
 On recordings of the published code (tests/golden/prepare), and on synthetic people whose true scale is known. The
 robust fit was made with the people of seeds 0 to 1199 in view.
@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sa.benchmarks.synthetic_people import Actor, actor
-from sa.runtime.prepare.alignment import published_fit, robust_fit
+from sa.benchmarks.fixtures.synthetic_people import Actor, actor
+from sa.runtime.prepare.motion.alignment import published_fit, robust_fit
 
 RECORDINGS = Path("tests/golden/prepare/align.npz")
 SEEDS = range(2000, 2200)
@@ -71,6 +71,6 @@ def main(recordings: Path) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser("sa.benchmarks.alignment", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser("sa.benchmarks.measure.alignment", description=__doc__.splitlines()[0])
     parser.add_argument("--recordings", type=Path, default=RECORDINGS, help="default: %(default)s")
     main(parser.parse_args().recordings)

@@ -13,20 +13,21 @@ from pathlib import Path
 
 import numpy as np
 
-from sa.benchmarks.device_memory import DeviceMemory
-from sa.benchmarks.face_inputs import LOSS_GRADIENT
-from sa.benchmarks.machine import describe
-from sa.benchmarks.measure import percentiles
+from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT
+from sa.benchmarks.measure.device_memory import DeviceMemory
+from sa.benchmarks.measure.machine import describe
+from sa.benchmarks.measure.quality_trial import is_puppets
+from sa.benchmarks.measure.results import QUALITY, SCHEMA_VERSION, Contender, Machine, Quality, Row, append
+from sa.benchmarks.measure.timing import percentiles
 from sa.benchmarks.peers import UPSTREAM
-from sa.benchmarks.puppet.trial import is_puppets
-from sa.benchmarks.results import QUALITY, SCHEMA_VERSION, Contender, Machine, Quality, Row, append
-from sa.runtime.animator import Settings
-from sa.runtime.engine_set import ROLES, EngineSet, Manifest
+from sa.runtime.backends.libraries import backend_version
+from sa.runtime.console.progress import Reporter
+from sa.runtime.contract import ROLES, Manifest
+from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import EngineSetError, InputError, UserError
-from sa.runtime.hashing import cache_folder
-from sa.runtime.libraries import backend_version
-from sa.runtime.progress import Reporter
-from sa.runtime.system import usable_cores
+from sa.runtime.settings import Settings
+from sa.runtime.system.hashing import cache_folder
+from sa.runtime.system.processors import usable_cores
 
 RESULTS = "results.jsonl"
 WHOLE_RUN = "run"
@@ -282,7 +283,9 @@ def run_worker(job: dict) -> tuple[list[dict], Peak]:
     """Start a worker: its result lines and its peak memory; WorkerError if it fails."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sa.benchmarks.worker", json.dumps(job)], stdout=subprocess.PIPE, stderr=errors
+            [sys.executable, "-m", "sa.benchmarks.measure.worker", json.dumps(job)],
+            stdout=subprocess.PIPE,
+            stderr=errors,
         )
         try:
             with DeviceMemory(process.pid) as watched:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sa.benchmarks.results import Machine
+from sa.benchmarks.measure.results import Machine
 
 GEMM = 2048
 COPY = 64 << 20  # float32 numbers, 256 MiB: larger than any cache

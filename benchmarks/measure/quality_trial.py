@@ -3,20 +3,18 @@
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, STEPS
 from sa.benchmarks.puppet.cases import embed_reference, write_case
 from sa.benchmarks.puppet.clips import SIZE
-from sa.benchmarks.quality import measure, summary
-from sa.runtime.animator import Settings, animate
-from sa.runtime.engine_set import Manifest
+from sa.benchmarks.puppet.quality import measure, summary
+from sa.runtime.animator import animate
+from sa.runtime.console.progress import Reporter
+from sa.runtime.contract import Manifest
+from sa.runtime.engine_set.open import EngineSource
 from sa.runtime.errors import InputError, UserError
-from sa.runtime.hashing import sha256
-from sa.runtime.progress import Reporter
-
-if TYPE_CHECKING:
-    from sa.benchmarks.worker import Openable
+from sa.runtime.settings import Settings
+from sa.runtime.system.hashing import sha256
 
 ANIMATING = "Animation/unet.safetensors"  # the file that tells one checkpoint from another
 
@@ -29,7 +27,7 @@ def is_puppets(manifest: Manifest) -> bool:
     return any(source.path == ANIMATING and source.sha256 == sha256(weights) for source in manifest.sources)
 
 
-def measure_quality(contender: "Openable", puppets: int, threads: int) -> dict:
+def measure_quality(contender: EngineSource, puppets: int) -> dict:
     """Animate the first `puppets` held-out puppets, one tile each: a line as the other measurements' (see worker.py).
 
     UserError where the truth is not known, or PyTorch, which the judges are networks of, is missing.
@@ -41,7 +39,7 @@ def measure_quality(contender: "Openable", puppets: int, threads: int) -> dict:
         )
     _require_torch()
     frames = contender.manifest.shapes.tile_size
-    settings = Settings(steps=STEPS, guidance=GUIDANCE, tile_overlap=1, threads=threads)
+    settings = Settings(steps=STEPS, guidance=GUIDANCE, tile_overlap=1)
     with tempfile.TemporaryDirectory() as scratch:
         results = list(_animated(contender, Path(scratch), puppets, frames, settings))
         figures = summary(list(measure(results).values()))
@@ -58,7 +56,7 @@ def measure_quality(contender: "Openable", puppets: int, threads: int) -> dict:
     }
 
 
-def _animated(contender: "Openable", folder: Path, puppets: int, frames: int, settings: Settings) -> Iterator[Path]:
+def _animated(contender: EngineSource, folder: Path, puppets: int, frames: int, settings: Settings) -> Iterator[Path]:
     for number in range(puppets):
         case, result = folder / f"case-{number}", folder / f"result-{number}"
         write_case(case, "held-out", number, frames)

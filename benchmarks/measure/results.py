@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, create_model
 
-from sa.benchmarks import quality
-from sa.runtime.engine_set import Shapes
+from sa.benchmarks.puppet import quality
+from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
 
 SCHEMA_VERSION = 2  # since then, a call of the UNet is both branches of guidance

@@ -12,10 +12,10 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from sa.benchmarks.results import Machine
-from sa.runtime.animator import Settings
-from sa.runtime.engine_set import EngineRecord, Manifest, Record, Role
-from sa.runtime.tiles import tile_indices
+from sa.benchmarks.measure.results import Machine
+from sa.runtime.contract import EngineRecord, Manifest, Record, Role
+from sa.runtime.sampling.tiles import tile_indices
+from sa.runtime.settings import Settings
 
 LABEL = "floor, not measured"
 Precision = Literal["fp16", "fp32"]

@@ -1,6 +1,6 @@
 """StableAnimator at its true size on this machine: a 1.55 B parameter UNet through export, load and one guidance pair.
 
-    python -m sa.benchmarks.true_size --work .cache/true-size
+    python -m sa.benchmarks.measure.true_size --work .cache/true-size
 
 makes a checkpoint of the published architecture by recipe (once, about 10 GB), exports it to each backend at 256x256
 with tiles of 2 frames, and measures one pair of UNet calls (conditional and unconditional). Each export and each
@@ -18,11 +18,11 @@ from pathlib import Path
 
 import numpy as np
 
-from sa.benchmarks.worker import Draw
-from sa.runtime.engine_set import EngineSet
-from sa.runtime.libraries import backend_version
-from sa.runtime.memory import peak_memory
-from sa.runtime.system import usable_cores
+from sa.benchmarks.measure.worker import Draw
+from sa.runtime.backends.libraries import backend_version
+from sa.runtime.engine_set.open import EngineSet
+from sa.runtime.system.memory import peak_memory
+from sa.runtime.system.processors import usable_cores
 
 SHAPES = ("--height", "256", "--width", "256", "--tile-size", "2", "--decode-chunk", "4")
 REPETITIONS = 3  # after one warm-up
@@ -49,7 +49,7 @@ def main() -> None:
 def _make_checkpoint(folder: Path) -> None:
     # In a process of its own: it imports Paddle, which would add to every later child's start.
     code = (
-        "import sys; from pathlib import Path; from sa.benchmarks.checkpoints import *; "
+        "import sys; from pathlib import Path; from sa.benchmarks.fixtures.checkpoints import *; "
         "write_checkpoint(Path(sys.argv[1]), FULL_SIZE, FULL_SIZE_ARCFACE)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
@@ -62,7 +62,7 @@ def _run(variant: str, checkpoint: Path, work: Path, reuse: bool) -> dict:
     if not (reuse and engines.exists()):
         command = ["-m", "sa.export.cli", "--checkpoint", str(checkpoint), "--out", str(engines)]
         exported = _child([*command, "--backend", backend, *SHAPES, *VARIANTS[variant]])
-    measured = _child(["-m", "sa.benchmarks.true_size", "--measure", str(engines)])
+    measured = _child(["-m", "sa.benchmarks.measure.true_size", "--measure", str(engines)])
     return {
         "variant": variant,
         "version": backend_version(backend),

@@ -14,40 +14,28 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
-from sa.benchmarks.face_inputs import LOSS_GRADIENT, loss_gradient_inputs
-from sa.benchmarks.measure import Samples, sample
-from sa.benchmarks.results import QUALITY
-from sa.runtime.animator import Settings, animate
+from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT, loss_gradient_inputs
+from sa.benchmarks.measure.results import QUALITY
+from sa.benchmarks.measure.timing import Samples, sample
+from sa.export.engines.fixed_inputs import fixed_inputs
+from sa.runtime.animator import animate
 from sa.runtime.backends.base import Engine, Interface
-from sa.runtime.engine_set import ROLES, EngineSet, Manifest, Role
+from sa.runtime.backends.composed.specialized_unet import LATENTS
+from sa.runtime.console.progress import Reporter
+from sa.runtime.contract import ROLES, Manifest, Role
+from sa.runtime.engine_set.memory_plan import Choices
+from sa.runtime.engine_set.open import EngineSet, EngineSource
 from sa.runtime.errors import UserError
-from sa.runtime.fixed_inputs import fixed_inputs
-from sa.runtime.memory import peak_memory
-from sa.runtime.progress import Reporter
-from sa.runtime.refine import RefineSettings
-from sa.runtime.specialized_unet import LATENTS
+from sa.runtime.refinement.hjb import RefineSettings
+from sa.runtime.settings import Settings
+from sa.runtime.system.memory import peak_memory
 
 REFERENCE = "reference"
 FIXED = 20250101  # the key of the inputs on which loss gradients are compared
-
-
-class Openable(Protocol):
-    """What a run needs of an engine set; a peer offers the same."""
-
-    folder: Path
-    manifest: Manifest
-    digest: str
-    backend: str
-    device: str
-
-    def open_engine(self, role: Role, threads: int | None = None) -> Engine: ...
-
-    def open_loss_gradient(self, threads: int | None = None) -> Engine: ...
 
 
 def main() -> None:
@@ -67,25 +55,25 @@ def main() -> None:
     if isinstance(contender, Peer):
         contender.prepare(ROLES if subject in ("run", QUALITY) else [subject])
     if job["peer"] == REFERENCE:
-        with open_subject(contender, subject, job["threads"]) as engine:
+        with open_subject(contender, subject) as engine:
             store_output(engine, job["outputs"])
     elif subject == QUALITY:
-        from sa.benchmarks.puppet.trial import measure_quality
+        from sa.benchmarks.measure.quality_trial import measure_quality
 
-        emit(**measure_quality(contender, job["puppets"], job["threads"]))
+        emit(**measure_quality(contender, job["puppets"]))
     elif subject == "run":
-        for line in measure_run(contender, job["frames"], job["steps"], job["threads"]):
+        for line in measure_run(contender, job["frames"], job["steps"]):
             emit(**line)
     else:
-        emit(**measure_engine(contender, subject, job["repetitions"], job["threads"], job["outputs"]))
+        emit(**measure_engine(contender, subject, job["repetitions"], job["outputs"]))
     emit(peak_memory=peak_memory())
 
 
-def _contender(job: dict) -> Openable:
-    engines = EngineSet.open(Path(job["engines"]), device=job.get("device"))
+def _contender(job: dict) -> EngineSource:
+    engines = EngineSet.open(Path(job["engines"]), device=job.get("device"), threads=job["threads"])
     if job["peer"] is None:
         return engines
-    return Peer(job["peer"], Path(job["checkpoint"]), engines.manifest, Path(job["cache"]))
+    return Peer(job["peer"], Path(job["checkpoint"]), engines.manifest, Path(job["cache"]), job["threads"])
 
 
 @dataclass(frozen=True)
@@ -96,8 +84,10 @@ class Peer:
     folder: Path  # the checkpoint
     manifest: Manifest
     cache: Path
+    threads: int | None
     digest: str = ""
     device: str = "cpu"
+    low_memory: bool = False
 
     @property
     def backend(self) -> str:
@@ -113,37 +103,40 @@ class Peer:
                 if role in ROLES:
                     prepare(self.kind, self.folder, role, self.manifest.shapes, self.cache)
 
-    def open_engine(self, role: Role, threads: int | None = None) -> Engine:
+    def open_engine(self, role: Role) -> Engine:
         if self.kind == REFERENCE:
-            from sa.benchmarks.reference import ReferenceEngine
+            from sa.benchmarks.peers.reference import ReferenceEngine
 
-            return ReferenceEngine(self.folder, role, self.manifest.shapes, threads)
+            return ReferenceEngine(self.folder, role, self.manifest.shapes, self.threads)
         from sa.benchmarks.peers import open_peer
 
-        return open_peer(self.kind, self.folder, role, self.manifest.shapes, threads, self.cache)
+        return open_peer(self.kind, self.folder, role, self.manifest.shapes, self.threads, self.cache)
 
-    def open_loss_gradient(self, threads: int | None = None) -> Engine:
+    def open_loss_gradient(self) -> Engine:
         if self.kind == REFERENCE:
-            from sa.benchmarks.reference import ReferenceLossGradient
+            from sa.benchmarks.peers.reference import ReferenceLossGradient
 
-            return ReferenceLossGradient(self.folder, self.manifest.shapes, threads)
+            return ReferenceLossGradient(self.folder, self.manifest.shapes, self.threads)
         from sa.benchmarks.peers import open_loss_gradient
 
-        return open_loss_gradient(self.kind, self.folder, self.manifest.shapes, threads)
+        return open_loss_gradient(self.kind, self.folder, self.manifest.shapes, self.threads)
+
+    def plan_memory(self, choices: Choices) -> None:
+        """Nothing is known of what it will take."""
 
 
-def open_subject(contender: Openable, subject: str, threads: int) -> Engine:
+def open_subject(contender: EngineSource, subject: str) -> Engine:
     """The engine of a role, or the chain of engines that makes the gradient of the face loss."""
     if subject == LOSS_GRADIENT:
-        return contender.open_loss_gradient(threads)
-    return contender.open_engine(subject, threads)
+        return contender.open_loss_gradient()
+    return contender.open_engine(subject)
 
 
-def measure_engine(contender: Openable, subject: str, repetitions: int, threads: int, outputs: str | None) -> dict:
+def measure_engine(contender: EngineSource, subject: str, repetitions: int, outputs: str | None) -> dict:
     """Load one engine, time it on fresh inputs, and store its outputs for the fixed inputs in the file `outputs`."""
     generator = np.random.default_rng(1)
     start = time.perf_counter()
-    with open_subject(contender, subject, threads) as engine:
+    with open_subject(contender, subject) as engine:
         load = time.perf_counter() - start
         fresh = Draw(engine.contract, generator)
         samples = sample(engine.infer, lambda index: fresh(), repetitions)
@@ -206,7 +199,7 @@ class Stopwatch(Reporter):
         marks.append(time.perf_counter())
 
 
-def measure_run(contender: Openable, frames: int, steps: int, threads: int) -> list[dict]:
+def measure_run(contender: EngineSource, frames: int, steps: int) -> list[dict]:
     """A whole run on a drawn case, stage by stage: the same code path as sa-run.
 
     An engine set with refinement refines its last step twice, the first time as a warm-up.
@@ -221,7 +214,6 @@ def measure_run(contender: Openable, frames: int, steps: int, threads: int) -> l
             steps=steps,
             tile_overlap=1,
             identity="none",
-            threads=threads,
             refine=refine,
             refine_settings=RefineSettings(start=steps - 1, end=steps - 1, iterations=2),
         )

@@ -8,9 +8,9 @@ Paddle, and for an ONNX export not PyTorch either: a measured process holds the 
 from pathlib import Path
 from typing import Literal, get_args
 
-from sa.export.checkpoint import Checkpoint
+from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.backends.base import Engine
-from sa.runtime.engine_set import Role, Shapes
+from sa.runtime.contract import Role, Shapes
 from sa.runtime.errors import UserError
 
 Kind = Literal["eager", "compile", "onnx"]

@@ -1,16 +1,14 @@
-"""The roles a peer has a network for, and what goes in and comes out: as `sa.export.roles` says it of engines.
+"""The roles a peer has a network for, and what goes in and comes out: as `sa.export.engines.roles` says it of engines.
 
 Said a second time because roles.py brings Paddle along, 240 MB that would be counted as the peer's; a test holds the
 two together.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
-from sa.benchmarks.face_inputs import LOSS_GRADIENT
-from sa.export.checkpoint import Checkpoint, Part
-from sa.runtime.engine_set import Role, Shapes, TensorSpec
+from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT
+from sa.export.checkpoint.checkpoint import Checkpoint, Part
+from sa.runtime.contract import Role, Shapes, Signature, TensorSpec
 
 PARTS: dict[Role, Part] = {
     "image_encoder": "image_encoder",
@@ -26,16 +24,7 @@ IDENTITY_DIM = 512
 FACE_SIZE = 112  # pixels of ArcFace's square input
 
 
-@dataclass(frozen=True)
-class PeerContract:
-    """An engine's interface; a peer has no files to list."""
-
-    role: Role | Literal["loss_gradient"]
-    inputs: tuple[TensorSpec, ...]
-    outputs: tuple[TensorSpec, ...]
-
-
-def contract(role: Role, checkpoint: Checkpoint, shapes: Shapes) -> PeerContract:
+def contract(role: Role, checkpoint: Checkpoint, shapes: Shapes) -> Signature:
     """The interface of one network at these shapes; inputs are in the order its `forward` takes them."""
     if role not in PARTS:
         raise ValueError(f"the peer has no network for the role {role!r}, only {', '.join(PARTS)}")
@@ -64,10 +53,10 @@ def contract(role: Role, checkpoint: Checkpoint, shapes: Shapes) -> PeerContract
         ),
         "vae_decoder": ({"latents": (chunk, 4, *latent)}, {"frames": (chunk, 3, *pixels)}),
     }
-    return PeerContract(role, *map(_specs, names[role]))
+    return Signature(role, *map(_specs, names[role]))
 
 
-def exported_contract(role: Role, checkpoint: Checkpoint, shapes: Shapes) -> PeerContract:
+def exported_contract(role: Role, checkpoint: Checkpoint, shapes: Shapes) -> Signature:
     """The same for an ONNX export, whose UNet takes guidance pairs alone: a range makes exporting minutes longer."""
     interface = contract(role, checkpoint, shapes)
     if role != "unet":
@@ -76,10 +65,10 @@ def exported_contract(role: Role, checkpoint: Checkpoint, shapes: Shapes) -> Pee
         tuple(TensorSpec(name=spec.name, shape=spec.largest) for spec in specs)
         for specs in (interface.inputs, interface.outputs)
     )
-    return PeerContract(role, inputs, outputs)
+    return Signature(role, inputs, outputs)
 
 
-def loss_gradient_contract(shapes: Shapes) -> PeerContract:
+def loss_gradient_contract(shapes: Shapes) -> Signature:
     """The interface of the face loss and its gradient with respect to one decoder chunk.
 
     A face is rows @ frame @ columns^T, channel by channel; the loss is the sum over the frames of
@@ -93,7 +82,7 @@ def loss_gradient_contract(shapes: Shapes) -> PeerContract:
         "reference": (1, IDENTITY_DIM),
         "weights": (chunk,),
     }
-    return PeerContract(LOSS_GRADIENT, _specs(inputs), _specs({"loss": (1,), "gradient": (chunk, 4, *latent)}))
+    return Signature(LOSS_GRADIENT, _specs(inputs), _specs({"loss": (1,), "gradient": (chunk, 4, *latent)}))
 
 
 def _specs(shapes: Mapping[str, tuple]) -> tuple[TensorSpec, ...]:

@@ -9,8 +9,8 @@ from torch import nn
 
 from sa.benchmarks.peers import arcface, face_encoder, image_encoder, pose_net, unet, vae
 from sa.benchmarks.peers.contracts import PARTS
-from sa.export.checkpoint import IGNORED_SUFFIXES, Checkpoint, Part, Slot
-from sa.runtime.engine_set import Role
+from sa.export.checkpoint.checkpoint import IGNORED_SUFFIXES, Checkpoint, Part, Slot
+from sa.runtime.contract import Role
 
 
 def network(role: Role, checkpoint: Checkpoint) -> nn.Module:

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import onnxruntime
 
-from sa.benchmarks.peers.contracts import PARTS, PeerContract, exported_contract
-from sa.export.checkpoint import Checkpoint
-from sa.runtime import hashing
+from sa.benchmarks.peers.contracts import PARTS, exported_contract
+from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.backends.base import Engine, Tensor
-from sa.runtime.engine_set import Role, Shapes
+from sa.runtime.contract import Role, Shapes, Signature
 from sa.runtime.errors import UserError
-from sa.runtime.staging import replace_entry
-from sa.runtime.system import usable_cores
+from sa.runtime.output.staging import replace_entry
+from sa.runtime.system import hashing
+from sa.runtime.system.processors import usable_cores
 
 PROGRAM = "model.onnx"
 LIBRARIES = ("torch", "diffusers", "transformers", "onnxscript")
@@ -30,7 +30,7 @@ LIBRARIES = ("torch", "diffusers", "transformers", "onnxscript")
 class OnnxEngine(Engine):
     """Not the project's own backend, whose options may change: these are ONNX Runtime's."""
 
-    def __init__(self, contract: PeerContract, path: Path, threads: int):
+    def __init__(self, contract: Signature, path: Path, threads: int):
         super().__init__(contract)
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
@@ -57,7 +57,7 @@ def exported(checkpoint: Checkpoint, role: Role, shapes: Shapes, cache: Path) ->
     return folder / PROGRAM
 
 
-def _key(checkpoint: Checkpoint, interface: PeerContract) -> str:
+def _key(checkpoint: Checkpoint, interface: Signature) -> str:
     """Differs where the export would: by interface, weights, configs or libraries."""
     facts = [
         *(spec.model_dump() for spec in (*interface.inputs, *interface.outputs)),

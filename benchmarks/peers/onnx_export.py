@@ -7,10 +7,10 @@ from pathlib import Path
 
 import torch
 
-from sa.benchmarks.peers.contracts import PeerContract, exported_contract
+from sa.benchmarks.peers.contracts import exported_contract
 from sa.benchmarks.peers.networks import network
-from sa.export.checkpoint import Checkpoint
-from sa.runtime.engine_set import Role, Shapes
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.runtime.contract import Role, Shapes, Signature
 from sa.runtime.errors import UserError
 
 
@@ -34,7 +34,7 @@ def export(checkpoint: Checkpoint, role: Role, shapes: Shapes, path: Path) -> No
     )
 
 
-def _spans(interface: PeerContract) -> set[tuple[int, int]]:
+def _spans(interface: Signature) -> set[tuple[int, int]]:
     return {size for spec in interface.inputs for size in spec.shape if not isinstance(size, int)}
 
 

@@ -7,11 +7,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sa.benchmarks.peers.contracts import FACE_SIZE, PeerContract
+from sa.benchmarks.peers.contracts import FACE_SIZE
 from sa.benchmarks.peers.networks import loaded, network
-from sa.export.checkpoint import Checkpoint
+from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.backends.base import Engine, Tensor
-from sa.runtime.system import usable_cores
+from sa.runtime.contract import Signature
+from sa.runtime.system.processors import usable_cores
 
 Box = Sequence[int]  # y0, y1, x0, x1 in pixels of the frame, all inclusive
 
@@ -104,7 +105,7 @@ class FaceLoss:
 class LossGradientEngine(Engine):
     """One chunk's face loss and its gradient behind the engine protocol."""
 
-    def __init__(self, contract: PeerContract, face_loss: FaceLoss):
+    def __init__(self, contract: Signature, face_loss: FaceLoss):
         super().__init__(contract)
         self._face_loss = face_loss
 

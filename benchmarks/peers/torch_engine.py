@@ -5,16 +5,16 @@ from collections.abc import Callable, Collection, Mapping
 import numpy as np
 import torch
 
-from sa.benchmarks.peers.contracts import PeerContract, contract
+from sa.benchmarks.peers.contracts import contract
 from sa.benchmarks.peers.networks import network
-from sa.export.checkpoint import Checkpoint
+from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.backends.base import Engine, Tensor
-from sa.runtime.engine_set import Role, Shapes
-from sa.runtime.system import usable_cores
+from sa.runtime.contract import Role, Shapes, Signature
+from sa.runtime.system.processors import usable_cores
 
 
 class TorchEngine(Engine):
-    def __init__(self, contract: PeerContract, module: Callable[..., torch.Tensor], device: str = "cpu"):
+    def __init__(self, contract: Signature, module: Callable[..., torch.Tensor], device: str = "cpu"):
         super().__init__(contract)
         self._module = module
         self._device = device

@@ -18,9 +18,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from sa.benchmarks.peers.contracts import contract
-from sa.export.checkpoint import Checkpoint
+from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.backends.base import Engine
-from sa.runtime.engine_set import Role, Shapes
+from sa.runtime.contract import Role, Shapes
 from sa.runtime.errors import InputError, UserError
 
 if TYPE_CHECKING:

@@ -7,9 +7,9 @@ import numpy as np
 from PIL import Image
 
 from sa.benchmarks.puppet.clips import SIZE, Clip, Split, clip, generator
-from sa.runtime.faces import Box, crop_matrices
-from sa.runtime.images import read_image, reference_pixels
-from sa.runtime.video import frame_path
+from sa.runtime.case.images import read_image, reference_pixels
+from sa.runtime.output.video import frame_path
+from sa.runtime.refinement.faces import Box, crop_matrices
 
 TRUTH = "truth"  # a further folder of the case: what the video should be
 JOINTS = "joints.json"
@@ -49,8 +49,8 @@ def embed_reference(folder: Path, checkpoint: Path) -> None:
     """Write the case's identity.npy: the embedding of its reference's face by the checkpoint's own ArcFace."""
     import paddle
 
-    from sa.benchmarks.reference import recogniser
-    from sa.export.checkpoint import Checkpoint
+    from sa.benchmarks.peers.reference import recogniser
+    from sa.export.checkpoint.checkpoint import Checkpoint
 
     with Image.open(folder / "reference_mask.png") as mask:
         left, top, right, bottom = mask.getbbox()

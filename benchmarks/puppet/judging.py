@@ -15,7 +15,7 @@ from sa.benchmarks.puppet.training import faces
 from sa.benchmarks.puppet.training.judges import FOUND, Embedder, JointFinder, pixel_errors
 from sa.benchmarks.puppet.training.pixels import bytes_to_tensor, to_tensor
 from sa.benchmarks.puppet.training.publish import published
-from sa.runtime.video import frame_path
+from sa.runtime.output.video import frame_path
 
 
 @dataclass(frozen=True)

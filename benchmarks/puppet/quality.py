@@ -1,6 +1,6 @@
 """How good a video is, where the truth is known: puppets (see puppet/). Pixels are uint8 RGB, 128x128.
 
-    python -m sa.benchmarks.quality RESULT...
+    python -m sa.benchmarks.puppet.quality RESULT...
 
 Each RESULT is a folder that sa-run wrote for a puppet's case (its run.json names the case). Every figure is a mean over
 the frames of a video; a set's figure is the mean over its videos, with a bootstrap interval over them.
@@ -18,10 +18,10 @@ import numpy as np
 from PIL import Image
 
 from sa.benchmarks.puppet.cases import TRUTH, read_joints
-from sa.runtime.commands import run_command
+from sa.runtime.console.commands import run_command
 from sa.runtime.errors import InputError
-from sa.runtime.tiles import tile_indices
-from sa.runtime.video import frame_path
+from sa.runtime.output.video import frame_path
+from sa.runtime.sampling.tiles import tile_indices
 
 if TYPE_CHECKING:
     from sa.benchmarks.puppet.judging import Face, Judges
@@ -126,7 +126,7 @@ def read_frames(folder: Path, count: int) -> np.ndarray:
 
 def measure(results: Iterable[Path]) -> dict[Path, Quality]:
     """The quality of every result folder; InputError for one that is no result or whose case has no truth."""
-    from sa.benchmarks.puppet.judging import Judges  # imports torch
+    from sa.benchmarks.puppet.judging import Judges
 
     cases = {folder: _case(folder) for folder in results}
     judges = Judges()

@@ -2,16 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-from sa.export.emulation import open_emulated
-from sa.runtime.engine_set import EngineSet, Role
+from sa.export.precision.emulation import open_emulated
+from sa.runtime.contract import Role
+from sa.runtime.engine_set.open import EngineSet
 
 if TYPE_CHECKING:
     from sa.runtime.backends.base import Engine
 
 
 class RoundedSet(EngineSet):
-    def _open_single(self, role: Role, threads: int | None, on_demand: bool) -> "Engine":
+    def _load(self, role: Role) -> "Engine":
         contract = self.manifest.engine(role)
         if contract.precision == "fp16":
-            return open_emulated(self.folder, contract, threads)
-        return super()._open_single(role, threads, on_demand)
+            return open_emulated(self.folder, contract, self.threads)
+        return super()._load(role)

@@ -16,17 +16,18 @@ from PIL import Image
 
 from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET, STEPS
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
+from sa.benchmarks.puppet.quality import Quality, measure, psnr, read_frames, summary
 from sa.benchmarks.puppet.rounded import RoundedSet
 from sa.benchmarks.puppet.sample_sheet import grid
-from sa.benchmarks.quality import Quality, measure, psnr, read_frames, summary
 from sa.export.cli import main as sa_export
-from sa.runtime.animator import Settings, animate
+from sa.runtime.animator import animate
+from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.cli import main as sa_run
-from sa.runtime.commands import run_command
+from sa.runtime.console.commands import run_command
+from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import UserError
-from sa.runtime.libraries import quiet_paddle
-from sa.runtime.progress import Reporter
-from sa.runtime.video import frame_path
+from sa.runtime.output.video import frame_path
+from sa.runtime.settings import Settings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, FIGURE = DOCS / "puppet.md", DOCS / "puppet.png"

@@ -5,9 +5,9 @@ import math
 from pathlib import Path
 
 from sa.benchmarks.report.merge import FILES, merge
-from sa.runtime.engine_set import read_manifest
+from sa.runtime.console.progress import Reporter
+from sa.runtime.engine_set.verify import read_manifest
 from sa.runtime.errors import InputError
-from sa.runtime.progress import Reporter
 
 DESCRIPTION = """\
 Merge result files into one report: OUT/report.html, a page that needs no other file and no network, OUT/report.md, and

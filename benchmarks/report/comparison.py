@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
-from sa.benchmarks.face_inputs import LOSS_GRADIENT
+from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT
+from sa.benchmarks.measure.results import QUALITY, Contender, Machine, Row
 from sa.benchmarks.report import units
-from sa.benchmarks.results import QUALITY, Contender, Machine, Row
-from sa.runtime.engine_set import Shapes
+from sa.runtime.contract import Shapes
 
 TOLERANCE = {"fp32": 1e-4, "fp16": 3e-2}  # on the relative error, as in sa-export; another precision is not judged
 CEILING_PRECISION = "fp32"  # of the matrix product that Machine.gemm_flops comes from

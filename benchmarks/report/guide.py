@@ -1,6 +1,6 @@
 """How to read the report: what each word in it means."""
 
-from sa.benchmarks.face_inputs import LOSS_GRADIENT
+from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT
 from sa.benchmarks.report.comparison import LEAST_COSINE, SAME_NETWORK, TOLERANCE
 from sa.benchmarks.report.parts import Section, Table
 from sa.benchmarks.report.video_cost import FPS

@@ -1,5 +1,6 @@
 """The report's sections on one machine: what it is, and each workload in charts and tables."""
 
+from sa.benchmarks.measure.results import Row
 from sa.benchmarks.report import charts, units
 from sa.benchmarks.report.charts import Bar, Point, Segment
 from sa.benchmarks.report.comparison import Place, Setup, Workload, ceiling_fraction, floor, row_memory
@@ -7,7 +8,6 @@ from sa.benchmarks.report.parts import SHOWN_BARS, SHOWN_POINTS, Chart, Section,
 from sa.benchmarks.report.quality_table import quality_table
 from sa.benchmarks.report.summary import Speed, against, baseline, speed, workload_name
 from sa.benchmarks.report.video_cost import FPS, PARTS, VideoCost, video_cost, video_of
-from sa.benchmarks.results import Row
 
 PART_PATTERN = dict(zip(PARTS, ("blank", "dots", "solid", "diagonal", "cross"), strict=True))
 UNCOMPARED = "not compared"

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 
-from sa.benchmarks import results
+from sa.benchmarks.measure import results
+from sa.benchmarks.measure.results import Row
 from sa.benchmarks.report import units
 from sa.benchmarks.report.comparison import Place, compare, count_setups, measured_at, without_duplicates
 from sa.benchmarks.report.rows_csv import rows_csv
-from sa.benchmarks.results import Row
-from sa.runtime import signals
-from sa.runtime.engine_set import Manifest
+from sa.runtime.contract import Manifest
 from sa.runtime.errors import InputError
-from sa.runtime.staging import replace_entry, staged
+from sa.runtime.output.staging import replace_entry, staged
+from sa.runtime.system import signals
 
 TITLE = "StableAnimator on engines: benchmark report"
 FILES = ("report.html", "report.md", "rows.csv")
@@ -87,13 +87,13 @@ def render(
 
 
 def _sections(places: list[Place], prices: dict[str, float], manifests: Sequence[Manifest]) -> list:
+    from sa.benchmarks.measure.roofline import load_cards
     from sa.benchmarks.report.guide import GUIDE
     from sa.benchmarks.report.machines import machine_sections
     from sa.benchmarks.report.places import across_machines
     from sa.benchmarks.report.predictions import floor_against_measurement, predictions
     from sa.benchmarks.report.remarks import remarks
     from sa.benchmarks.report.summary import summary
-    from sa.benchmarks.roofline import load_cards
 
     cards = [card.name for card in load_cards().values()] if manifests else []
     priced = _priced([*(place.machine.device for place in places), *cards], prices)

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable
 
+from sa.benchmarks.measure.roofline import Video
 from sa.benchmarks.report import charts, units
 from sa.benchmarks.report.charts import Bar, Segment
 from sa.benchmarks.report.comparison import Place, Setup, Workload
 from sa.benchmarks.report.parts import SHOWN_BARS, Chart, Section, Table
 from sa.benchmarks.report.summary import workload_name
 from sa.benchmarks.report.video_cost import VideoCost, video_cost, video_of
-from sa.benchmarks.roofline import Video
 
 
 def across_machines(places: list[Place], price: Callable[[Place], float | None]) -> Section | None:

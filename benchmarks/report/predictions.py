@@ -2,13 +2,8 @@
 
 from collections.abc import Sequence
 
-from sa.benchmarks.face_inputs import LOSS_GRADIENT
-from sa.benchmarks.report import charts, units
-from sa.benchmarks.report.charts import Bar, Segment
-from sa.benchmarks.report.comparison import Place, floor
-from sa.benchmarks.report.parts import Chart, Section, Table
-from sa.benchmarks.report.video_cost import FPS
-from sa.benchmarks.roofline import (
+from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT
+from sa.benchmarks.measure.roofline import (
     LABEL,
     PRECISIONS,
     STAGES,
@@ -23,7 +18,12 @@ from sa.benchmarks.roofline import (
     usual_engines,
     usual_video,
 )
-from sa.runtime.engine_set import Manifest
+from sa.benchmarks.report import charts, units
+from sa.benchmarks.report.charts import Bar, Segment
+from sa.benchmarks.report.comparison import Place, floor
+from sa.benchmarks.report.parts import Chart, Section, Table
+from sa.benchmarks.report.video_cost import FPS
+from sa.runtime.contract import Manifest
 
 MANIFESTS = 10  # predicted in one report
 

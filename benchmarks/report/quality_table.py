@@ -1,9 +1,9 @@
 """How good the videos of each set-up are, where the truth is known: held-out puppets."""
 
+from sa.benchmarks.measure.results import Figure
 from sa.benchmarks.report import units
 from sa.benchmarks.report.comparison import Workload
 from sa.benchmarks.report.parts import Table
-from sa.benchmarks.results import Figure
 
 COLUMNS = {  # figure: title and digits
     "psnr": ("PSNR, dB", 2),

@@ -5,10 +5,10 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 
+from sa.benchmarks.measure.results import Contender, Figure, Machine, Quality, Row
 from sa.benchmarks.report.comparison import ceiling_fraction, floor
 from sa.benchmarks.report.units import clean
-from sa.benchmarks.results import Contender, Figure, Machine, Quality, Row
-from sa.runtime.engine_set import Shapes
+from sa.runtime.contract import Shapes
 
 RATES: dict[str, Callable[[Row], float | None]] = {
     "flops_per_second": lambda row: row.flops_per_second,

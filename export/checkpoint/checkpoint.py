@@ -7,18 +7,18 @@ from typing import Literal
 
 import numpy as np
 
-from sa.export.architecture import (
+from sa.export.checkpoint.architecture import (
     FeatureExtractorConfig,
     ImageEncoderConfig,
     SchedulerConfig,
     UNetConfig,
     VaeConfig,
 )
-from sa.export.tensor_files import StoredTensor, TensorFile, open_tensor_file
-from sa.export.tensor_files.pickle_reader import shown
-from sa.runtime import hashing
-from sa.runtime.engine_set import SourceFile
+from sa.export.checkpoint.tensor_files import StoredTensor, TensorFile, open_tensor_file
+from sa.export.checkpoint.tensor_files.pickle_reader import shown
+from sa.runtime.contract import SourceFile
 from sa.runtime.errors import InputError
+from sa.runtime.system import hashing
 
 Part = Literal["unet", "pose_net", "face_encoder", "vae", "image_encoder", "arcface"]
 

@@ -4,8 +4,8 @@ import math
 
 import numpy as np
 
-from sa.runtime.engine_set import TensorSpec
-from sa.runtime.faces import Box, crop_matrices
+from sa.runtime.contract import TensorSpec
+from sa.runtime.refinement.faces import Box, crop_matrices
 
 
 def fixed_inputs(inputs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:

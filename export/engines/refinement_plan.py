@@ -3,8 +3,8 @@
 import math
 from collections.abc import Sequence
 
-from sa.export.refine_roles import RefinePlanName
-from sa.runtime.engine_set import EngineRecord, RefinePlan, Segment, TensorSpec
+from sa.export.engines.refinement_roles import RefinePlanName
+from sa.runtime.contract import EngineRecord, RefinePlan, Segment, TensorSpec
 
 
 def refine_plan(plan: RefinePlanName, segments: Sequence[Segment], engines: Sequence[EngineRecord]) -> RefinePlan:

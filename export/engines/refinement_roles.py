@@ -5,15 +5,15 @@ from typing import Literal
 
 from paddle import nn
 
-from sa.export.architecture import ArcFaceConfig
-from sa.export.checkpoint import Checkpoint
+from sa.export.checkpoint.architecture import ArcFaceConfig
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.engines.roles import EngineDefinition, spec
 from sa.export.gradient import Gradient
 from sa.export.networks.arcface import FACE_SIZE, ArcFace, config_from_tensors
 from sa.export.networks.face_loss import DecodedFaceLoss, FaceLoss
 from sa.export.networks.vae import Segment as Stretch
 from sa.export.networks.vae import VaeDecoder
-from sa.export.roles import EngineDefinition, spec
-from sa.runtime.engine_set import Segment, Shapes, TensorSpec
+from sa.runtime.contract import Segment, Shapes, TensorSpec
 
 RefinePlanName = Literal["segmented", "whole"]
 RECOMPUTED = 1000  # FLOP per byte up to which a tensor is computed again on the way back rather than kept

@@ -7,8 +7,10 @@ from dataclasses import dataclass
 import paddle
 from paddle import nn
 
-from sa.export.architecture import UNetConfig
-from sa.export.checkpoint import Checkpoint, Part, Slot
+from sa.export.checkpoint.architecture import UNetConfig
+from sa.export.checkpoint.checkpoint import Checkpoint, Part, Slot
+from sa.export.engines.program import Half
+from sa.export.engines.specialize import specialize
 from sa.export.gradient import Gradient
 from sa.export.networks.face_encoder import IDENTITY_DIM, FusionFaceId
 from sa.export.networks.image_encoder import ImageEncoder
@@ -16,9 +18,7 @@ from sa.export.networks.pose_net import PoseNet
 from sa.export.networks.transformer import FACE_TOKENS
 from sa.export.networks.unet import UNet
 from sa.export.networks.vae import VaeDecoder, VaeEncoder
-from sa.export.specialize import specialize
-from sa.export.targets import Half
-from sa.runtime.engine_set import Role, Shapes, TensorSpec
+from sa.runtime.contract import Role, Shapes, TensorSpec
 
 BRANCHES = (1, 2)  # of classifier-free guidance in one call: the conditional one alone, or both
 

@@ -22,7 +22,7 @@ from paddle.nn import functional as F
 from sa.export.networks.specialized import FoldedIDAttention, ImageVector, Positions, Prepared, Row, Stretch
 from sa.export.networks.transformer import FACE_TOKENS, IDAttention, ImageAttention, SpatioTemporalTransformer
 from sa.export.networks.unet import UNet
-from sa.runtime.specialized_unet import LATENTS
+from sa.runtime.backends.composed.specialized_unet import LATENTS
 
 
 def fold_image_attention(attention: ImageAttention, tokens: paddle.Tensor) -> paddle.Tensor:

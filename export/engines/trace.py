@@ -19,10 +19,10 @@ from paddle import nn
 from paddle.nn.layer import layers
 
 from sa.export import networks
-from sa.export.cost import Cost, paddle_cost
 from sa.export.gradient import Gradient
 from sa.export.gradient.paddle_backward import differentiate
-from sa.runtime.engine_set import TensorSpec
+from sa.export.onnx.cost import Cost, paddle_cost
+from sa.runtime.contract import TensorSpec
 
 
 @dataclass(frozen=True)

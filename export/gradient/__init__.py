@@ -6,7 +6,7 @@ per operator (onnx_rules.py); Paddle programs by Paddle's own static gradient (p
 
 from dataclasses import dataclass
 
-from sa.runtime.engine_set import TensorSpec
+from sa.runtime.contract import TensorSpec
 
 
 @dataclass(frozen=True)

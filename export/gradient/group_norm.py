@@ -5,18 +5,13 @@ few groups at a time, so that everything in between stays in the processor's cac
 on whole tensors, and none of their memory.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
-from sa.export.targets.onnx_graph import Graph
-
-if TYPE_CHECKING:
-    from sa.export.gradient.onnx_backward import Backward
+from sa.export.gradient.backward import Backward
+from sa.export.onnx.graph import Graph
 
 SLICE_BYTES = 2 << 20  # of x that a Scan's step takes at most; a step takes one group at least
 

@@ -5,67 +5,15 @@ that take the cotangent of its output to those of its inputs. What the result do
 weights a convolution's VJP needs its weights alone, so the last convolutions of a segment are not even recomputed.
 """
 
-from collections.abc import Iterable
-
 import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
+from sa.export.gradient.backward import Backward
 from sa.export.gradient.group_norm import find_group_norms, group_norm_vjp
 from sa.export.gradient.onnx_rules import RULES
-from sa.export.targets.onnx_graph import Graph
-from sa.runtime.engine_set import TensorSpec
-
-Shape = tuple[int | None, ...]
-VJP = "vjp."  # begins the names of the tensors that the backward pass adds
-
-
-class Backward:
-    """The nodes of a backward pass as they are built, and what is known of the forward graph."""
-
-    def __init__(self, model: onnx.ModelProto, batch: int):
-        """batch: what an unknown size stands for at most."""
-        self.edges = Graph(model.graph)
-        self.batch = batch
-        self.nodes: list[onnx.NodeProto] = []
-        self._shapes = _inferred_shapes(model)
-
-    def shape(self, name: str) -> Shape:
-        """The shape of a tensor of the forward graph; None where the batch decides."""
-        return self._shapes[name]
-
-    def rank(self, name: str) -> int:
-        return len(self._shapes[name])
-
-    def op(self, op_type: str, *inputs: str, **attributes: object) -> str:
-        """Add a node with one output; returns the output's name."""
-        return self.ops(op_type, 1, *inputs, **attributes)[0]
-
-    def ops(self, op_type: str, outputs: int, *inputs: str, **attributes: object) -> list[str]:
-        """Add a node with several outputs."""
-        names = [f"{VJP}{len(self.nodes)}.{i}" for i in range(outputs)]
-        self.nodes.append(helper.make_node(op_type, inputs, names, **attributes))
-        return names
-
-    def constant(self, value: object, dtype: type = np.float32) -> str:
-        return self.op("Constant", value=numpy_helper.from_array(np.asarray(value, dtype)))
-
-    def reshape(self, name: str, shape: Iterable[int | None]) -> str:
-        """Reshape; at most one size may be unknown."""
-        sizes = [-1 if size is None else size for size in shape]
-        if sizes.count(-1) > 1:
-            raise ValueError(f"{name}: a reshape to {sizes} is ambiguous")
-        return self.op("Reshape", name, self.constant(sizes, np.int64))
-
-    def sum_to(self, name: str, given: Shape, wanted: Shape) -> str:
-        """Undo a broadcast: `name` of shape `given`, summed to shape `wanted`."""
-        extra = len(given) - len(wanted)
-        repeated = [i + extra for i, size in enumerate(wanted) if size == 1 and given[i + extra] != 1]
-        axes = [*range(extra), *repeated]
-        if not axes:
-            return name
-        total = self.op("ReduceSum", name, self.constant(axes, np.int64), keepdims=1)
-        return self.reshape(total, wanted) if extra else total
+from sa.export.onnx.graph import Graph
+from sa.runtime.contract import TensorSpec
 
 
 def differentiate(
@@ -121,16 +69,6 @@ def _descendants(graph: onnx.GraphProto, source: str) -> set[str]:
         if node.op_type != "Shape" and found.intersection(node.input):
             found.update(node.output)
     return found
-
-
-def _inferred_shapes(model: onnx.ModelProto) -> dict[str, Shape]:
-    inferred = onnx.shape_inference.infer_shapes(model, strict_mode=True, data_prop=True).graph
-    shapes: dict[str, Shape] = {tensor.name: tuple(tensor.dims) for tensor in inferred.initializer}
-    for value in (*inferred.input, *inferred.value_info, *inferred.output):
-        if value.type.tensor_type.HasField("shape"):
-            dims = value.type.tensor_type.shape.dim
-            shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else None for dim in dims)
-    return shapes
 
 
 def _value_info(spec: TensorSpec) -> onnx.ValueInfoProto:

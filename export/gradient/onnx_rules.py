@@ -4,19 +4,15 @@ A rule takes the backward pass, the node, the cotangents of its outputs (None wh
 inputs want one; it returns the cotangents of the inputs, in their order, None where there is none.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import helper
 
-if TYPE_CHECKING:
-    from sa.export.gradient.onnx_backward import Backward
+from sa.export.gradient.backward import Backward
 
-Rule = Callable[["Backward", onnx.NodeProto, list[str | None], list[bool]], list[str | None]]
+Rule = Callable[[Backward, onnx.NodeProto, list[str | None], list[bool]], list[str | None]]
 RULES: dict[str, Rule] = {}
 
 END = np.iinfo(np.int64).min  # a Slice that runs backwards to the very first element

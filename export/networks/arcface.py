@@ -7,7 +7,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from sa.export.architecture import ArcFaceConfig
+from sa.export.checkpoint.architecture import ArcFaceConfig
 from sa.runtime.errors import InputError
 
 FACE_SIZE = 112

@@ -3,7 +3,7 @@
 import paddle
 from paddle import nn
 
-from sa.export.architecture import ArcFaceConfig, VaeConfig
+from sa.export.checkpoint.architecture import ArcFaceConfig, VaeConfig
 from sa.export.networks.arcface import ArcFace
 from sa.export.networks.vae import VaeDecoder
 

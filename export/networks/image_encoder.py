@@ -4,7 +4,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from sa.export.architecture import ImageEncoderConfig
+from sa.export.checkpoint.architecture import ImageEncoderConfig
 from sa.export.networks.layers import attend
 
 

@@ -1,4 +1,4 @@
-"""What stands in the specialized UNet where the plain one has attentions and projections (see sa.export.specialize)."""
+"""What the specialized UNet has where the plain one has attentions and projections (export/engines/specialize.py)."""
 
 import math
 from dataclasses import dataclass
@@ -75,7 +75,7 @@ class ImageVector(nn.Layer):
 class FoldedIDAttention(nn.Layer):
     """For an ID attention: a feature's shares of the four face tokens, and what these are made into.
 
-    The folded tensors and why this is the same: `sa.export.specialize.fold_id_attention`.
+    The folded tensors and why this is the same: `sa.export.engines.specialize.fold_id_attention`.
     """
 
     def __init__(self, dim: int, heads: int, stretch: Stretch):

@@ -4,7 +4,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from sa.export.architecture import UNetConfig
+from sa.export.checkpoint.architecture import UNetConfig
 from sa.export.networks.layers import GroupNorm, TimestepEmbedding, Upsample, sinusoid
 from sa.export.networks.resnet import SpatioTemporalResBlock
 from sa.export.networks.transformer import Given, SpatioTemporalTransformer

@@ -8,7 +8,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from sa.export.architecture import VaeConfig
+from sa.export.checkpoint.architecture import VaeConfig
 from sa.export.networks.layers import GroupNorm, TemporalConv, Upsample, attend_by_frame
 from sa.export.networks.resnet import SpatialResBlock, SpatioTemporalResBlock
 

@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from sa.runtime.engine_set import OperatorSet, TensorSpec
+from sa.runtime.contract import OperatorSet, TensorSpec
 
 CONTRIB = "com.microsoft"
 HEADS_FIRST = [0, 2, 1, 3]  # [B, N, heads, d] -> [B, heads, N, d], and back

@@ -8,10 +8,10 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from sa.export.checkpoint import Checkpoint
-from sa.runtime.conditioning import FPS_ID, MOTION_BUCKET_ID
-from sa.runtime.engine_set import Shapes, TensorSpec
-from sa.runtime.sampler import timestep
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.runtime.contract import Shapes, TensorSpec
+from sa.runtime.sampling.conditioning import FPS_ID, MOTION_BUCKET_ID
+from sa.runtime.sampling.sampler import timestep
 
 SIGMAS = (700.0, 5.0, 0.05)  # the first step's, one halfway, one near the end
 IDENTITY_NORM = 20.0  # of a face recogniser's raw embedding

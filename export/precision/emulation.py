@@ -12,10 +12,10 @@ import numpy as np
 import onnx
 from onnx import helper, inliner, numpy_helper
 
-from sa.export.precision import HALF, MOVES, SINGLE, element_types
+from sa.export.onnx.rewrites.lower_precision import HALF, MOVES, SINGLE, element_types
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
-from sa.runtime.engine_set import EngineContract
+from sa.runtime.contract import EngineContract
 
 BACKEND = "onnxruntime"  # runs typed programs, whatever library the engines are for
 

@@ -13,9 +13,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from sa.export.emulation import EXACT, emulated
-from sa.export.gradient.onnx_backward import VJP
-from sa.export.precision import AS_HALF, LARGEST, SMALLEST_NORMAL, Policy, set_loss_scale
+from sa.export.gradient.backward import VJP
+from sa.export.onnx.rewrites.lower_precision import AS_HALF, LARGEST, SMALLEST_NORMAL, Policy, set_loss_scale
+from sa.export.precision.emulation import EXACT, emulated
 
 
 @dataclass(frozen=True)

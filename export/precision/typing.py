@@ -4,16 +4,16 @@ from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
-from sa.export import ranges
-from sa.export.calibration import Calibration
 from sa.export.certify import Networks, twin_shapes
-from sa.export.emulation import BACKEND
-from sa.export.precision import policy
-from sa.export.roles import EngineDefinition
-from sa.export.targets import TWIN, Half, Written
-from sa.export.writing import contract, write
+from sa.export.emit import contract, write
+from sa.export.engines.program import TWIN, Half, Written
+from sa.export.engines.roles import EngineDefinition
+from sa.export.onnx.rewrites.lower_precision import policy
+from sa.export.precision import ranges
+from sa.export.precision.calibration import Calibration
+from sa.export.precision.emulation import BACKEND
 from sa.runtime.backends import open_engine
-from sa.runtime.engine_set import ROLES, SPECIALIZED, Shapes
+from sa.runtime.contract import ROLES, SPECIALIZED, Shapes
 
 CALIBRATING = (*ROLES, *SPECIALIZED)  # whose results other engines are calibrated on
 

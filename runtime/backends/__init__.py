@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from sa.runtime.backends.base import Engine
-from sa.runtime.engine_set import EngineContract
-from sa.runtime.libraries import quiet_paddle
-from sa.runtime.system import usable_cores
+from sa.runtime.backends.libraries import quiet_paddle
+from sa.runtime.contract import EngineContract
+from sa.runtime.system.processors import usable_cores
 
 
 def open_engine(backend: str, folder: Path, contract: EngineContract, threads: int | None = None) -> Engine:

@@ -7,7 +7,7 @@ from typing import Any, Protocol, overload
 
 import numpy as np
 
-from sa.runtime.engine_set import Role, TensorSpec
+from sa.runtime.contract import Role, TensorSpec
 
 
 class Handle(ABC):

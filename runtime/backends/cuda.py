@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from sa.runtime.backends.base import Handle
-from sa.runtime.engine_set import TensorSpec
+from sa.runtime.contract import TensorSpec
 from sa.runtime.errors import UserError
 
 FLOAT_BYTES = 4

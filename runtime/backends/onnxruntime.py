@@ -10,7 +10,7 @@ import onnxruntime
 from onnxruntime import OrtAllocatorType, OrtMemoryInfo, OrtMemType
 
 from sa.runtime.backends.base import Engine, Tensor, as_array
-from sa.runtime.engine_set import EngineContract
+from sa.runtime.contract import EngineContract
 from sa.runtime.errors import EngineSetError, first_line
 
 # One arena for the activations of all engines: with one each, every engine would keep its own peak.

@@ -20,7 +20,7 @@ import onnxruntime
 from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.backends.cuda import Buffer, Cuda, DeviceTensor
 from sa.runtime.backends.onnxruntime import new_session, session_options
-from sa.runtime.engine_set import EngineContract
+from sa.runtime.contract import EngineContract
 from sa.runtime.errors import EngineSetError
 
 PROVIDER = "CUDAExecutionProvider"

@@ -12,7 +12,7 @@ import paddle
 from paddle import inference
 
 from sa.runtime.backends.base import Engine, Tensor
-from sa.runtime.engine_set import EngineContract
+from sa.runtime.contract import EngineContract
 from sa.runtime.errors import EngineSetError
 
 # Paddle catches SIGTERM to abort with a C++ traceback; the program's own handler, which cleans up, takes it back.

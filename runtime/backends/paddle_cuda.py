@@ -10,10 +10,10 @@ from pathlib import Path
 import paddle
 from paddle import inference
 
+from sa.runtime.backends.libraries import PADDLE_GPU
 from sa.runtime.backends.paddle import PaddleEngine
-from sa.runtime.engine_set import EngineContract
+from sa.runtime.contract import EngineContract
 from sa.runtime.errors import EngineSetError
-from sa.runtime.libraries import PADDLE_GPU
 
 POOL_MIB = 256  # of device memory taken at first; it grows
 

@@ -17,7 +17,7 @@ import numpy as np
 from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.backends.cuda import Buffer, Cuda, DeviceTensor
 from sa.runtime.backends.tensorrt_versions import LIBRARIES, load
-from sa.runtime.engine_set import EngineContract
+from sa.runtime.contract import EngineContract
 from sa.runtime.errors import EngineSetError
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from sa.runtime.engine_set import Shapes
+from sa.runtime.case.images import SUFFIXES, read_image
+from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
-from sa.runtime.images import SUFFIXES, read_image
 
 ASPECT_TOLERANCE = 0.02
 MINIMUM_SIDE = 16  # pixels; less is a mistake, and the published resize cannot reflect its borders

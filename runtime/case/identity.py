@@ -1,11 +1,12 @@
 """Where the identity embedding of the reference face comes from."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from sa.runtime.case import Case
+from sa.runtime.case.case import Case
 from sa.runtime.errors import InputError
 
 FILE = "identity.npy"
@@ -13,12 +14,17 @@ NONE = "none"
 
 
 def find_identity(
-    flag: str | None, case: Case, size: int, models: Path | None, upstream: bool, warnings: list[str]
+    flag: str | None,
+    case: Case,
+    size: int,
+    models: Path | None,
+    embed: Callable[[np.ndarray, Path], np.ndarray],
+    warnings: list[str],
 ) -> np.ndarray:
     """The identity embedding [1, size] float32, not normalised.
 
     From `--identity FILE.npy`, or zeros for `--identity none`, or the case's identity.npy, or made by the networks in
-    `--models` from the largest face of the case's reference; InputError if there is none.
+    `--models` from the largest face of the case's reference, by `embed(picture, models)`; InputError if there is none.
     """
     if flag == NONE:
         warnings.append("--identity none: no face identity is given, so the person's face will not be kept.")
@@ -33,18 +39,13 @@ def find_identity(
             "antelopev2, or pass --identity none to go without."
         )
     warnings.append(f"{case.folder} has no {FILE}: the identity is made from the reference, by networks in {models}.")
-    return _recognised(case.reference, models, size, upstream)
+    return _recognised(case.reference, models, size, embed)
 
 
-def _recognised(reference: Image.Image, models: Path, size: int, upstream: bool) -> np.ndarray:
-    try:
-        from sa.runtime.prepare.face_networks import reference_embedding
-    except ImportError as error:
-        raise InputError(
-            f"--models needs {error.name or error}, which is not installed: "
-            "`pip install 'stableanimator-deploy[prepare]'`."
-        ) from None
-    embedding = reference_embedding(np.asarray(reference), models, upstream)
+def _recognised(
+    reference: Image.Image, models: Path, size: int, embed: Callable[[np.ndarray, Path], np.ndarray]
+) -> np.ndarray:
+    embedding = embed(np.asarray(reference), models)
     if embedding.size != size:
         raise InputError(
             f"the face recogniser in {models} gives {embedding.size} features, the engine set takes {size}: "

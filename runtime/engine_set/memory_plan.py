@@ -7,10 +7,11 @@ provider (docs/gpu.md). On GPUs nothing was measured, and both figures are the s
 
 import math
 from dataclasses import dataclass, replace
+from pathlib import Path
 
-from sa.runtime.engine_set import EngineRecord, EngineSet, Manifest
+from sa.runtime.contract import EngineRecord, Manifest
 from sa.runtime.errors import EngineSetError
-from sa.runtime.memory import available_memory
+from sa.runtime.system.memory import available_memory
 
 # Of a weight's bytes: once packed for its kernels, and while it is being packed. Of a tensor's: with what an arena
 # leaves unused. One engine that goes there and back is not run in the order its tensors were counted in.
@@ -76,17 +77,16 @@ class MemoryPlan:
         }
 
 
-def plan_memory(engines: EngineSet, choices: Choices) -> MemoryPlan:
+def plan_memory(folder: Path, manifest: Manifest, device: str, choices: Choices) -> MemoryPlan:
     """The stages' memory; EngineSetError, with the setting that helps, where one cannot fit."""
-    manifest = engines.manifest
-    available = _available(engines.device)
-    plan = MemoryPlan(engines.device, available, stage_memory(manifest, engines.device, choices))
+    available = _available(device)
+    plan = MemoryPlan(device, available, stage_memory(manifest, device, choices))
     heaviest = max(plan.stages, key=lambda stage: stage.least)
     if heaviest.least > available:
-        remedy = _remedy(manifest, engines.device, choices, available)
+        remedy = _remedy(manifest, device, choices, available)
         raise EngineSetError(
-            f"{engines.folder} needs at least {gibibytes(heaviest.least)} for {heaviest.stage}, but "
-            f"{gibibytes(available)} {'of the GPU' if engines.device == 'cuda' else 'of memory'} are free: {remedy}."
+            f"{folder} needs at least {gibibytes(heaviest.least)} for {heaviest.stage}, but "
+            f"{gibibytes(available)} {'of the GPU' if device == 'cuda' else 'of memory'} are free: {remedy}."
         )
     return plan
 

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sa.runtime import signals
 from sa.runtime.errors import InputError, InterruptedRunError, UserError
+from sa.runtime.system import signals
 
 
 @contextlib.contextmanager

@@ -4,9 +4,9 @@ import argparse
 import re
 from pathlib import Path
 
-from sa.runtime.commands import run_command
+from sa.runtime.console.commands import run_command
+from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
-from sa.runtime.progress import Reporter
 
 DESCRIPTION = """\
 Make a case for sa-run: the person of a photo shall move like the person of a driving video.
@@ -117,7 +117,7 @@ def run(arguments: argparse.Namespace) -> None:
     if a.compat and a.person != "largest":
         raise InputError("--person chooses whom to follow, --compat upstream follows nobody: give one of them.")
     try:
-        from sa.runtime.prepare.driving import Selection
+        from sa.runtime.prepare.input.driving import Selection
         from sa.runtime.prepare.preparation import Settings, prepare_case
     except ImportError as error:
         raise InputError(

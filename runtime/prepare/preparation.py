@@ -15,25 +15,26 @@ import numpy as np
 import onnxruntime
 from PIL import Image
 
-from sa.runtime import PROJECT, signals
+from sa.runtime import PROJECT
+from sa.runtime.case.identity import FILE as IDENTITY_FILE
+from sa.runtime.case.images import read_image
+from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
-from sa.runtime.hashing import sha256
-from sa.runtime.identity import FILE as IDENTITY_FILE
-from sa.runtime.images import read_image
-from sa.runtime.prepare.alignment import Alignment, Quality, published_fit, robust_fit
-from sa.runtime.prepare.driving import Driving, Selection, open_driving
-from sa.runtime.prepare.estimator import PoseEstimator, check_device
-from sa.runtime.prepare.face_networks import FaceNetworks
-from sa.runtime.prepare.keypoints_file import KeypointsFile, read_keypoints
-from sa.runtime.prepare.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
-from sa.runtime.prepare.persons import follow, lone_bodies
+from sa.runtime.output.staging import replace_entry, resumable
+from sa.runtime.output.video import encode_mp4
+from sa.runtime.prepare.draw.rendering import Renderer
+from sa.runtime.prepare.estimate.estimator import PoseEstimator, check_device
+from sa.runtime.prepare.estimate.face_networks import FaceNetworks
+from sa.runtime.prepare.estimate.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
+from sa.runtime.prepare.input.driving import Driving, Selection, open_driving
+from sa.runtime.prepare.input.keypoints_file import KeypointsFile, read_keypoints
+from sa.runtime.prepare.motion.alignment import Alignment, Quality, published_fit, robust_fit
+from sa.runtime.prepare.motion.persons import follow, lone_bodies
 from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.reference import Reference, ReferenceFace, find_face, make_reference
-from sa.runtime.prepare.rendering import Renderer
 from sa.runtime.prepare.whole_body import BODY
-from sa.runtime.progress import Reporter
-from sa.runtime.staging import replace_entry, resumable
-from sa.runtime.video import encode_mp4
+from sa.runtime.system import signals
+from sa.runtime.system.hashing import sha256
 
 CASE_FILE = "case.json"
 FOLDER_FPS = 8.0  # of a preview whose driving frames have no rate

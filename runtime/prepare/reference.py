@@ -7,13 +7,20 @@ import numpy as np
 from PIL import Image
 
 from sa.runtime.errors import InputError
-from sa.runtime.faces import Box
-from sa.runtime.prepare.face_boxes import draw_mask, face_box
-from sa.runtime.prepare.face_networks import FEATURES, Face, FaceNetworks, five_points, published_boxes, reference_face
-from sa.runtime.prepare.framing import Framing, frame_person
-from sa.runtime.prepare.persons import reference_person
-from sa.runtime.prepare.tracking import visible_boxes
+from sa.runtime.prepare.draw.face_boxes import draw_mask, face_box
+from sa.runtime.prepare.estimate.face_networks import (
+    FEATURES,
+    Face,
+    FaceNetworks,
+    five_points,
+    published_boxes,
+    reference_face,
+)
+from sa.runtime.prepare.input.framing import Framing, frame_person
+from sa.runtime.prepare.motion.persons import reference_person
+from sa.runtime.prepare.motion.tracking import visible_boxes
 from sa.runtime.prepare.whole_body import BODY, FACE, Pose, to_pose
+from sa.runtime.refinement.faces import Box
 
 DETECTOR, POINTS, ZEROS = "face detector", "the pose's face points", "none: zeros"  # where a face comes from
 

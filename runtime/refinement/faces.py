@@ -7,8 +7,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sa.runtime.case.case import Case
+from sa.runtime.case.images import read_image, to_unit_range
+from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
-from sa.runtime.images import read_image, to_unit_range
 
 FACE_SIZE = 112  # pixels the face recogniser sees along a side
 THRESHOLD = 128  # a mask's pixels from here on are face; upstream counts 255 alone
@@ -175,3 +177,22 @@ def _ranges(frames: list[int]) -> str:
         else:
             spans.append([frame, frame])
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+
+
+def case_targets(case: Case, shapes: Shapes, upstream: bool, warnings: list[str]) -> FaceTargets:
+    """The faces that --refine leads and follows; InputError for a case without masks."""
+    if case.reference_mask is None or case.faces is None:
+        path = "reference_mask.png" if case.reference_mask is None else "faces/"
+        raise InputError(
+            f"{case.folder / path} is missing: --refine needs the face marked in the reference and in every frame; "
+            "add the masks, or run without --refine."
+        )
+    return read_targets(
+        case.reference,
+        case.reference_mask,
+        case.faces,
+        shapes.height,
+        shapes.width,
+        upstream,
+        warnings,
+    )

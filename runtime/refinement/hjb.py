@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from sa.runtime.backends.base import Engine
-from sa.runtime.faces import FACE_SIZE, FaceTargets, crop_matrices
-from sa.runtime.sampler import Denoiser
+from sa.runtime.refinement.faces import FACE_SIZE, FaceTargets, crop_matrices
+from sa.runtime.sampling.sampler import Denoiser
 
 LEARNING_RATE = 0.1  # at step 0, falling linearly to 0 at the last step's end
 

@@ -5,22 +5,22 @@ from collections.abc import Callable
 import numpy as np
 
 from sa.runtime.backends.base import Engine
-from sa.runtime.engine_set import EngineSet
-from sa.runtime.faces import FaceTargets
-from sa.runtime.memory import resident_memory
-from sa.runtime.memory_plan import refinement_bytes
-from sa.runtime.progress import Reporter
-from sa.runtime.refine import RefinedDenoiser, RefinedStep, RefineSettings, VideoLoss
-from sa.runtime.sampler import Denoiser
+from sa.runtime.console.progress import Reporter
+from sa.runtime.engine_set.memory_plan import refinement_bytes
+from sa.runtime.engine_set.open import EngineSource
+from sa.runtime.refinement.faces import FaceTargets
+from sa.runtime.refinement.hjb import RefinedDenoiser, RefinedStep, RefineSettings, VideoLoss
+from sa.runtime.sampling.sampler import Denoiser
+from sa.runtime.system.memory import resident_memory
 
 
 class Refinement:
     """Use it as a context manager: it holds engines."""
 
-    def __init__(self, engines: EngineSet, gradient: Engine, loss: VideoLoss, before: int, on_demand: bool):
+    def __init__(self, engines: EngineSource, gradient: Engine, loss: VideoLoss, before: int):
         self.plan = engines.manifest.refinement
         self._on_cpu = engines.device == "cpu"
-        self._predicted = refinement_bytes(engines.manifest, engines.device, on_demand)
+        self._predicted = refinement_bytes(engines.manifest, engines.device, engines.low_memory)
         self._gradient = gradient
         self._loss = loss
         self._before = before
@@ -28,17 +28,15 @@ class Refinement:
         self.denoiser: RefinedDenoiser
 
     @classmethod
-    def open(
-        cls, engines: EngineSet, targets: FaceTargets, threads: int | None, on_demand: bool = False
-    ) -> "Refinement":
+    def open(cls, engines: EngineSource, targets: FaceTargets) -> "Refinement":
         """Embed the reference's face and load the loss gradient's engines, unless each is loaded on demand."""
         shapes = engines.manifest.shapes
         before = resident_memory()
-        with engines.open_engine("arcface", threads) as arcface:
+        with engines.open_engine("arcface") as arcface:
             embedding = arcface.infer({"face": targets.reference})["embedding"]
-        gradient = engines.open_loss_gradient(threads, on_demand)
+        gradient = engines.open_loss_gradient()
         loss = VideoLoss(gradient, targets, embedding, shapes.height, shapes.width)
-        return cls(engines, gradient, loss, before, on_demand)
+        return cls(engines, gradient, loss, before)
 
     def of(
         self,

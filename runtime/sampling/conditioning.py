@@ -9,8 +9,8 @@ import numpy as np
 from PIL import Image
 
 from sa.runtime.backends.base import Engine
-from sa.runtime.engine_set import Manifest, Role
-from sa.runtime.images import clip_pixels, pose_pixels, read_image, reference_pixels
+from sa.runtime.case.images import clip_pixels, pose_pixels, read_image, reference_pixels
+from sa.runtime.contract import Manifest, Role
 
 FPS_ID = 6.0  # the model's frames-per-second id, 7 - 1, whatever the written video has (SPEC section 2)
 MOTION_BUCKET_ID = 127.0

@@ -5,9 +5,9 @@ from collections.abc import Callable
 import numpy as np
 
 from sa.runtime.backends.base import Engine
-from sa.runtime.conditioning import Conditioning
-from sa.runtime.sampler import timestep
-from sa.runtime.tiles import tile_indices, tile_weights
+from sa.runtime.sampling.conditioning import Conditioning
+from sa.runtime.sampling.sampler import timestep
+from sa.runtime.sampling.tiles import tile_indices, tile_weights
 
 
 def guidance_scales(first: float, last: float, frames: int) -> np.ndarray | None:

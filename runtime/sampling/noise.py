@@ -1,6 +1,11 @@
 """The random numbers of a run, equal to those PyTorch's CPU generator gives for the same seed (SPEC section 4)."""
 
+from dataclasses import dataclass
+from pathlib import Path
+
 import numpy as np
+
+from sa.runtime.errors import InputError
 
 GROUP = 16
 
@@ -31,3 +36,49 @@ def _box_muller(uniform: np.ndarray) -> np.ndarray:
     angle = 2.0 * np.pi * groups[:, 1]
     pairs = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
     return pairs.reshape(-1).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Noise:
+    """The two draws that decide a run (SPEC section 4)."""
+
+    image: np.ndarray  # [1, 3, H, W]
+    latents: np.ndarray  # [1, tile, 4, h, w]
+
+
+def make_noise(file: Path | None, seed: int, height: int, width: int, tile_size: int) -> Noise:
+    """The draws from the --noise file, else from --seed as PyTorch's CPU generator makes them."""
+    image_shape, latent_shape = (1, 3, height, width), (1, tile_size, 4, height // 8, width // 8)
+    if file is None:
+        generator = TorchGenerator(seed)
+        return Noise(generator.normal(image_shape), generator.normal(latent_shape))
+    return Noise(
+        _read_draw(file, "noise_image", image_shape),
+        _read_draw(file, "noise_latents", latent_shape),
+    )
+
+
+def _read_draw(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            value = archive[name]
+    except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
+        raise InputError(
+            f"{path} cannot be read ({error.strerror}): --noise takes an .npz with noise_image and noise_latents."
+        ) from None
+    except KeyError:
+        raise InputError(f"{path} has no array {name}: --noise takes noise_image and noise_latents.") from None
+    except Exception:  # zip, zlib, struct and value errors, by what is damaged
+        raise InputError(
+            f"{path} is not a whole .npz of plain arrays: --noise takes one with noise_image and noise_latents."
+        ) from None
+    if value.shape != shape or value.dtype.kind != "f":
+        raise InputError(
+            f"{path}: {name} must be floats of shape {list(shape)} for this engine set, "
+            f"found {value.dtype} {list(value.shape)}: make the file again at that shape."
+        )
+    with np.errstate(over="ignore"):
+        draw = value.astype(np.float32)
+    if not np.isfinite(draw).all():
+        raise InputError(f"{path}: {name} holds NaN or infinite numbers: make the file again.")
+    return draw

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import psutil
 
-from sa.runtime.system import group_limits
+from sa.runtime.system.processors import group_limits
 
 _earlier_peak = 0  # before the system's own mark was last set back
 

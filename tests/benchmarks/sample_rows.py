@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from sa.benchmarks.results import SCHEMA_VERSION, Contender, Machine, Row, append
-from sa.runtime.engine_set import Shapes
+from sa.benchmarks.measure.results import SCHEMA_VERSION, Contender, Machine, Row, append
+from sa.runtime.contract import Shapes
 
 SHAPES = Shapes(height=256, width=256, tile_size=2, decode_chunk=4)
 # TFLOP, GB moved, seconds at one unit of speed

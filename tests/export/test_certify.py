@@ -8,14 +8,15 @@ import numpy as np
 import pytest
 
 from sa.export import certify, exporter
-from sa.export.checkpoint import Checkpoint
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.engines.roles import DEFINITIONS, slots
 from sa.export.exporter import ExportSettings, export
-from sa.export.roles import DEFINITIONS, slots
 from sa.runtime.backends import open_engine
-from sa.runtime.engine_set import EngineSet, Shapes
+from sa.runtime.backends.composed.specialized_unet import SpecializedUNet
+from sa.runtime.console.progress import Reporter
+from sa.runtime.contract import Shapes
+from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import EngineSetError, UserError
-from sa.runtime.progress import Reporter
-from sa.runtime.specialized_unet import SpecializedUNet
 
 pytestmark = pytest.mark.export
 

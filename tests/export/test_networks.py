@@ -3,32 +3,18 @@
 import numpy as np
 import paddle
 import pytest
-from conftest import GOLDEN, relative
+from network_checks import fill, run
+from shared import GOLDEN, relative
 
-from sa.benchmarks.recipe import tensor
-from sa.export.architecture import ArcFaceConfig, VaeConfig
+from sa.benchmarks.fixtures.recipe import tensor
+from sa.export.checkpoint.architecture import ArcFaceConfig, VaeConfig
+from sa.export.checkpoint.tensor_files import open_tensor_file
+from sa.export.engines.roles import slots
 from sa.export.networks.arcface import ArcFace, config_from_tensors
 from sa.export.networks.layers import GroupNorm, attend, attend_by_frame
 from sa.export.networks.transformer import Given, IDAttention
 from sa.export.networks.vae import VaeDecoder
-from sa.export.roles import slots
-from sa.export.tensor_files import open_tensor_file
 from sa.runtime.errors import InputError
-
-
-def fill(network, value):
-    """Give every parameter value(name, shape as PyTorch stores it)."""
-    expected = slots(network)
-    for name, parameter in network.named_parameters():
-        array = value(name, expected[name].shape)
-        parameter.set_value(np.ascontiguousarray(array.T if expected[name].linear else array))
-    network.eval()
-    return network
-
-
-def run(network, *inputs):
-    with paddle.no_grad():
-        return network(*map(paddle.to_tensor, inputs)).numpy()
 
 
 def test_id_attention_at_true_width():

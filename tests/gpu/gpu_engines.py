@@ -12,8 +12,9 @@ import pytest
 
 from sa.export import cli as export_cli
 from sa.runtime.backends.cuda import compute_capability
-from sa.runtime.engine_set import MANIFEST, EngineSet
-from sa.runtime.libraries import LIBRARY_OF, backend_version
+from sa.runtime.backends.libraries import LIBRARY_OF, backend_version
+from sa.runtime.contract import MANIFEST
+from sa.runtime.engine_set.open import EngineSet
 
 
 @dataclass(frozen=True)

@@ -7,14 +7,14 @@ import pytest
 from gpu_engines import capability, gpu
 
 from sa.export.certify import Networks, certificate, reference_outputs
-from sa.export.checkpoint import Checkpoint
-from sa.export.refine_roles import refine_definitions
-from sa.export.roles import DEFINITIONS, slots_by_part
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.engines.fixed_inputs import fixed_inputs
+from sa.export.engines.refinement_roles import refine_definitions
+from sa.export.engines.roles import DEFINITIONS, slots_by_part
 from sa.runtime.backends.cuda import memory_of_device
 from sa.runtime.cli import main
-from sa.runtime.engine_set import EngineSet
+from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import EngineSetError
-from sa.runtime.fixed_inputs import fixed_inputs
 
 pytestmark = pytest.mark.gpu
 CASE = "recipe_hjb"

@@ -6,9 +6,8 @@ os.environ["TRITON_INTERPRET"] = "1"
 
 import pytest
 import torch
+from kernel_checks import GuardedMemory
 from triton.runtime.interpreter import InterpreterBuilder
-
-from sa.kernels.testing import GuardedMemory
 
 
 @pytest.fixture

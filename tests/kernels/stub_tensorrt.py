@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-from sa.kernels.evaluation import Evaluator, Size
+from evaluation import Evaluator, Size
 
 TENSORRT = SimpleNamespace(float16="half", float32="float")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-BINDINGS = Path(__file__).resolve().parent.parent / ".cache" / "tensorrt-bindings"
+BINDINGS = Path(__file__).resolve().parents[2] / ".cache" / "tensorrt-bindings"
 USED = {
     "Builder": (
         "create_network",
@@ -67,7 +67,7 @@ USED = {
 LOOK = """
 import sys
 from pathlib import Path
-from sa.kernels.bindings import load
+from bindings import load
 from sa.runtime.backends.tensorrt_versions import is_supported, network_flags
 trt = load(Path(sys.argv[1])).trt
 assert not hasattr(trt, "ComputeCapability")

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from kernel_checks import GuardedMemory, assert_close
 
 from sa.kernels.group_norm_silu.benchmark import in_pytorch
 from sa.kernels.group_norm_silu.kernel import group_norm_silu
 from sa.kernels.group_norm_silu.reference import group_norm_silu as reference
-from sa.kernels.testing import GuardedMemory, assert_close
 
 
 def problem(frames: int, channels: int, pixels: int, mean: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -5,12 +5,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from kernel_checks import GuardedMemory, assert_close
 
 from sa.kernels.id_attention.benchmark import in_pytorch
 from sa.kernels.id_attention.kernel import id_attention
 from sa.kernels.id_attention.reference import EPS, fold
 from sa.kernels.id_attention.reference import id_attention as reference
-from sa.kernels.testing import GuardedMemory, assert_close
 
 FLOAT32 = ("norm_weight", "norm_bias", "moments", "shift", "base", "gain")
 

@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from evaluation import Given
+from kernel_checks import assert_close
+from stub_tensorrt import evaluator
+from test_id_attention import FLOAT32
+from test_id_attention import problem as id_problem
 
 from sa.kernels import launching
 from sa.kernels.compile import Compiled
-from sa.kernels.evaluation import Given
 from sa.kernels.group_norm_silu.reference import group_norm_silu
 from sa.kernels.id_attention.reference import id_attention
-from sa.kernels.id_attention.test_id_attention import FLOAT32
-from sa.kernels.id_attention.test_id_attention import problem as id_problem
-from sa.kernels.stub_tensorrt import evaluator
 from sa.kernels.temporal_attention.reference import temporal_attention
-from sa.kernels.testing import assert_close
 
-BINDINGS = Path(__file__).resolve().parent.parent / ".cache" / "tensorrt-bindings"
+BINDINGS = Path(__file__).resolve().parents[2] / ".cache" / "tensorrt-bindings"
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 ELEMENTS = {torch.float16: "fp16", torch.float32: "fp32"}
 RAGGED = 130  # tokens, or pixels: no multiple of any tile
@@ -118,14 +118,14 @@ def test_temporal_attention(run, memory, dtype):
 EVALUATE = """
 import json, sys
 import numpy as np
-from sa.kernels.evaluation import Given
+from evaluation import Given
 from sa.kernels.ptx import entry_types
 if sys.argv[1] == "stub":
-    from sa.kernels.stub_tensorrt import evaluator
+    from stub_tensorrt import evaluator
     evaluate = evaluator()
 else:
     from pathlib import Path
-    from sa.kernels.bindings import evaluator
+    from bindings import evaluator
     evaluate = evaluator(Path(sys.argv[1]))
     assert evaluate.trt.__version__ == Path(sys.argv[1]).name
 for element in ("fp16", "fp32"):
@@ -160,6 +160,7 @@ for element in ("fp16", "fp32"):
 
 def evaluated(library: str) -> list:
     kept = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
+    kept["PYTHONPATH"] = str(Path(__file__).parent)
     done = subprocess.run([sys.executable, "-c", EVALUATE, library], capture_output=True, text=True, env=kept)
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("[[") or line.startswith('["fp')]

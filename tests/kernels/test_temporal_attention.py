@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from kernel_checks import GuardedMemory, assert_close
 
 from sa.kernels.temporal_attention.benchmark import in_pytorch
 from sa.kernels.temporal_attention.kernel import temporal_attention
 from sa.kernels.temporal_attention.reference import temporal_attention as reference
-from sa.kernels.testing import GuardedMemory, assert_close
 
 
 def problem(clips: int, clip_frames: int, pixels: int, heads: int, head_dim: int) -> list[np.ndarray]:

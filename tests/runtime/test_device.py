@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from sa.runtime import animator, backends, engine_set
+from sa.runtime import animator, backends
 from sa.runtime.backends import cuda
 from sa.runtime.cli import main
+from sa.runtime.engine_set import verify
+from sa.runtime.engine_set.open import EngineSet
 
 
 @pytest.fixture
@@ -22,7 +24,7 @@ def opened(monkeypatch):
         monkeypatch.setattr(module, "engine_class", engine_class)
     monkeypatch.setattr(cuda, "compute_capability", lambda: "8.9")
     monkeypatch.setattr(cuda, "memory_of_device", lambda: (8 << 30, 16 << 30))
-    monkeypatch.setattr(engine_set, "backend_version", lambda backend: "1.99.0")
+    monkeypatch.setattr(verify, "backend_version", lambda backend: "1.99.0")
     return found
 
 
@@ -43,6 +45,6 @@ def test_every_engine_is_opened_where_it_was_asked_to(opened, engines, case_fold
 
 def test_without_a_choice_a_set_runs_where_it_was_exported_for(opened, engines):
     folder = engines("recipe_hjb", "onnxruntime")
-    assert engine_set.EngineSet.open(folder).backend == "onnxruntime"
-    assert engine_set.EngineSet.open(folder, device="cpu").backend == "onnxruntime"
-    assert engine_set.EngineSet.open(folder, device="cuda").backend == "onnxruntime-cuda"
+    assert EngineSet.open(folder).backend == "onnxruntime"
+    assert EngineSet.open(folder, device="cpu").backend == "onnxruntime"
+    assert EngineSet.open(folder, device="cuda").backend == "onnxruntime-cuda"

@@ -23,9 +23,9 @@ from sa.benchmarks.puppet.training.loop import Schedule, Stage
 from sa.benchmarks.puppet.training.pixels import bytes_to_tensor, from_tensor
 from sa.benchmarks.puppet.training.temporal import silence, without_time
 from sa.benchmarks.puppet.training.vae import decode, psnr
-from sa.runtime.conditioning import FPS_ID, MOTION_BUCKET_ID
-from sa.runtime.images import resize_matrix
-from sa.runtime.sampler import karras_sigmas, sample_euler
+from sa.runtime.case.images import resize_matrix
+from sa.runtime.sampling.conditioning import FPS_ID, MOTION_BUCKET_ID
+from sa.runtime.sampling.sampler import karras_sigmas, sample_euler
 
 PARTS = "unet", "pose_net", "face_encoder", "image_encoder"
 SEED = 41

@@ -13,7 +13,7 @@ from torch import nn
 from sa.benchmarks.puppet.clips import SIZE, Split, clip, generator
 from sa.benchmarks.puppet.training.faces import crop
 from sa.benchmarks.puppet.training.pixels import bytes_to_tensor
-from sa.runtime.images import pose_pixels
+from sa.runtime.case.images import pose_pixels
 
 NOISE_AUG = 0.02  # of the reference before it is encoded, as published
 PART = 100  # clips written at once

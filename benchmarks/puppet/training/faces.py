@@ -16,7 +16,7 @@ from sa.benchmarks.puppet.identity import random_identity
 from sa.benchmarks.puppet.sample_sheet import grid
 from sa.benchmarks.puppet.training.loop import Schedule, Stage
 from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor
-from sa.runtime.faces import Box, crop_matrices
+from sa.runtime.refinement.faces import Box, crop_matrices
 
 PUPPETS = 1000  # identities told apart
 BLOCKS, WIDTH, FEATURES = (1, 1, 1, 1), 6, 512

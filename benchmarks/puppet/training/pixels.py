@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from sa.runtime.images import frames_to_bytes
+from sa.runtime.case.images import frames_to_bytes
 
 
 def to_tensor(pictures: Iterable[Image.Image]) -> torch.Tensor:

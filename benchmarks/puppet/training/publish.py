@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sa.benchmarks.checkpoints import PLACES, configs, write_configs
-from sa.export.checkpoint import IGNORED_SUFFIXES
+from sa.benchmarks.fixtures.checkpoints import PLACES, configs, write_configs
+from sa.export.checkpoint.checkpoint import IGNORED_SUFFIXES
 
 CONFIGS = configs(
     unet_widths=(64, 64, 64, 64),

@@ -7,8 +7,8 @@ for. Nothing in a file is believed before it is checked against the file's lengt
 import mmap
 from pathlib import Path
 
-from sa.export.tensor_files import paddle_pickle, safetensors, torch_zip
-from sa.export.tensor_files.stored import Kind, StoredTensor, TensorFile, explained, mapped
+from sa.export.checkpoint.tensor_files import paddle_pickle, safetensors, torch_zip
+from sa.export.checkpoint.tensor_files.stored import Kind, StoredTensor, TensorFile, explained, mapped
 from sa.runtime.errors import InputError
 
 __all__ = ["StoredTensor", "TensorFile", "open_tensor_file"]

@@ -6,9 +6,17 @@ from pathlib import Path
 
 import numpy as np
 
-from sa.export.tensor_files.pickle_reader import LongText, PickleReadError, Rebuilt, read_pickle, shown
-from sa.export.tensor_files.state_dict import checked_state_dict, new_dict
-from sa.export.tensor_files.stored import LAYOUT, FaultError, Kind, StoredTensor, checked_shape, explained, flat_values
+from sa.export.checkpoint.tensor_files.pickle_reader import LongText, PickleReadError, Rebuilt, read_pickle, shown
+from sa.export.checkpoint.tensor_files.state_dict import checked_state_dict, new_dict
+from sa.export.checkpoint.tensor_files.stored import (
+    LAYOUT,
+    FaultError,
+    Kind,
+    StoredTensor,
+    checked_shape,
+    explained,
+    flat_values,
+)
 
 # bfloat16 has no numpy type, so paddle.save hands it to numpy as uint16; no parameter is a true uint16.
 _NUMPY_TYPES = {

@@ -4,8 +4,8 @@ import json
 import math
 from pathlib import Path
 
-from sa.export.tensor_files.pickle_reader import shown
-from sa.export.tensor_files.stored import LAYOUT, FaultError, Kind, StoredTensor, checked_shape, flat_values
+from sa.export.checkpoint.tensor_files.pickle_reader import shown
+from sa.export.checkpoint.tensor_files.stored import LAYOUT, FaultError, Kind, StoredTensor, checked_shape, flat_values
 
 # Generous (a tensor takes some 120 bytes), yet small enough that parsing a hostile header stays cheap.
 _MAX_HEADER = 8 * 2**20

@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 
-from sa.export.tensor_files.pickle_reader import PickleReadError, shown
-from sa.export.tensor_files.stored import FaultError
+from sa.export.checkpoint.tensor_files.pickle_reader import PickleReadError, shown
+from sa.export.checkpoint.tensor_files.stored import FaultError
 
 
 def checked_state_dict(state: object, as_tensor: Callable[[object], object], framework: str) -> dict[str, object]:

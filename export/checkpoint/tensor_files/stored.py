@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sa.export.tensor_files.pickle_reader import PickleReadError, shown
+from sa.export.checkpoint.tensor_files.pickle_reader import PickleReadError, shown
 from sa.runtime.errors import InputError
 
 # How each type lies in a file. bfloat16 has no numpy type, and bools are read as bytes because numpy's bool

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
-from sa.export.tensor_files.pickle_reader import PickleReadError, read_pickle, shown
-from sa.export.tensor_files.state_dict import checked_state_dict, new_dict
-from sa.export.tensor_files.stored import LAYOUT, FaultError, Kind, StoredTensor, checked_shape, flat_values
+from sa.export.checkpoint.tensor_files.pickle_reader import PickleReadError, read_pickle, shown
+from sa.export.checkpoint.tensor_files.state_dict import checked_state_dict, new_dict
+from sa.export.checkpoint.tensor_files.stored import LAYOUT, FaultError, Kind, StoredTensor, checked_shape, flat_values
 
 _OLD_TORCH_MAGIC = b"\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 _MAX_DATA_PKL = 64 * 2**20

@@ -11,9 +11,9 @@ import numpy as np
 import onnx
 from onnx import helper, inliner, numpy_helper, shape_inference
 
-from sa.export.targets.kernel_nodes import DOMAIN, GROUP_NORM_SILU, ID_ATTENTION, kernel_name
-from sa.export.targets.onnx_graph import Graph
-from sa.export.targets.temporal_nodes import Tensor, take_over, temporal_blocks
+from sa.export.onnx.graph import Graph
+from sa.export.onnx.rewrites.outline_kernels import DOMAIN, GROUP_NORM_SILU, ID_ATTENTION, kernel_name
+from sa.export.onnx.rewrites.outline_temporal_attention import Tensor, take_over, temporal_blocks
 from sa.kernels.shapes import EPSILONS, FACE_TOKENS, GROUPS, LAYER_NORM_EPSILON
 
 Shapes = Mapping[str, tuple[int | None, ...]]  # None: changes from call to call

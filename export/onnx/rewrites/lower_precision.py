@@ -14,8 +14,8 @@ import onnx
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
-from sa.export.targets.kernel_nodes import DOMAIN, kernel_name
-from sa.runtime.engine_set import Record
+from sa.export.onnx.rewrites.outline_kernels import DOMAIN, kernel_name
+from sa.runtime.contract import Record
 
 SINGLE, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 PRODUCTS = frozenset(("MatMul", "Gemm", "Conv", "ConvTranspose"))

@@ -9,7 +9,7 @@ transposes around com.microsoft.MultiHeadAttention, it was faster in ONNX Runtim
 import onnx
 from onnx import helper
 
-from sa.export.targets.onnx_graph import Graph
+from sa.export.onnx.graph import Graph
 
 DOMAIN = "sa"
 ID_ATTENTION = "IDAttention"  # x, LayerNorm's weight and bias, keys, values, moments, base, shift, gain -> x + result

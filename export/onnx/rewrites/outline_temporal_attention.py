@@ -16,7 +16,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from sa.export.targets.onnx_graph import HEADS_FIRST, KEYS_LAST, Graph, permuted, split_heads
+from sa.export.onnx.graph import HEADS_FIRST, KEYS_LAST, Graph, permuted, split_heads
 
 MOST_FRAMES, MOST_WIDTH, CHANNELS_MULTIPLE = 32, 128, 16  # what the kernel is made for
 POINTWISE = frozenset(("Add", "Sub", "Mul", "Div", "Erf", "Sigmoid", "Cast"))

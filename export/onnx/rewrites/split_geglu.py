@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import helper
 
-from sa.export.targets.onnx_graph import CONTRIB, Graph
+from sa.export.onnx.graph import CONTRIB, Graph
 
 
 @dataclass(frozen=True)

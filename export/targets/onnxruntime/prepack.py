@@ -6,8 +6,8 @@ the process. Saved in that state, loading maps files: at once, and in memory tha
 
 from pathlib import Path
 
-from sa.runtime import hashing
-from sa.runtime.engine_set import EngineContract, FileRecord, Prepacked
+from sa.runtime.contract import EngineContract, FileRecord, Prepacked
+from sa.runtime.system import hashing
 
 WORTH_IT = 1 << 30  # bytes of weights from which loading takes noticeable time
 

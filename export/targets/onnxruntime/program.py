@@ -10,16 +10,16 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from sa.export.checkpoint import Weights
-from sa.export.cost import Cost, onnx_cost, onnx_working_bytes
+from sa.export.checkpoint.checkpoint import Weights
+from sa.export.engines.program import TWIN, Network, Written
+from sa.export.engines.trace import Traced, call_cost, trace
 from sa.export.gradient.onnx_backward import differentiate
-from sa.export.precision import lower, normalise_cotangent
-from sa.export.targets import TWIN, Network, Written
-from sa.export.targets.converter import ConversionError, Converter
-from sa.export.targets.gates import Columns, split_gates
-from sa.export.targets.kernel_nodes import outline_kernels
-from sa.export.targets.onnx_graph import operator_sets, tidy
-from sa.export.trace import Traced, call_cost, trace
+from sa.export.onnx.converter import ConversionError, Converter
+from sa.export.onnx.cost import Cost, onnx_cost, onnx_working_bytes
+from sa.export.onnx.graph import operator_sets, tidy
+from sa.export.onnx.rewrites.lower_precision import lower, normalise_cotangent
+from sa.export.onnx.rewrites.outline_kernels import outline_kernels
+from sa.export.onnx.rewrites.split_geglu import Columns, split_gates
 from sa.runtime.errors import UserError
 
 ALIGNMENT = 4096  # a page: ONNX Runtime maps the weights instead of reading them

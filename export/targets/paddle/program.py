@@ -6,8 +6,8 @@ from typing import BinaryIO
 
 import numpy as np
 
-from sa.export.targets import TWIN, Network, Written
-from sa.export.trace import call_cost, trace
+from sa.export.engines.program import TWIN, Network, Written
+from sa.export.engines.trace import call_cost, trace
 from sa.runtime.backends.paddle import PARAMS_SUFFIX
 
 FLOAT32 = 5  # VarType.FP32 in Paddle's framework.proto

@@ -1,4 +1,4 @@
-"""The process that builds one TensorRT plan: python -m sa.export.targets.plan_builder JOB, a `Job` as JSON.
+"""The process that builds one TensorRT plan: python -m sa.export.targets.tensorrt.builder JOB, a `Job` as JSON.
 
 A process of its own because the builder can end in a segmentation fault, and gives its memory back only when it ends.
 """
@@ -15,8 +15,8 @@ import onnx
 from onnx import inliner
 from pydantic import BaseModel
 
-from sa.export.targets.scans import without_scans
-from sa.export.targets.single_numbers import without_single_numbers
+from sa.export.onnx.rewrites.expand_scalars import without_single_numbers
+from sa.export.onnx.rewrites.unroll_scans import without_scans
 from sa.runtime.backends.tensorrt_versions import choose_gpus, load, network_flags
 
 
@@ -84,7 +84,7 @@ def _program(job: Job) -> bytes:
     """
     model = onnx.load(job.program, load_external_data=False)
     if job.kernels:
-        from sa.export.targets.plugin_nodes import use_plugins
+        from sa.export.onnx.rewrites.insert_plugins import use_plugins
 
         use_plugins(model)
     without_scans(model)

@@ -9,13 +9,13 @@ import subprocess
 import sys
 from pathlib import Path
 
-from sa.export.plan_settings import PlanSettings
-from sa.export.targets.plan_builder import Job
-from sa.runtime import hashing
+from sa.export.targets.tensorrt.builder import Job
+from sa.export.targets.tensorrt.settings import PlanSettings
+from sa.runtime.backends.libraries import backend_version
 from sa.runtime.backends.tensorrt_versions import LIBRARIES
-from sa.runtime.engine_set import EngineContract, FileRecord, TensorSpec
+from sa.runtime.contract import EngineContract, FileRecord, TensorSpec
 from sa.runtime.errors import UserError
-from sa.runtime.libraries import backend_version
+from sa.runtime.system import hashing
 
 
 def planned(folder: Path, contract: EngineContract, backend: str, settings: PlanSettings) -> EngineContract:
@@ -41,7 +41,7 @@ def planned(folder: Path, contract: EngineContract, backend: str, settings: Plan
         stripped=settings.stripped,
         timing_cache=_timing_cache(backend, settings) if library.timed else None,
     ).model_dump_json()
-    command = [sys.executable, "-m", "sa.export.targets.plan_builder", job]
+    command = [sys.executable, "-m", "sa.export.targets.tensorrt.builder", job]
     done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     if done.returncode or not plan.is_file():
         said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from sa.runtime.backends.cuda import compute_capability
+from sa.runtime.backends.libraries import backend_version, release
 from sa.runtime.backends.tensorrt_versions import LIBRARIES, NEWEST, OLDEST, is_supported
 from sa.runtime.errors import InputError
-from sa.runtime.libraries import backend_version, release
 
 CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120")  # that TensorRT for RTX knows
 DEVICES = "sm86,sm89,sm120"  # GeForce 30, 40 and 50

@@ -6,60 +6,41 @@ treat frames apart run frame by frame. The tensors between engines stay where th
 of device memory on a GPU.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import ExitStack
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from sa.runtime.backends.base import Engine, Tensor
-from sa.runtime.engine_set import EngineContract, Segment, TensorSpec
-from sa.runtime.memory import release_freed, resident_memory
-
-if TYPE_CHECKING:
-    from sa.runtime.engine_set import EngineSet
+from sa.runtime.contract import EngineContract, Manifest, Role, Signature, TensorSpec
+from sa.runtime.system.memory import release_freed, resident_memory
 
 
-class LossContract:
-    """What goes into a chunk's loss gradient and what comes out, whatever the plan.
+def loss_signature(first: EngineContract, face_loss: EngineContract) -> Signature:
+    """What goes into a chunk's loss gradient and what comes out, whatever the plan; `first` takes latents.
 
     latents [F, 4, h, w] as the sampler holds them; rows [F, 112, H] and columns [F, 112, W]; reference [1, n]; weights
     [F] -> loss [1], the sum of weight * |1 - cos|, and gradient [F, 4, h, w]. F is 1 to the decoder's chunk.
     """
-
-    role = "loss_gradient"
-
-    def __init__(self, first: EngineContract, face_loss: EngineContract):
-        """first: of the segment that takes latents."""
-        (x,) = first.inputs
-        chunk = face_loss.inputs[0].shape[0]
-        latents = TensorSpec(name="latents", shape=(chunk, *x.shape[1:]))
-        self.inputs = (latents, *face_loss.inputs[1:])
-        self.outputs = (face_loss.outputs[0], latents.model_copy(update={"name": "gradient"}))
-
-
-def open_loss_gradient(engines: "EngineSet", threads: int | None = None, on_demand: bool = False) -> Engine:
-    """The loss gradient of an engine set made with --refine; close it after use."""
-    plan = engines.manifest.refinement
-    if plan.plan == "whole":
-        return engines.open_engine("loss_gradient", threads, on_demand)
-    return SegmentedLossGradient(engines, plan.segments, threads, on_demand)
+    (x,) = first.inputs
+    chunk = face_loss.inputs[0].shape[0]
+    latents = TensorSpec(name="latents", shape=(chunk, *x.shape[1:]))
+    gradient = latents.model_copy(update={"name": "gradient"})
+    return Signature("loss_gradient", (latents, *face_loss.inputs[1:]), (face_loss.outputs[0], gradient))
 
 
 class SegmentedLossGradient(Engine):
-    """The plan `segmented`. Engines on demand are loaded one at a time, each for its part of the way."""
+    """The plan `segmented`: one engine and one VJP engine per segment of the decoder."""
 
-    def __init__(
-        self, engines: "EngineSet", segments: tuple[Segment, ...], threads: int | None, on_demand: bool = False
-    ):
-        manifest = engines.manifest
-        super().__init__(LossContract(manifest.engine(segments[0].forward), manifest.engine("face_loss")))
+    def __init__(self, manifest: Manifest, open_engine: Callable[[Role], Engine]):
+        segments = manifest.refinement.segments
+        super().__init__(loss_signature(manifest.engine(segments[0].forward), manifest.engine("face_loss")))
         self.segments = segments
         self.peak_resident = resident_memory()  # bytes, the most seen between two engines' calls
         with ExitStack() as opened:
 
-            def loaded(role: str) -> Engine:
-                return opened.enter_context(engines.open_engine(role, threads, on_demand))
+            def loaded(role: Role) -> Engine:
+                return opened.enter_context(open_engine(role))
 
             self._forward = [loaded(segment.forward) for segment in segments]
             self._vjp = [loaded(segment.vjp) for segment in segments]

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Mapping
 
 from sa.runtime.backends.base import Engine, Interface, Tensor
-from sa.runtime.memory import release_freed
+from sa.runtime.system.memory import release_freed
 
 
 class OnDemandEngine(Engine):

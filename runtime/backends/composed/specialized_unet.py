@@ -1,7 +1,7 @@
 """The UNet on the engines of a specialized set: what does not change between calls is computed once and kept.
 
-Three engines (see sa.export.specialize) behind the plain UNet's contract, so that a run goes the same way with either:
-`conditioning` once per video and branch of guidance, `time_embedding` once per step, `unet` every time.
+Three engines (export/engines/specialize.py) behind the plain UNet's signature, so that a run goes the same way with
+either: `conditioning` once per video and branch of guidance, `time_embedding` once per step, `unet` every time.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -10,32 +10,28 @@ from dataclasses import dataclass
 import numpy as np
 
 from sa.runtime.backends.base import Engine, Tensor, as_array
-from sa.runtime.engine_set import SPECIALIZED, EngineContract, Role, TensorSpec
+from sa.runtime.contract import SPECIALIZED, EngineContract, Role, Signature, TensorSpec
 
 LATENTS = 4  # of the sample's channels the noisy latents; the image latents follow
 ENGINES: tuple[Role, ...] = (*SPECIALIZED, "unet")
 
 
-class PlainContract:
-    """The plain UNet's interface, as the three engines imply it.
+def plain_signature(contracts: Mapping[Role, EngineContract]) -> Signature:
+    """The plain UNet's signature, as the three engines imply it.
 
     sample [B, T, 8, h, w]: scaled latents, then image latents; timestep [1]; added_time_ids [1, 3];
     encoder_hidden_states [B, 1 + 4, X]; pose_latents [B, T, C0, h, w] -> velocity [B, T, 4, h, w].
     """
-
-    role = "unet"
-
-    def __init__(self, contracts: Mapping[Role, EngineContract]):
-        latents, features, *_ = contracts["unet"].inputs
-        image, tokens = contracts["conditioning"].inputs
-        branches, frames, _, *size = latents.shape
-        self.inputs = (
-            TensorSpec(name="sample", shape=(branches, frames, LATENTS + image.largest[1], *size)),
-            *contracts["time_embedding"].inputs,
-            TensorSpec(name="encoder_hidden_states", shape=(branches, *tokens.shape[1:])),
-            TensorSpec(name="pose_latents", shape=features.shape),
-        )
-        self.outputs = contracts["unet"].outputs
+    latents, features, *_ = contracts["unet"].inputs
+    image, tokens = contracts["conditioning"].inputs
+    branches, frames, _, *size = latents.shape
+    inputs = (
+        TensorSpec(name="sample", shape=(branches, frames, LATENTS + image.largest[1], *size)),
+        *contracts["time_embedding"].inputs,
+        TensorSpec(name="encoder_hidden_states", shape=(branches, *tokens.shape[1:])),
+        TensorSpec(name="pose_latents", shape=features.shape),
+    )
+    return Signature("unet", inputs, contracts["unet"].outputs)
 
 
 @dataclass(frozen=True)
@@ -52,7 +48,7 @@ class Branch:
 
 class SpecializedUNet(Engine):
     def __init__(self, contracts: Mapping[Role, EngineContract], open_engine: Callable[[Role], Engine]):
-        super().__init__(PlainContract(contracts))
+        super().__init__(plain_signature(contracts))
         self._open = open_engine
         self._branches: list[Branch] = []
         self._of_video: dict[str, np.ndarray] = {}  # the UNet's inputs that stay, read-only: GPUs take them once

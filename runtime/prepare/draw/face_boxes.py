@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from sa.runtime.faces import Box
 from sa.runtime.prepare.whole_body import FACE, VISIBLE
+from sa.runtime.refinement.faces import Box
 
 MINIMUM_POINTS = 17  # of 68; fewer are no face
 MINIMUM_SIDE = 4  # pixels

@@ -7,15 +7,15 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sa.runtime.faces import Box
-from sa.runtime.prepare.alignment import Alignment
-from sa.runtime.prepare.drawing import draw_pose
-from sa.runtime.prepare.driving import Frame
-from sa.runtime.prepare.face_boxes import draw_mask, face_box
-from sa.runtime.prepare.face_networks import FaceNetworks, published_boxes
-from sa.runtime.prepare.preview import Preview
+from sa.runtime.output.video import frame_path
+from sa.runtime.prepare.draw.drawing import draw_pose
+from sa.runtime.prepare.draw.face_boxes import draw_mask, face_box
+from sa.runtime.prepare.draw.preview import Preview
+from sa.runtime.prepare.estimate.face_networks import FaceNetworks, published_boxes
+from sa.runtime.prepare.input.driving import Frame
+from sa.runtime.prepare.motion.alignment import Alignment
 from sa.runtime.prepare.whole_body import to_pose
-from sa.runtime.video import frame_path
+from sa.runtime.refinement.faces import Box
 
 
 @dataclass

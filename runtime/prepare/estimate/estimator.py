@@ -4,9 +4,9 @@ import numpy as np
 import onnxruntime
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.models import Model
-from sa.runtime.prepare.person_detector import PersonDetector
-from sa.runtime.prepare.pose_network import PoseNetwork
+from sa.runtime.prepare.estimate.models import Model
+from sa.runtime.prepare.estimate.person_detector import PersonDetector
+from sa.runtime.prepare.estimate.pose_network import PoseNetwork
 
 DEVICES = ("cpu", "cuda")
 

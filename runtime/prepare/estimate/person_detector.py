@@ -3,7 +3,7 @@
 import cv2
 import numpy as np
 
-from sa.runtime.prepare.models import Model, new_session
+from sa.runtime.prepare.estimate.models import Model, new_session
 
 STRIDES = (8, 16, 32)  # of the three grids that the network answers for, in its input's pixels
 PADDING = 114  # grey level beside and below the picture

@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.models import Model, new_session
+from sa.runtime.prepare.estimate.models import Model, new_session
 from sa.runtime.prepare.whole_body import KEYPOINTS
 
 PADDING = 1.25  # of a box, before it is cropped

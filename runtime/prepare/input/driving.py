@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 from av.stream import Disposition
 
+from sa.runtime.case.images import SUFFIXES, read_image
 from sa.runtime.errors import InputError
-from sa.runtime.images import SUFFIXES, read_image
 
 
 @dataclass(frozen=True)

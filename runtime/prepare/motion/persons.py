@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.tracking import Tracker, largest, visible_boxes
+from sa.runtime.prepare.motion.tracking import Tracker, largest, visible_boxes
 from sa.runtime.prepare.whole_body import BODY, to_pose
 
 

@@ -10,10 +10,10 @@ import pytest
 from sample_manifest import manifest
 from sample_rows import contender, machine
 
-from sa.benchmarks import bench
 from sa.benchmarks.cli import main
-from sa.benchmarks.results import read
-from sa.runtime.engine_set import ROLES
+from sa.benchmarks.measure import bench
+from sa.benchmarks.measure.results import read
+from sa.runtime.contract import ROLES
 
 
 @pytest.fixture(scope="module")

@@ -10,8 +10,8 @@ import psutil
 import pytest
 
 from sa.benchmarks.cli import main
-from sa.benchmarks.device_memory import DeviceMemory
-from sa.benchmarks.results import read
+from sa.benchmarks.measure.device_memory import DeviceMemory
+from sa.benchmarks.measure.results import read
 
 
 class NVMLError(Exception):

@@ -6,13 +6,13 @@ import pytest
 from sample_manifest import manifest
 from sample_rows import contender, failed, machine, row, rows_of, write
 
-from sa.benchmarks import bench
 from sa.benchmarks.cli import main
-from sa.benchmarks.puppet import trial
+from sa.benchmarks.measure import bench
+from sa.benchmarks.measure import quality_trial as trial
+from sa.benchmarks.measure.results import QUALITY, Quality, append, read
 from sa.benchmarks.report.merge import merge
-from sa.benchmarks.results import QUALITY, Quality, append, read
 from sa.runtime.errors import UserError
-from sa.runtime.hashing import sha256
+from sa.runtime.system.hashing import sha256
 
 FIGURES = {
     name: {"mean": float(number), "low": number - 0.25, "high": number + 0.5}

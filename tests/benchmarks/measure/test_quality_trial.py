@@ -8,9 +8,10 @@ import pytest
 pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from sa.benchmarks.puppet import CHECKPOINT, trial
+from sa.benchmarks.measure import quality_trial as trial
+from sa.benchmarks.puppet import CHECKPOINT
 from sa.benchmarks.puppet.cases import TRUTH
-from sa.runtime.engine_set import Shapes
+from sa.runtime.contract import Shapes
 
 PUPPETS = 3
 

@@ -5,8 +5,8 @@ import json
 import pytest
 from sample_rows import failed, machine, row
 
-from sa.benchmarks import results
-from sa.benchmarks.results import append, read
+from sa.benchmarks.measure import results
+from sa.benchmarks.measure.results import append, read
 from sa.runtime.errors import InputError
 
 

@@ -6,8 +6,17 @@ import pytest
 from sample_manifest import TENSOR_BYTES, engine, manifest, refining_manifest
 from sample_rows import machine, row
 
-from sa.benchmarks import roofline
-from sa.benchmarks.roofline import Card, Rates, Video, calls, engine_memory, engine_seconds, load_cards, run_floor
+from sa.benchmarks.measure import roofline
+from sa.benchmarks.measure.roofline import (
+    Card,
+    Rates,
+    Video,
+    calls,
+    engine_memory,
+    engine_seconds,
+    load_cards,
+    run_floor,
+)
 
 SIMPLE = Rates(flops=1e12, bandwidth=1e9)
 CARDS = {"h200-sxm", "h100-sxm", "h100-pcie", "a100-sxm-80gb", "l40s", "l4", "rtx-4090", "rtx-4080", "rtx-3090", "t4",

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from sa.benchmarks.measure import percentiles, sample
+from sa.benchmarks.measure.timing import percentiles, sample
 
 
 def test_percentiles_of_known_samples():
@@ -50,7 +50,7 @@ def test_a_cache_shows_itself():
 
 def test_the_memory_of_a_known_allocation_is_seen_and_the_parents_is_not():
     ballast = bytearray(b"x") * (400 << 20)  # a child must not inherit the peak of what started it
-    code = "from sa.runtime.memory import peak_memory; b = bytearray(b'x') * (%d << 20); print(peak_memory())"
+    code = "from sa.runtime.system.memory import peak_memory; b = bytearray(b'x') * (%d << 20); print(peak_memory())"
     small, large = (
         int(subprocess.run([sys.executable, "-c", code % size], capture_output=True, check=True).stdout)
         for size in (0, 200)

@@ -5,10 +5,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from sa.benchmarks.measure.worker import Draw, measure_engine, measure_run
 from sa.benchmarks.peers.contracts import loss_gradient_contract
-from sa.benchmarks.worker import Draw, measure_engine, measure_run
 from sa.runtime.backends.base import Engine
-from sa.runtime.engine_set import EngineSet, Shapes, TensorSpec
+from sa.runtime.contract import Shapes, TensorSpec
+from sa.runtime.engine_set.open import EngineSet
 
 SHAPES = Shapes(height=64, width=128, tile_size=2, decode_chunk=3)
 

@@ -8,12 +8,12 @@ from set_cache import exported
 
 pytest.importorskip("diffusers", reason="needs the extra `peers`: make test-peers")
 
-from sa.benchmarks import worker
 from sa.benchmarks.cli import main
+from sa.benchmarks.measure import worker
+from sa.benchmarks.measure.results import read
+from sa.benchmarks.measure.worker import Peer, measure_engine
 from sa.benchmarks.peers import onnx_engine
-from sa.benchmarks.results import read
-from sa.benchmarks.worker import Peer, measure_engine
-from sa.runtime.engine_set import EngineSet
+from sa.runtime.engine_set.open import EngineSet
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +59,9 @@ def test_an_export_is_made_before_loading_is_timed(refining, checkpoint, tmp_pat
 def test_the_worker_prepares_what_it_is_about_to_measure(refining, checkpoint, tmp_path, monkeypatch):
     """The row's load is that of a start with the export there, in the first round too."""
     calls = []
-    monkeypatch.setattr("sa.benchmarks.worker.measure_engine", lambda *_: calls.append("measure") or {"subject": ""})
+    monkeypatch.setattr(
+        "sa.benchmarks.measure.worker.measure_engine", lambda *_: calls.append("measure") or {"subject": ""}
+    )
     monkeypatch.setattr(Peer, "prepare", lambda self, subjects: calls.append(list(subjects)))
     job = {"engines": str(refining), "peer": "onnx", "cache": str(tmp_path)}
     job |= {"checkpoint": str(checkpoint("recipe_hjb")), "subject": "pose_net"}

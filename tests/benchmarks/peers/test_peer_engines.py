@@ -7,12 +7,12 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import relative
+from shared import relative
 
 pytest.importorskip("diffusers", reason="needs the extra `peers`: make test-peers")
 
 from sa.benchmarks.peers import KINDS, open_peer
-from sa.runtime.engine_set import Shapes
+from sa.runtime.contract import Shapes
 from sa.runtime.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:torch.*")  # its compiler's own
@@ -22,7 +22,7 @@ SHAPES = Shapes(height=64, width=64, tile_size=2, decode_chunk=3)
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
     """A checkpoint whose UNet has two levels and attends in the middle only: compiling and exporting take long."""
-    from sa.benchmarks.checkpoints import SMALL, SMALL_ARCFACE, write_checkpoint
+    from sa.benchmarks.fixtures.checkpoints import SMALL, SMALL_ARCFACE, write_checkpoint
 
     unet = SMALL["unet/config.json"] | {
         "block_out_channels": (32, 64),
@@ -112,7 +112,7 @@ def test_a_process_holds_only_what_its_peer_runs_on(small, cache, kind, held):
     """Anything else would be counted as the peer's memory."""
     code = (
         "import json, sys; from pathlib import Path; from sa.benchmarks.peers import open_peer;"
-        "from sa.runtime.engine_set import Shapes;"
+        "from sa.runtime.contract import Shapes;"
         "kind, folder, cache, shapes = sys.argv[1:];"
         "open_peer(kind, Path(folder), 'pose_net', Shapes.model_validate_json(shapes), cache=Path(cache));"
         "print(json.dumps(sorted({'onnxruntime', 'paddle', 'torch'} & set(sys.modules))))"

@@ -5,21 +5,21 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import relative
 from golden_checks import check_every_stored_call
+from shared import relative
 
 pytest.importorskip("diffusers", reason="needs the extra `peers`: make test-peers")
 
 from sa.benchmarks.peers import open_peer
 from sa.benchmarks.peers.contracts import contract
 from sa.export.certify import load_weights, reference_outputs
-from sa.export.checkpoint import Checkpoint
-from sa.export.roles import PLAIN_DEFINITIONS, slots_by_part
-from sa.runtime.engine_set import Shapes
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.engines.fixed_inputs import fixed_inputs
+from sa.export.engines.roles import PLAIN_DEFINITIONS, slots_by_part
+from sa.runtime.case.identity import read_identity
+from sa.runtime.case.images import pose_pixels, read_image, reference_pixels
+from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
-from sa.runtime.fixed_inputs import fixed_inputs
-from sa.runtime.identity import read_identity
-from sa.runtime.images import pose_pixels, read_image, reference_pixels
 
 pytestmark = pytest.mark.filterwarnings("ignore:\\s*Non compatible API")  # Paddle's, where PyTorch is loaded too
 NETWORK = 1e-4  # tolerance of the golden data: max |value - reference| / max |reference|

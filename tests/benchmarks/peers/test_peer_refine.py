@@ -2,17 +2,17 @@
 
 import numpy as np
 import pytest
-from conftest import relative
+from shared import relative
 
 pytest.importorskip("diffusers", reason="needs the extra `peers`: make test-peers")
 
-from sa.benchmarks.face_inputs import loss_gradient_inputs
+from sa.benchmarks.fixtures.face_inputs import loss_gradient_inputs
 from sa.benchmarks.peers import open_loss_gradient
 from sa.benchmarks.peers.refine import Descent, FaceLoss
-from sa.export.checkpoint import Checkpoint
-from sa.runtime.engine_set import Shapes
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.runtime.contract import Shapes
 from sa.runtime.errors import UserError
-from sa.runtime.faces import Box, crop_matrices
+from sa.runtime.refinement.faces import Box, crop_matrices
 
 
 @pytest.fixture(scope="module")

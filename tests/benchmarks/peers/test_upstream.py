@@ -12,8 +12,8 @@ pytest.importorskip("diffusers", reason="needs the extra `peers`: make test-peer
 
 from sa.benchmarks.cli import main
 from sa.benchmarks.peers import open_peer, upstream
-from sa.export.checkpoint import Checkpoint
-from sa.runtime.engine_set import Shapes
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.runtime.contract import Shapes
 from sa.runtime.errors import UserError
 
 SHAPES = Shapes(height=64, width=128, tile_size=3, decode_chunk=2)

@@ -7,10 +7,10 @@ from PIL import Image
 from sa.benchmarks.puppet.cases import APART, TRUTH, case_frames, read_joints, write_case
 from sa.benchmarks.puppet.clips import SIZE, clip
 from sa.benchmarks.puppet.motion import JOINTS
-from sa.runtime.case import read_case
-from sa.runtime.engine_set import Shapes
-from sa.runtime.faces import read_targets
-from sa.runtime.images import read_image
+from sa.runtime.case.case import read_case
+from sa.runtime.case.images import read_image
+from sa.runtime.contract import Shapes
+from sa.runtime.refinement.faces import read_targets
 
 FRAMES = 9
 SHAPES = Shapes(height=SIZE, width=SIZE, tile_size=8, decode_chunk=4)

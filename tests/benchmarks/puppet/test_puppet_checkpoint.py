@@ -10,11 +10,11 @@ from set_cache import exported
 
 from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
-from sa.benchmarks.quality import psnr, read_frames
-from sa.export.checkpoint import Checkpoint
-from sa.export.roles import DEFINITIONS, slots_by_part
+from sa.benchmarks.puppet.quality import psnr, read_frames
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.engines.roles import DEFINITIONS, slots_by_part
+from sa.runtime.case.images import read_image
 from sa.runtime.cli import main as sa_run
-from sa.runtime.images import read_image
 
 pytestmark = pytest.mark.export
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sa.benchmarks import quality
+from sa.benchmarks.puppet import quality
 from sa.runtime.errors import InputError
 
 

@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from sa.benchmarks.puppet import study
-from sa.benchmarks.quality import Quality
+from sa.benchmarks.puppet.quality import Quality
 from sa.runtime.errors import UserError
 
 

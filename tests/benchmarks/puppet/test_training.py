@@ -15,7 +15,7 @@ from sa.benchmarks.puppet.training import diffusion, publish, vae  # noqa: E402
 from sa.benchmarks.puppet.training.loop import Schedule, Stage  # noqa: E402
 from sa.benchmarks.puppet.training.optimizer import orthogonal  # noqa: E402
 from sa.benchmarks.puppet.training.temporal import silence, without_time  # noqa: E402
-from sa.export.checkpoint import Checkpoint  # noqa: E402
+from sa.export.checkpoint.checkpoint import Checkpoint  # noqa: E402
 
 
 def stage(folder, steps_before_stop=None):

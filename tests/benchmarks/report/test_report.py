@@ -19,14 +19,14 @@ from sample_rows import (
     write,
 )
 
-from sa.benchmarks import results
+from sa.benchmarks.measure import results
 from sa.benchmarks.report import comparison, parts, units
 from sa.benchmarks.report.comparison import compare, without_duplicates
 from sa.benchmarks.report.markdown import plain
 from sa.benchmarks.report.merge import merge
 from sa.benchmarks.report.summary import speed
 from sa.benchmarks.report.video_cost import video_cost, video_of
-from sa.runtime.engine_set import ROLES
+from sa.runtime.contract import ROLES
 from sa.runtime.errors import InputError
 
 HOSTILE = (

@@ -7,8 +7,8 @@ import pytest
 from sample_manifest import manifest
 from sample_rows import two_machines, write
 
-from sa.benchmarks.merge_command import add_merge
-from sa.runtime.commands import run_command
+from sa.benchmarks.report.command import add_merge
+from sa.runtime.console.commands import run_command
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import io
 import pytest
 from sample_rows import card, contender, failed, machine, row, two_machines, write
 
+from sa.benchmarks.measure.results import Contender, Row
 from sa.benchmarks.report.merge import merge
 from sa.benchmarks.report.rows_csv import rows_csv
-from sa.benchmarks.results import Contender, Row
 
 
 def parsed(rows):

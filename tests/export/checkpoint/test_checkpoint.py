@@ -9,10 +9,10 @@ import pytest
 import safetensors.numpy
 from weight_files import torch_state, write_pdparams, write_torch
 
-from sa.benchmarks.checkpoints import PLACES, SMALL_ARCFACE
-from sa.export.checkpoint import Checkpoint, Part, Slot
+from sa.benchmarks.fixtures.checkpoints import PLACES, SMALL_ARCFACE
+from sa.export.checkpoint.checkpoint import Checkpoint, Part, Slot
+from sa.export.engines.roles import slots, slots_by_part
 from sa.export.networks.arcface import ArcFace
-from sa.export.roles import slots, slots_by_part
 from sa.runtime.errors import InputError
 
 PARTS = get_args(Part)

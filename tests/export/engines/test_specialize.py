@@ -3,16 +3,21 @@
 import numpy as np
 import paddle
 import pytest
-from conftest import GOLDEN, relative
-from test_networks import fill, run
+from network_checks import by_recipe, fill, run
+from shared import GOLDEN, relative
 
-from sa.benchmarks.recipe import tensor
-from sa.export.checkpoint import Checkpoint
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.checkpoint.tensor_files import open_tensor_file
+from sa.export.engines.specialize import (
+    convolve_image,
+    convolve_latents,
+    fold_id_attention,
+    fold_image_attention,
+    specialize,
+)
 from sa.export.networks.specialized import FoldedIDAttention, Prepared, Stretch
 from sa.export.networks.transformer import Given, IDAttention, ImageAttention
 from sa.export.networks.unet import UNet
-from sa.export.specialize import convolve_image, convolve_latents, fold_id_attention, fold_image_attention, specialize
-from sa.export.tensor_files import open_tensor_file
 
 EXACT = 1e-12
 
@@ -28,10 +33,6 @@ def float64():
 def random():
     generator = np.random.default_rng(7)
     return lambda *shape: generator.standard_normal(shape)
-
-
-def by_recipe(network):
-    return fill(network, lambda name, shape: tensor(name, shape, "unet").astype(np.float64))
 
 
 def folded(attention, x, tokens, frames):

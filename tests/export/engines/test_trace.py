@@ -6,12 +6,12 @@ import traceback
 import pytest
 from paddle.nn.layer import layers
 
-from sa.benchmarks.checkpoints import FULL_SIZE, write_configs
-from sa.export.checkpoint import Checkpoint
+from sa.benchmarks.fixtures.checkpoints import FULL_SIZE, write_configs
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.engines.roles import CONDITIONING, PLAIN_DEFINITIONS, PLAIN_UNET, SPECIALIZED_UNET, TIME_EMBEDDING
+from sa.export.engines.trace import call_cost, trace
 from sa.export.gradient import Gradient
-from sa.export.roles import CONDITIONING, PLAIN_DEFINITIONS, PLAIN_UNET, SPECIALIZED_UNET, TIME_EMBEDDING
-from sa.export.trace import call_cost, trace
-from sa.runtime.engine_set import Shapes, TensorSpec
+from sa.runtime.contract import Shapes, TensorSpec
 
 SHAPES = Shapes(height=512, width=512, tile_size=16, decode_chunk=4)
 

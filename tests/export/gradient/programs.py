@@ -6,15 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import paddle
-from conftest import relative
+from shared import relative
 
+from sa.export.engines.program import Network
 from sa.export.gradient import Gradient
 from sa.export.networks import layers
-from sa.export.targets import Network, target
-from sa.runtime import hashing
+from sa.export.targets import target
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
-from sa.runtime.engine_set import EngineContract, FileRecord, TensorSpec
+from sa.runtime.contract import EngineContract, FileRecord, TensorSpec
+from sa.runtime.system import hashing
 
 
 @dataclass

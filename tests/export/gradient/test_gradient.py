@@ -4,19 +4,19 @@ import numpy as np
 import onnx
 import paddle
 import pytest
-from conftest import relative
 from onnx import helper
 from paddle import nn
 from paddle.nn import functional as F
 from programs import eager_gradient, error, gradient_engine, randomised
+from shared import relative
 
 from sa.export.gradient import group_norm
 from sa.export.gradient.onnx_backward import differentiate
 from sa.export.networks.arcface import BatchNorm, PReLU
 from sa.export.networks.layers import GroupNorm, TemporalConv, Upsample
 from sa.export.networks.vae import MidAttention
-from sa.export.targets.onnx_graph import Graph
-from sa.runtime.engine_set import TensorSpec
+from sa.export.onnx.graph import Graph
+from sa.runtime.contract import TensorSpec
 
 FRAMES = (1, 4)
 

@@ -7,9 +7,9 @@ import paddle
 import pytest
 from paddle import nn
 
-from sa.export.targets.converter import ConversionError, Converter
-from sa.export.trace import trace
-from sa.runtime.engine_set import TensorSpec
+from sa.export.engines.trace import trace
+from sa.export.onnx.converter import ConversionError, Converter
+from sa.runtime.contract import TensorSpec
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from sa.export.cost import Step, cost, onnx_cost, onnx_working_bytes
+from sa.export.onnx.cost import Step, cost, onnx_cost, onnx_working_bytes
 
 
 def test_memory_is_what_is_alive_at_once():

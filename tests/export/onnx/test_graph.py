@@ -9,8 +9,8 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, inliner, numpy_helper
 
-from sa.export.targets.onnx_graph import Graph, fuse_attention, remove_identities
-from sa.runtime.engine_set import ROLES, SPECIALIZED, TensorSpec
+from sa.export.onnx.graph import Graph, fuse_attention, remove_identities
+from sa.runtime.contract import ROLES, SPECIALIZED, TensorSpec
 
 
 @pytest.fixture(scope="module")

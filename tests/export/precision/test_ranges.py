@@ -6,9 +6,9 @@ import numpy as np
 import onnx
 import pytest
 
-from sa.export import ranges
-from sa.export.precision import policy
-from sa.export.ranges import Range
+from sa.export.onnx.rewrites.lower_precision import policy
+from sa.export.precision import ranges
+from sa.export.precision.ranges import Range
 
 POLICY = policy("fp16")
 TYPED = """

@@ -8,13 +8,14 @@ import pytest
 from safetensors.numpy import load_file, save_file
 
 from sa.export import exporter
+from sa.export.engines.roles import DEFINITIONS
 from sa.export.exporter import ExportSettings, export
-from sa.export.plan_settings import PlanSettings
-from sa.export.precision import policy
-from sa.export.roles import DEFINITIONS
-from sa.runtime import hashing
-from sa.runtime.engine_set import EngineSet, FileRecord, Shapes
-from sa.runtime.progress import Reporter
+from sa.export.onnx.rewrites.lower_precision import policy
+from sa.export.targets.tensorrt.settings import PlanSettings
+from sa.runtime.console.progress import Reporter
+from sa.runtime.contract import FileRecord, Shapes
+from sa.runtime.engine_set.open import EngineSet
+from sa.runtime.system import hashing
 
 pytestmark = pytest.mark.fp16
 

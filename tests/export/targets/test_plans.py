@@ -13,17 +13,20 @@ import numpy as np
 import onnx
 import pytest
 
-from sa.export import cli, exporter, plan_settings
+from sa.export import cli, exporter
+from sa.export.engines.roles import DEFINITIONS
 from sa.export.exporter import ExportSettings, export
-from sa.export.plan_settings import PlanSettings
-from sa.export.precision import lower, policy
-from sa.export.roles import DEFINITIONS
-from sa.export.targets import plan_builder, tensorrt
-from sa.export.targets.plan_builder import BuildError, Job, build
+from sa.export.onnx.rewrites.lower_precision import lower, policy
+from sa.export.targets.tensorrt import builder as plan_builder
+from sa.export.targets.tensorrt import plans as tensorrt
+from sa.export.targets.tensorrt import settings as plan_settings
+from sa.export.targets.tensorrt.builder import BuildError, Job, build
+from sa.export.targets.tensorrt.settings import PlanSettings
 from sa.runtime.backends import open_engine
-from sa.runtime.engine_set import Shapes, read_manifest
+from sa.runtime.console.progress import Reporter
+from sa.runtime.contract import Shapes
+from sa.runtime.engine_set.verify import read_manifest
 from sa.runtime.errors import UserError
-from sa.runtime.progress import Reporter
 
 pytestmark = pytest.mark.export
 

@@ -5,14 +5,14 @@ import onnxruntime
 import pytest
 
 from sa.export import exporter
+from sa.export.engines.fixed_inputs import fixed_inputs
+from sa.export.engines.roles import DEFINITIONS
 from sa.export.exporter import ExportSettings, export
-from sa.export.roles import DEFINITIONS
-from sa.export.targets import prepack
+from sa.export.targets.onnxruntime import prepack
 from sa.runtime.backends import onnxruntime as backend
 from sa.runtime.backends import open_engine
-from sa.runtime.engine_set import Shapes
-from sa.runtime.fixed_inputs import fixed_inputs
-from sa.runtime.progress import Reporter
+from sa.runtime.console.progress import Reporter
+from sa.runtime.contract import Shapes
 
 pytestmark = pytest.mark.export
 

@@ -8,8 +8,8 @@ import pytest
 from sa.benchmarks.puppet import CHECKPOINT, PRESET
 from sa.export.cli import main
 from sa.runtime import cli as run
-from sa.runtime import hashing
-from sa.runtime.engine_set import read_manifest
+from sa.runtime.engine_set.verify import read_manifest
+from sa.runtime.system import hashing
 
 pytest.importorskip("tensorrt_rtx", reason="needs the extra `tensorrt-rtx`: make test-rtx")
 pytestmark = pytest.mark.rtx

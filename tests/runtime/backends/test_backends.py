@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sa.runtime.backends import open_engine
-from sa.runtime.engine_set import EngineSet
+from sa.runtime.engine_set.open import EngineSet
 
 
 @pytest.fixture

@@ -8,10 +8,11 @@ import onnxruntime
 import pytest
 from onnxruntime.capi import onnxruntime_pybind11_state as pybind
 
+from sa.runtime.backends.libraries import missing_operator
 from sa.runtime.cli import main
-from sa.runtime.engine_set import MANIFEST, EngineSet
+from sa.runtime.contract import MANIFEST
+from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import EngineSetError
-from sa.runtime.libraries import missing_operator
 
 
 @pytest.fixture

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from sa.runtime.backends.base import Engine, Handle
-from sa.runtime.backends.on_demand import OnDemandEngine
-from sa.runtime.engine_set import Segment, TensorSpec
-from sa.runtime.loss_gradient import SegmentedLossGradient
+from sa.runtime.backends.composed.loss_gradient import SegmentedLossGradient
+from sa.runtime.backends.composed.on_demand import OnDemandEngine
+from sa.runtime.contract import Segment, TensorSpec
 
 FRAMES = (1, 3)
 CALLS = []
@@ -71,17 +71,16 @@ class Engines:
     """Of an engine set what the chain uses."""
 
     def __init__(self, kept):
-        self.segments = tuple(
+        segments = tuple(
             Segment(forward=role, vjp=f"{role}_vjp", by_frame=by_frame, keep=role in kept)
             for role, (_, by_frame) in POWERS.items()
         )
-        self.manifest = SimpleNamespace(engine=lambda role: self.open_engine(role).contract)
+        self.manifest = SimpleNamespace(
+            engine=lambda role: self.open_engine(role).contract, refinement=SimpleNamespace(segments=segments)
+        )
 
-    def open_engine(self, role, threads=None, on_demand=False):
-        def load():
-            return Sum() if role == "face_loss" else Power(role, *POWERS[role.removesuffix("_vjp")])
-
-        return OnDemandEngine(load().contract, load) if on_demand else load()
+    def open_engine(self, role):
+        return Sum() if role == "face_loss" else Power(role, *POWERS[role.removesuffix("_vjp")])
 
 
 def inputs(frames):
@@ -101,7 +100,7 @@ def test_the_chain_rule_whatever_is_kept(kept, frames):
     CALLS.clear()
     engines = Engines(kept)
     given = inputs(frames)
-    with SegmentedLossGradient(engines, engines.segments, None) as engine:
+    with SegmentedLossGradient(engines.manifest, engines.open_engine) as engine:
         result = engine.infer(given)
     x = given["latents"].astype(np.float64)
     weights = given["weights"].astype(np.float64).reshape(-1, 1, 1, 1)
@@ -121,7 +120,7 @@ def test_the_chain_rule_whatever_is_kept(kept, frames):
 def test_what_is_kept_is_computed_once_and_the_rest_twice():
     CALLS.clear()
     engines = Engines(["decoder_a", "decoder_c"])
-    with SegmentedLossGradient(engines, engines.segments, None) as engine:
+    with SegmentedLossGradient(engines.manifest, engines.open_engine) as engine:
         engine.infer(inputs(3))
     times = {role: sum(name == role and length != "closed" for name, length in CALLS) for role in POWERS}
     assert times == {"decoder_a": 3, "decoder_b": 2, "decoder_c": 3, "decoder_d": 1}  # a and c frame by frame
@@ -168,11 +167,11 @@ class OnGpu(Engine):
 @pytest.mark.parametrize("kept", [list(POWERS), ["decoder_b"]])
 def test_on_a_gpu_nothing_between_the_engines_crosses_the_bus(kept):
     engines, crossed = Engines(kept), []
-    with SegmentedLossGradient(engines, engines.segments, None) as engine:
+    with SegmentedLossGradient(engines.manifest, engines.open_engine) as engine:
         expected = engine.infer(inputs(3))
     load = engines.open_engine
     engines.open_engine = lambda *arguments: OnGpu(load(*arguments), crossed)
-    with SegmentedLossGradient(engines, engines.segments, None) as engine:
+    with SegmentedLossGradient(engines.manifest, engines.open_engine) as engine:
         result = engine.infer(inputs(3))
     np.testing.assert_array_equal(result["gradient"], expected["gradient"])
     assert result["loss"] == expected["loss"]
@@ -185,14 +184,12 @@ def test_on_a_gpu_nothing_between_the_engines_crosses_the_bus(kept):
 
 def test_on_demand_one_engine_at_a_time_makes_the_same_gradient():
     engines = Engines(["decoder_a"])
-    with SegmentedLossGradient(engines, engines.segments, None) as engine:
+    with SegmentedLossGradient(engines.manifest, engines.open_engine) as engine:
         expected = engine.infer(inputs(3))
     loaded, most = [], []
     load = engines.open_engine
 
-    def counting(role, threads, on_demand):
-        assert on_demand
-
+    def counting(role):
         def begin():
             loaded.append(role)
             most.append(len(loaded))
@@ -203,9 +200,7 @@ def test_on_demand_one_engine_at_a_time_makes_the_same_gradient():
 
         return OnDemandEngine(load(role).contract, begin)
 
-    engines.open_engine = counting
-    engines.manifest = SimpleNamespace(engine=lambda role: load(role).contract)
-    with SegmentedLossGradient(engines, engines.segments, None, on_demand=True) as engine:
+    with SegmentedLossGradient(engines.manifest, counting) as engine:
         assert not loaded
         result = engine.infer(inputs(3))
     np.testing.assert_array_equal(result["gradient"], expected["gradient"])

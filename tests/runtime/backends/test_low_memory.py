@@ -6,7 +6,7 @@ import pytest
 
 from sa.runtime import backends
 from sa.runtime.cli import main
-from sa.runtime.engine_set import SPECIALIZED
+from sa.runtime.contract import SPECIALIZED
 
 
 @pytest.fixture

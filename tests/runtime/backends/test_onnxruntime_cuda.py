@@ -17,7 +17,7 @@ from stub_onnxruntime import StubOnnxRuntime
 
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.cuda import DeviceTensor
-from sa.runtime.engine_set import EngineContract, FileRecord, TensorSpec
+from sa.runtime.contract import EngineContract, FileRecord, TensorSpec
 from sa.runtime.errors import EngineSetError
 
 

@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sa.runtime.engine_set import TensorSpec
-from sa.runtime.specialized_unet import ENGINES, SpecializedUNet
+from sa.runtime.backends.composed.specialized_unet import ENGINES, SpecializedUNet
+from sa.runtime.contract import TensorSpec
 
 BRANCHES, FRAMES, WIDTH, CONTEXT = (1, 2), 3, 8, 6
 

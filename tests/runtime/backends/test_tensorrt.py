@@ -12,12 +12,14 @@ from stub_gpu import (
     rows,
 )
 
-from sa.runtime import engine_set
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.cuda import compute_capability
-from sa.runtime.engine_set import EngineContract, EngineSet, FileRecord, TensorSpec, _check_device, _check_library
+from sa.runtime.backends.libraries import backend_version
+from sa.runtime.contract import EngineContract, FileRecord, TensorSpec
+from sa.runtime.engine_set import verify
+from sa.runtime.engine_set.open import EngineSet
+from sa.runtime.engine_set.verify import _check_device, _check_library
 from sa.runtime.errors import EngineSetError, UserError
-from sa.runtime.libraries import backend_version
 
 
 @pytest.fixture
@@ -205,11 +207,11 @@ def test_compatible_plans_run_on_later_gpus(gpu, built, tmp_path, built_on, fits
 @pytest.mark.parametrize("installed", ["11.4.1.2", "10.9.0.34", "11.3.0.106"])
 def test_tensorrts_plans_are_for_one_version(built, tmp_path, monkeypatch, installed):
     manifest = built("8.9", backend="tensorrt", backend_version="11.4.0.106")
-    monkeypatch.setattr(engine_set, "backend_version", lambda backend: installed)
+    monkeypatch.setattr(verify, "backend_version", lambda backend: installed)
     with pytest.raises(
         EngineSetError, match=rf"built for tensorrt 11.4.0.106, but {installed} is installed; install that"
     ):
-        _check_library(EngineSet(tmp_path, manifest, "", "cuda"))
+        _check_library(tmp_path, manifest, "cuda")
 
 
 def test_tensorrt_may_be_installed_for_one_version_of_cuda(monkeypatch, tmp_path):

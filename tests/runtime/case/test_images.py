@@ -2,10 +2,10 @@
 
 import numpy as np
 import pytest
-from conftest import relative
 from PIL import Image
+from shared import relative
 
-from sa.runtime.images import clip_pixels, frames_to_bytes, pose_pixels, read_image, reference_pixels
+from sa.runtime.case.images import clip_pixels, frames_to_bytes, pose_pixels, read_image, reference_pixels
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 

@@ -1,14 +1,14 @@
 """Memory predicted by stage: sums that can be made by hand, and the settings that are offered where it does not fit."""
 
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 from sample_manifest import engine, manifest, refining_manifest
 
-from sa.runtime import memory_plan
-from sa.runtime.engine_set import ROLES
+from sa.runtime.contract import ROLES
+from sa.runtime.engine_set import memory_plan
+from sa.runtime.engine_set.memory_plan import ARENA, LOADING, PACKED, SESSION, Choices, plan_memory, stage_memory
 from sa.runtime.errors import EngineSetError
-from sa.runtime.memory_plan import ARENA, LOADING, PACKED, SESSION, Choices, plan_memory, stage_memory
 
 MB = 1_000_000
 TENSORS = 8 * MB  # alive at once in each of the sample's engines
@@ -89,8 +89,7 @@ def test_on_a_gpu_nothing_is_added_to_what_is_counted():
 
 def fitting(monkeypatch, made, free, refine=False, low_memory=False, device="cpu"):
     monkeypatch.setattr(memory_plan, "_available", lambda device: free)
-    engines = SimpleNamespace(folder="engines", manifest=made, device=device)
-    return plan_memory(engines, Choices(4, low_memory, refine))
+    return plan_memory(Path("engines"), made, device, Choices(4, low_memory, refine))
 
 
 @pytest.mark.parametrize(

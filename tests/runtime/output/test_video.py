@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sa.runtime.video import gif_durations, write_frame, write_gif, write_mp4
+from sa.runtime.output.video import gif_durations, write_frame, write_gif, write_mp4
 
 COUNT = 9
 

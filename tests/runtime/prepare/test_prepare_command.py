@@ -25,7 +25,7 @@ from prepare_data import (
 from sa.runtime import cli as run_cli
 from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
-from sa.runtime.prepare.drawing import draw_pose
+from sa.runtime.prepare.draw.drawing import draw_pose
 from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.whole_body import to_pose
 
@@ -265,8 +265,8 @@ def test_an_interrupted_command_goes_on(place, monkeypatch, capsys, where, name)
         assert len(calls) == FRAMES - 3
     else:
         drawn = []
-        draw = sys.modules["sa.runtime.prepare.rendering"].draw_pose
-        monkeypatch.setattr("sa.runtime.prepare.rendering.draw_pose", lambda *of: drawn.append(of) or draw(*of))
+        draw = sys.modules["sa.runtime.prepare.draw.rendering"].draw_pose
+        monkeypatch.setattr("sa.runtime.prepare.draw.rendering.draw_pose", lambda *of: drawn.append(of) or draw(*of))
         prepared(place)
         assert len(drawn) == FRAMES - 3
     assert contents(place / "case") == expected

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import GOLDEN, relative
 from PIL import Image
+from shared import GOLDEN, relative
 
 from sa.runtime.errors import InputError
-from sa.runtime.faces import Box, crop_matrices, read_targets
+from sa.runtime.refinement.faces import Box, crop_matrices, read_targets
 
 
 @pytest.fixture

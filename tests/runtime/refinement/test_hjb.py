@@ -4,12 +4,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from conftest import relative
+from shared import relative
 
-from sa.runtime.engine_set import TensorSpec
-from sa.runtime.faces import Box, FaceTargets
-from sa.runtime.refine import Adam, RefinedDenoiser, RefineSettings, VideoLoss
-from sa.runtime.sampler import karras_sigmas, sample_euler
+from sa.runtime.contract import TensorSpec
+from sa.runtime.refinement.faces import Box, FaceTargets
+from sa.runtime.refinement.hjb import Adam, RefinedDenoiser, RefineSettings, VideoLoss
+from sa.runtime.sampling.sampler import karras_sigmas, sample_euler
 
 SIGMAS = karras_sigmas(5, 0.002, 700.0)
 

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from sa.runtime.conditioning import Conditioning
-from sa.runtime.denoiser import TiledDenoiser, guidance_scales
-from sa.runtime.sampler import timestep
-from sa.runtime.tiles import tile_weights
+from sa.runtime.sampling.conditioning import Conditioning
+from sa.runtime.sampling.denoiser import TiledDenoiser, guidance_scales
+from sa.runtime.sampling.sampler import timestep
+from sa.runtime.sampling.tiles import tile_weights
 
 FRAMES, TILE, OVERLAP = 7, 4, 2
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sa.runtime.noise import TorchGenerator
+from sa.runtime.sampling.noise import TorchGenerator
 
 
 def test_draws_follow_each_other():

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from shared import GOLDEN
 
-from sa.runtime.sampler import initial_latents, karras_sigmas, sample_euler, timestep
+from sa.runtime.sampling.sampler import initial_latents, karras_sigmas, sample_euler, timestep
 
 
 @pytest.fixture(scope="module")

@@ -4,10 +4,10 @@ import json
 
 import numpy as np
 import pytest
-from conftest import GOLDEN
+from shared import GOLDEN
 
 from sa.runtime.errors import InputError
-from sa.runtime.tiles import tile_indices, tile_weights
+from sa.runtime.sampling.tiles import tile_indices, tile_weights
 
 PUBLISHED = json.loads((GOLDEN / "units" / "tiles.json").read_text())
 

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from sa.runtime import hashing
+from sa.runtime.system import hashing
 
 
 @pytest.fixture

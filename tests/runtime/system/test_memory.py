@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sa.runtime.memory import StagePeaks, available_memory, peak_memory, resident_memory
+from sa.runtime.system.memory import StagePeaks, available_memory, peak_memory, resident_memory
 
 
 def test_each_stage_has_its_own_peak():

@@ -7,8 +7,9 @@ import sys
 import psutil
 import pytest
 
-from sa.runtime import memory, system
-from sa.runtime.system import usable_cores
+from sa.runtime.system import memory
+from sa.runtime.system import processors as system
+from sa.runtime.system.processors import usable_cores
 
 
 @pytest.fixture

@@ -8,8 +8,8 @@ import threading
 
 import pytest
 
-from sa.runtime import signals
-from sa.runtime.staging import staged
+from sa.runtime.output.staging import staged
+from sa.runtime.system import signals
 
 BOTH = (signal.SIGINT, signal.SIGTERM)
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sa.export.tensor_files import open_tensor_file
+from sa.export.checkpoint.tensor_files import open_tensor_file
 from sa.runtime.errors import InputError
 
 RANDOM = np.random.default_rng(7)

@@ -14,7 +14,7 @@ import safetensors.numpy
 from tensor_checks import as_bfloat16, floats, refusal
 from weight_files import Tensor, torch_state, write_archive, write_pdparams, write_torch
 
-from sa.export.tensor_files import open_tensor_file
+from sa.export.checkpoint.tensor_files import open_tensor_file
 from sa.runtime.errors import InputError
 
 

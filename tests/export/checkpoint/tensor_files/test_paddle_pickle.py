@@ -10,7 +10,7 @@ import pytest
 from tensor_checks import as_bfloat16, assert_same, assert_view_of_the_file, floats, from_bfloat16, refusal
 from weight_files import write_pdparams
 
-from sa.export.tensor_files import open_tensor_file
+from sa.export.checkpoint.tensor_files import open_tensor_file
 from sa.runtime.errors import InputError
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sa.export.tensor_files.pickle_reader import LongText, PickleReadError, Rebuilt, read_pickle, shown
+from sa.export.checkpoint.tensor_files.pickle_reader import LongText, PickleReadError, Rebuilt, read_pickle, shown
 
 PLAIN = {
     "name": "conv.weight",

@@ -9,7 +9,7 @@ import pytest
 import safetensors.numpy
 from tensor_checks import as_bfloat16, assert_same, assert_view_of_the_file, floats, from_bfloat16, refusal
 
-from sa.export.tensor_files import open_tensor_file
+from sa.export.checkpoint.tensor_files import open_tensor_file
 
 
 def write_safetensors(path: Path, header: object, values: bytes = b"", length: int | None = None) -> Path:

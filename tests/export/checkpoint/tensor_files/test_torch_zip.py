@@ -20,7 +20,7 @@ from weight_files import (
     write_torch,
 )
 
-from sa.export.tensor_files import open_tensor_file
+from sa.export.checkpoint.tensor_files import open_tensor_file
 
 
 def module_state() -> OrderedDict:

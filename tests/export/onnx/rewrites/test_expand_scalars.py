@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from sa.export.targets.single_numbers import without_single_numbers
+from sa.export.onnx.rewrites.expand_scalars import without_single_numbers
 
 
 def run(model, **values):

@@ -6,12 +6,12 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
-from conftest import relative
 from onnx import helper, inliner, numpy_helper
+from shared import relative
 
-from sa.export.targets.kernel_nodes import DOMAIN, kernel_name
-from sa.export.targets.onnx_graph import CONTRIB
-from sa.export.targets.plugin_nodes import use_plugins
+from sa.export.onnx.graph import CONTRIB
+from sa.export.onnx.rewrites.insert_plugins import use_plugins
+from sa.export.onnx.rewrites.outline_kernels import DOMAIN, kernel_name
 from sa.kernels.group_norm_silu.reference import group_norm_silu
 from sa.kernels.id_attention.reference import id_attention
 

@@ -7,14 +7,14 @@ import onnx
 import onnxruntime
 import paddle
 import pytest
-from conftest import relative
+from network_checks import by_recipe
 from onnx import inliner
-from test_specialize import by_recipe
+from shared import relative
 
+from sa.export.engines.specialize import fold_id_attention
 from sa.export.networks.specialized import FoldedIDAttention, Prepared, Stretch
 from sa.export.networks.transformer import IDAttention
-from sa.export.specialize import fold_id_attention
-from sa.export.targets.kernel_nodes import DOMAIN, kernel_name, outline_kernels
+from sa.export.onnx.rewrites.outline_kernels import DOMAIN, kernel_name, outline_kernels
 from sa.kernels.group_norm_silu.reference import group_norm_silu
 from sa.kernels.id_attention.reference import id_attention
 

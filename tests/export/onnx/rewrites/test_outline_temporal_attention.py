@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from sa.export.targets.plugin_nodes import use_plugins
+from sa.export.onnx.rewrites.insert_plugins import use_plugins
 
 CLIPS, FRAMES, PIXELS, HEADS, WIDTH = 2, 3, 5, 2, 8
 

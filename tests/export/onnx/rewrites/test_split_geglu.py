@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sa.export.targets.gates import Columns, split_gates
+from sa.export.onnx.rewrites.split_geglu import Columns, split_gates
 
 WIDTH, INNER = 6, 4
 PARAMETERS = {"w": (WIDTH, 2 * INNER), "b": (2 * INNER,)}

@@ -7,7 +7,7 @@ import pytest
 from onnx import helper
 
 from sa.export.gradient.group_norm import GroupNorm, _step
-from sa.export.targets.scans import without_scans
+from sa.export.onnx.rewrites.unroll_scans import without_scans
 
 SHAPES = {"weight": (3, 2, 4), "bias": (3, 2, 4), "x": (3, 2, 4, 5), "dy": (3, 2, 4, 5)}  # 3 steps of 2 groups
 

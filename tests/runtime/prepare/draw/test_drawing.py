@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from prepare_data import DRAWN, golden_file, golden_picture, recorded_keypoints, recorded_pose
 
-from sa.runtime.prepare.drawing import draw_canvas, draw_pose
+from sa.runtime.prepare.draw.drawing import draw_canvas, draw_pose
 from sa.runtime.prepare.whole_body import Pose, to_pose
 
 CASES = (

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from prepare_data import person
 
-from sa.runtime.faces import Box
-from sa.runtime.prepare.face_boxes import draw_mask, face_box
+from sa.runtime.prepare.draw.face_boxes import draw_mask, face_box
 from sa.runtime.prepare.whole_body import FACE, to_pose
+from sa.runtime.refinement.faces import Box
 
 W, H = 576, 1024
 

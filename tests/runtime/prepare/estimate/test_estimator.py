@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from prepare_data import DRAWN, golden_file, golden_picture, pose_networks, recorded_pose
 
-from sa.runtime.prepare.drawing import draw_pose
-from sa.runtime.prepare.estimator import PoseEstimator
-from sa.runtime.prepare.models import PERSON_DETECTOR, POSE_NETWORK, require_model
-from sa.runtime.prepare.pose_network import MEAN, STD
+from sa.runtime.prepare.draw.drawing import draw_pose
+from sa.runtime.prepare.estimate.estimator import PoseEstimator
+from sa.runtime.prepare.estimate.models import PERSON_DETECTOR, POSE_NETWORK, require_model
+from sa.runtime.prepare.estimate.pose_network import MEAN, STD
 from sa.runtime.prepare.whole_body import to_pose
 
 # Of 255, by which OpenCV's warpAffine may differ from that of 5.0.0, with which the data were made.

@@ -7,7 +7,7 @@ import pytest
 from prepare_data import face_detector, face_recogniser, golden_file, person
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.face_networks import (
+from sa.runtime.prepare.estimate.face_networks import (
     Face,
     FaceNetworks,
     five_points,

@@ -10,7 +10,7 @@ from PIL import Image
 from prepare_data import picture_file
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.driving import Selection, natural_order, open_driving
+from sa.runtime.prepare.input.driving import Selection, natural_order, open_driving
 
 
 def video(path: Path, frames: int = 6, turn: int = 0, aspect: str | None = None) -> Path:

@@ -6,7 +6,7 @@ from PIL import Image
 from prepare_data import picture_file
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.framing import frame_person
+from sa.runtime.prepare.input.framing import frame_person
 
 EVERYWHERE = np.array([0.0, 0, 1000, 1000])
 

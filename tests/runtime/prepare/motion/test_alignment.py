@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from prepare_data import golden_file, golden_picture, recorded_pose
 
-from sa.benchmarks.alignment import KNOWN, errors, recording, scales
+from sa.benchmarks.measure.alignment import KNOWN, errors, recording, scales
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.alignment import Alignment, published_fit, robust_fit
-from sa.runtime.prepare.drawing import draw_pose
+from sa.runtime.prepare.draw.drawing import draw_pose
+from sa.runtime.prepare.motion.alignment import Alignment, published_fit, robust_fit
 from sa.runtime.prepare.whole_body import BODY
 
 SIZES = {"alignB": (576, 1024)}  # of the reference; 512x512 else

@@ -5,8 +5,8 @@ import pytest
 from prepare_data import person
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.persons import follow, lone_bodies
-from sa.runtime.prepare.tracking import Tracker, largest, visible_boxes
+from sa.runtime.prepare.motion.persons import follow, lone_bodies
+from sa.runtime.prepare.motion.tracking import Tracker, largest, visible_boxes
 
 SIZE = (1024, 512)
 

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from sa.benchmarks.reference import ReferenceLossGradient
-from sa.runtime.engine_set import Shapes
-from sa.runtime.faces import Box, crop_matrices
+from sa.benchmarks.peers.reference import ReferenceLossGradient
+from sa.runtime.contract import Shapes
+from sa.runtime.refinement.faces import Box, crop_matrices
 
 pytestmark = pytest.mark.filterwarnings("ignore:\\s*Non compatible API")  # Paddle's, where PyTorch is loaded too
 

@@ -13,12 +13,12 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from sa.benchmarks.cli import main as sa_bench
-from sa.benchmarks.machine import describe
+from sa.benchmarks.measure.machine import describe
 from sa.runtime.backends.cuda import compute_capability
-from sa.runtime.commands import run_command
+from sa.runtime.backends.libraries import backend_version
+from sa.runtime.console.commands import run_command
+from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError, UserError
-from sa.runtime.libraries import backend_version
-from sa.runtime.progress import Reporter
 
 REPORT = "gpu-report.md"
 TESTS = Path(__file__).resolve().parents[1] / "tests" / "gpu"
@@ -103,7 +103,7 @@ def read_outcomes(results: Path) -> list[Outcome]:
 
 def export_small(folder: Path, reporter: Reporter) -> list[Path]:
     """Engine sets of a small checkpoint with random weights, for every library that is installed."""
-    from sa.benchmarks.checkpoints import SMALL, SMALL_ARCFACE, write_checkpoint
+    from sa.benchmarks.fixtures.checkpoints import SMALL, SMALL_ARCFACE, write_checkpoint
     from sa.export.cli import main as sa_export
     from sa.export.cli import parser
 

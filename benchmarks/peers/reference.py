@@ -9,12 +9,12 @@ from paddle.nn import functional as F
 
 from sa.benchmarks.peers.contracts import contract, loss_gradient_contract
 from sa.export.certify import load_weights
-from sa.export.checkpoint import Checkpoint
+from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.engines.refinement_roles import arcface_config
+from sa.export.engines.roles import PLAIN_DEFINITIONS, slots, slots_by_part
 from sa.export.networks.arcface import ArcFace
-from sa.export.refine_roles import arcface_config
-from sa.export.roles import PLAIN_DEFINITIONS, slots, slots_by_part
 from sa.runtime.backends.base import Engine, Tensor
-from sa.runtime.engine_set import Role, Shapes
+from sa.runtime.contract import Role, Shapes
 
 
 class ReferenceEngine(Engine):

@@ -1,0 +1,1 @@
+"""sa-bench run: contenders, their processes, and what is measured."""

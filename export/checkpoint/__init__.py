@@ -1,0 +1,1 @@
+"""A checkpoint folder: its configs, and its weights by name."""

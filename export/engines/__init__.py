@@ -1,0 +1,1 @@
+"""Which engines a set has, and the program of each."""

@@ -1,0 +1,1 @@
+"""ONNX graphs: edges, arithmetic, memory, and their making by paddle2onnx."""

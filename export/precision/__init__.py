@@ -1,0 +1,1 @@
+"""fp16: measured ranges, and fp16 without fp16 hardware."""

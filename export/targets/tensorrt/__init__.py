@@ -1,0 +1,1 @@
+"""Plans for TensorRT and TensorRT for RTX."""

@@ -1,0 +1,1 @@
+"""What is animated: a reference image, poses, masks and an identity."""

@@ -1,0 +1,1 @@
+"""An engine set on disk: verified, planned for, opened."""

@@ -1,0 +1,123 @@
+"""An engine set that was found sound, and what opens its engines."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Protocol
+
+from sa.runtime.backends import open_engine
+from sa.runtime.backends.base import Engine
+from sa.runtime.backends.composed.loss_gradient import SegmentedLossGradient
+from sa.runtime.backends.composed.on_demand import OnDemandEngine
+from sa.runtime.backends.composed.specialized_unet import ENGINES, SpecializedUNet
+from sa.runtime.contract import MANIFEST, ROLES, Manifest, Role
+from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, plan_memory
+from sa.runtime.engine_set.verify import backend_on, check_engines, read_manifest
+from sa.runtime.errors import EngineSetError
+
+
+class EngineSource(Protocol):
+    """What a run needs of an engine set. What is measured beside engine sets offers the same."""
+
+    folder: Path
+    manifest: Manifest
+    digest: str
+    device: str  # "cpu" or "cuda"
+    threads: int | None
+    low_memory: bool
+
+    @property
+    def backend(self) -> str: ...
+
+    def open_engine(self, role: Role) -> Engine: ...
+
+    def open_loss_gradient(self) -> Engine: ...
+
+    def plan_memory(self, choices: Choices) -> MemoryPlan | None: ...
+
+
+class EngineSet:
+    """A verified engine set, and how its engines are opened."""
+
+    def __init__(
+        self,
+        folder: Path,
+        manifest: Manifest,
+        digest: str,
+        device: str | None = None,
+        threads: int | None = None,
+        low_memory: bool = False,
+    ):
+        """`threads` None: every core this process may use. `low_memory`: engines are loaded only while they work."""
+        self.folder = folder
+        self.manifest = manifest
+        self.digest = digest  # SHA-256 of manifest.json, which holds the hash of everything else
+        self.device = device or manifest.device  # on which it runs
+        self.threads = threads
+        self.low_memory = low_memory
+
+    @property
+    def backend(self) -> str:
+        """What opens its engines: the library, and for one that runs on several devices the device."""
+        return backend_on(self.manifest, self.device)
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        roles: Iterable[Role] = ROLES,
+        verify: bool = False,
+        digest: str | None = None,
+        refine: bool = False,
+        device: str | None = None,
+        threads: int | None = None,
+        low_memory: bool = False,
+    ) -> "EngineSet":
+        """Check and open the engine set in `folder`; EngineSetError says what is wrong and how to rebuild.
+
+        `refine` asks for the refinement's engines too. `verify` hashes every file even if it was hashed before and has
+        not changed since; `digest` is the manifest's expected SHA-256. `device`, "cpu" or "cuda", is where it is to
+        run; None: where it was exported for.
+        """
+        manifest, found = read_manifest(folder)
+        if digest is not None and digest.lower() != found:
+            raise EngineSetError(
+                f"{folder / MANIFEST} has SHA-256 {found}, but --engines-digest asks for {digest.lower()}: "
+                "give the engine set you pinned, or the digest of this one if you trust it."
+            )
+        check_engines(folder, manifest, device or manifest.device, roles, refine, rehash=verify)
+        return cls(folder, manifest, found, device, threads, low_memory)
+
+    def open_engine(self, role: Role) -> Engine:
+        """Load one engine; in low memory it is loaded by its first call instead, and again after it was unloaded.
+
+        `unet` has the plain UNet's signature, whether it is one engine or specialized.
+        """
+        if role == "unet" and self.manifest.specialized:
+            return SpecializedUNet({name: self.manifest.engine(name) for name in ENGINES}, self._open_single)
+        return self._open_single(role)
+
+    def open_loss_gradient(self) -> Engine:
+        """The engine (or the chain of them) for a chunk's loss gradient, of a set made with --refine."""
+        if self.manifest.refinement.plan == "whole":
+            return self.open_engine("loss_gradient")
+        return SegmentedLossGradient(self.manifest, self.open_engine)
+
+    def plan_memory(self, choices: Choices) -> MemoryPlan:
+        """What a run will take; EngineSetError if that cannot fit."""
+        return plan_memory(self.folder, self.manifest, self.device, choices)
+
+    @property
+    def size(self) -> int:
+        """Bytes of all engine files, each counted once."""
+        return sum({file.name: file.bytes for engine in self.manifest.engines for file in engine.files}.values())
+
+    def _open_single(self, role: Role) -> Engine:
+        contract = self.manifest.engine(role)
+
+        def load() -> Engine:
+            return self._load(role)
+
+        return OnDemandEngine(contract, load) if self.low_memory else load()
+
+    def _load(self, role: Role) -> Engine:
+        return open_engine(self.backend, self.folder, self.manifest.engine(role), self.threads)

@@ -1,0 +1,187 @@
+"""An engine set is sound and fits this machine, or EngineSetError says what is wrong and how to rebuild it.
+
+The manifest is valid, every engine that a run needs is there, every listed file has the size and SHA-256 of the
+manifest, and the installed library and GPU run the engines. Hashes prove damage, not origin: trust an engine set as you
+would a program, or pin it by its digest.
+"""
+
+import hashlib
+import json
+import reprlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from sa.runtime.backends.libraries import (
+    LIBRARY_OF,
+    PADDLE_GPU,
+    PADDLE_RELEASES,
+    backend_version,
+    missing_operator,
+    release,
+)
+from sa.runtime.contract import FORMAT_VERSION, MANIFEST, FileRecord, Manifest, Role
+from sa.runtime.errors import EngineSetError, first_fault
+from sa.runtime.system import hashing
+
+MANIFEST_LIMIT = 16 << 20  # bytes; a real one has some kilobytes
+
+
+def check_engines(
+    folder: Path, manifest: Manifest, device: str, roles: Iterable[Role], refine: bool, rehash: bool
+) -> None:
+    """EngineSetError unless these engines are there, whole, and run on `device`.
+
+    `rehash`: files whose hashes are known from before are hashed again.
+    """
+    missing = [role for role in roles if role not in {engine.role for engine in manifest.engines}]
+    if missing:
+        raise EngineSetError(f"{folder} has no {missing[0]} engine; {_rebuild(manifest)}")
+    if refine and manifest.refine is None:
+        rebuild = f"sa-export --refine{manifest.command.removeprefix('sa-export')}"
+        raise EngineSetError(f"{folder} was made without refinement engines; rebuild it with `{rebuild}`.")
+    for engine in manifest.engines:
+        for file in engine.files:
+            _check_file(folder, file, manifest, rehash)
+    _check_choice(folder, manifest, device)
+    _check_library(folder, manifest, device)
+    if device == "cuda":
+        _check_device(folder, manifest)
+
+
+def read_manifest(folder: Path) -> tuple[Manifest, str]:
+    """The manifest in a folder and its SHA-256; the engines are not looked at."""
+    path = folder / MANIFEST
+    if not folder.is_dir():
+        raise EngineSetError(f"{folder} is not a folder: give --engines the folder that sa-export wrote.")
+    if not path.is_file():
+        raise EngineSetError(
+            f"{folder} holds no {MANIFEST}, so it is no engine set (or its export did not finish); "
+            f"make one with `sa-export --checkpoint CHECKPOINT --out {folder}`."
+        )
+    try:
+        if path.stat().st_size > MANIFEST_LIMIT:
+            raise EngineSetError(f"{path} is larger than any manifest; rebuild the engine set with sa-export.")
+        text = path.read_bytes()
+        raw = json.loads(text)
+        version = raw.get("format_version") if isinstance(raw, dict) else None
+        if version != FORMAT_VERSION:
+            raise EngineSetError(
+                f"{path} has format version {reprlib.repr(version)}, this sa-run reads version {FORMAT_VERSION}; "
+                "rebuild the engine set with the sa-export of this version."
+            )
+        return Manifest.model_validate(raw), hashlib.sha256(text).hexdigest()
+    except ValidationError as error:
+        raise EngineSetError(
+            f"{path} is not a sound manifest: {first_fault(error)}; rebuild the engine set with sa-export."
+        ) from None
+    except OSError as error:
+        raise EngineSetError(f"{path} cannot be read ({error.strerror}); make it readable.") from None
+    except (ValueError, RecursionError):
+        raise EngineSetError(f"{path} is not valid JSON; rebuild the engine set with sa-export.") from None
+
+
+def _check_file(folder: Path, file: FileRecord, manifest: Manifest, verify: bool) -> None:
+    path = folder / file.name
+    rebuild = _rebuild(manifest)
+    if not path.is_file():
+        raise EngineSetError(f"{path} is listed in the manifest but missing; {rebuild}")
+    if path.resolve().parent != folder.resolve():
+        raise EngineSetError(f"{path} leads out of the engine set; {rebuild}")
+    if path.stat().st_size != file.bytes:
+        raise EngineSetError(
+            f"{path} has {path.stat().st_size} bytes, the manifest says {file.bytes}: it is truncated or changed; "
+            f"{rebuild}"
+        )
+    if hashing.sha256(path, use_memory=not verify) != file.sha256:
+        raise EngineSetError(f"{path} does not have the SHA-256 of the manifest: it was changed or damaged; {rebuild}")
+
+
+def _rebuild(manifest: Manifest) -> str:
+    return f"rebuild the engine set with `{manifest.command}`."
+
+
+def backend_on(manifest: Manifest, device: str) -> str:
+    """What opens the engines: the library, and for one that runs on several devices the device."""
+    on_gpu = manifest.backend in ("onnxruntime", "paddle") and device == "cuda"
+    return f"{manifest.backend}-cuda" if on_gpu else manifest.backend
+
+
+def _check_choice(folder: Path, manifest: Manifest, device: str) -> None:
+    """Whether the set can run on the device that was chosen."""
+    if device == "cpu" and manifest.device == "cuda":
+        raise EngineSetError(
+            f"{folder} was made with {manifest.backend} for GPUs alone: leave out --device cpu, or export with "
+            "--backend onnxruntime."
+        )
+
+
+def _check_library(folder: Path, manifest: Manifest, device: str) -> None:
+    """Whether the installed library runs these engines."""
+    backend = backend_on(manifest, device)
+    library, installed = LIBRARY_OF[backend], backend_version(backend)
+    if installed is None:
+        if backend == "paddle-cuda":
+            raise EngineSetError(
+                f"{folder} was to run on a GPU with {library.name}, which is not installed: {PADDLE_GPU}."
+            )
+        # The two must not be installed side by side: they are the same package to Python.
+        first = "pip uninstall onnxruntime && " if backend == "onnxruntime-cuda" else ""
+        raise EngineSetError(
+            f"{folder} runs on {library.name}, which is not installed: "
+            f"`{first}pip install 'stableanimator-deploy[{library.extra}]'`."
+        )
+    if manifest.backend == "onnxruntime":
+        sets = (one for engine in manifest.engines for one in engine.operator_sets)
+        lacking = missing_operator((one.domain, one.version, one.operators) for one in sets)
+        if lacking is not None:
+            raise EngineSetError(
+                f"{folder} needs {lacking}, which {library.name} {installed} does not have; install a version "
+                f"that does (it was made with {manifest.backend_version}) or {_rebuild(manifest)}"
+            )
+        return
+    have, built = release(installed), release(manifest.backend_version)
+    # Plans are for the very version.
+    if have[:2] not in PADDLE_RELEASES if manifest.backend == "paddle" else have != built:
+        raise EngineSetError(
+            f"{folder} was built for {library.name} {manifest.backend_version}, but {installed} is installed; "
+            f"install that version or {_rebuild(manifest)}"
+        )
+
+
+def _check_device(folder: Path, manifest: Manifest) -> None:
+    """Plans run on the compute capabilities they were built for, and on no other."""
+    from sa.runtime.backends.cuda import compute_capability
+
+    extra = manifest.backend if manifest.compute_capabilities else "cuda"
+
+    try:
+        found = compute_capability()
+    except ImportError:
+        raise EngineSetError(
+            f"{folder} runs through cuda-bindings, which is not installed: "
+            f"`pip install 'stableanimator-deploy[{extra}]'`."
+        ) from None
+    if not manifest.compute_capabilities:  # programs, which any GPU's library takes
+        if found is None:
+            raise EngineSetError(
+                f"{folder} was to run on a GPU, but found none here, or no driver: leave out --device cuda."
+            )
+        return
+    built = ", ".join(manifest.compute_capabilities)
+    if found is None:
+        raise EngineSetError(
+            f"{folder} runs on NVIDIA GPUs of compute capability {built}, but found none here, or no driver; "
+            "run it on such a machine, or export for this one with `sa-export --backend onnxruntime`."
+        )
+    fits = found in manifest.compute_capabilities
+    if manifest.hardware_compatible:
+        least = min(map(release, manifest.compute_capabilities))
+        built, fits = f"{'.'.join(map(str, least))} and later", release(found) >= least
+    if not fits:
+        change = f"but --device sm{found.replace('.', '')}" if manifest.backend == "tensorrt-rtx" else "on this machine"
+        raise EngineSetError(
+            f"{folder} was built for GPUs of compute capability {built}, this one has {found}; "
+            f"rebuild the engine set with `{manifest.command}`, {change}."
+        )

@@ -1,0 +1,43 @@
+"""The folder a run writes: what may be there before, and how results take its place."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+from sa.runtime import PROJECT
+from sa.runtime.errors import InputError
+from sa.runtime.output.staging import replace_entry
+
+RUN_FILE = "run.json"
+
+
+def check_output(out: Path) -> None:
+    """InputError if results in `out` would mix with files that are no earlier run's."""
+    if out.is_dir():
+        if any(out.iterdir()) and not _is_earlier_run(out):
+            raise InputError(
+                f"{out} is not empty and holds no earlier run's {RUN_FILE}: give --out a new or empty folder."
+            )
+    elif out.exists():
+        raise InputError(f"{out} is a file: give --out a folder.")
+
+
+def _is_earlier_run(out: Path) -> bool:
+    try:
+        run = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(run, dict) and run.get("project") == PROJECT
+
+
+def deliver(staging: Path, out: Path) -> None:
+    """Move the finished results into place; frames of an earlier, longer run go, anything else in `out` stays."""
+    out.mkdir(exist_ok=True)
+    earlier = out / "frames"
+    if earlier.is_dir():
+        for path in earlier.iterdir():
+            if not re.fullmatch(r"frame_\d+\.png", path.name):
+                shutil.move(path, staging / "frames" / path.name)
+    for name in ("frames", "animation.mp4", "animation.gif", RUN_FILE):
+        replace_entry(staging / name, out / name)

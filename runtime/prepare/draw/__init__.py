@@ -1,0 +1,1 @@
+"""What comes out: poses, face masks, the preview."""

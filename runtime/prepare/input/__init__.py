@@ -1,0 +1,1 @@
+"""What goes in: driving frames, the photo, keypoints of other estimators."""

@@ -1,0 +1,54 @@
+"""run.json: the account of a run."""
+
+import platform
+import time
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+from sa.runtime import PROJECT
+from sa.runtime.backends.libraries import backend_version
+from sa.runtime.case.case import Case
+from sa.runtime.engine_set.open import EngineSource
+from sa.runtime.refinement.run import Refinement
+from sa.runtime.settings import Settings
+from sa.runtime.system.memory import peak_memory
+
+
+def run_report(
+    engines: EngineSource,
+    case: Case,
+    settings: Settings,
+    warnings: list[str],
+    seconds: dict[str, float],
+    refinement: Refinement | None,
+) -> dict:
+    """What run.json says, but for memory."""
+    manifest = engines.manifest
+    arguments = asdict(settings) | {"threads": engines.threads, "low_memory": engines.low_memory}
+    return {
+        "project": PROJECT,
+        "version": metadata.version(PROJECT),
+        "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "arguments": {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()},
+        "case": str(case.folder),
+        "frames": case.frames,
+        "engines": str(engines.folder),
+        "engines_digest": engines.digest,
+        "backend": manifest.backend,
+        "device": engines.device,
+        "precision": manifest.precision,
+        "shapes": manifest.shapes.model_dump(),
+        "versions": {
+            "python": platform.python_version(),
+            "numpy": np.__version__,
+            manifest.backend: backend_version(engines.backend) or manifest.backend_version,
+        },
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "peak_memory_bytes": peak_memory(),
+        "warnings": warnings,
+        "refine": [asdict(step) for step in refinement.denoiser.steps] if refinement is not None else [],
+        "refinement": refinement.report() if refinement is not None else None,
+    }

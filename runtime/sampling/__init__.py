@@ -1,0 +1,1 @@
+"""From noise to latents: sigmas, tiles, guidance and the Euler loop."""

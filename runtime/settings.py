@@ -1,0 +1,25 @@
+"""What a run computes, as the flags of sa-run say it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sa.runtime.refinement.hjb import RefineSettings
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The flags of sa-run that decide what is computed."""
+
+    steps: int = 25
+    guidance: float = 3.0  # the last frame's scale
+    guidance_start: float | None = None  # the first frame's; None: the same
+    tile_overlap: int = 4
+    noise_aug: float = 0.02
+    seed: int = 23123134
+    fps: float = 8.0
+    identity: str | None = None  # a .npy file, "none", or None for the case's identity.npy
+    models: Path | None = None  # with face networks, for a case without identity.npy
+    noise: Path | None = None  # an .npz with the two draws, instead of the seed
+    compat: str | None = None  # "upstream"
+    refine: bool = False  # the HJB face refinement
+    refine_settings: RefineSettings = field(default_factory=RefineSettings)
