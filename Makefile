@@ -11,8 +11,8 @@ SETUP := bench,cpu,export,prepare,test
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadscope
 
-.PHONY: install install-kernels install-peers check demo gpu-check kernels lock puppet puppet-study test test-browser test-fp16 \
-	test-kernels test-latest test-peers test-rtx true-size types versions clean
+.PHONY: install install-kernels install-peers check cli-reference demo gpu-check kernels lock puppet puppet-study test \
+	test-browser test-fp16 test-kernels test-latest test-peers test-rtx true-size types versions clean
 
 install: $(VENV)/installed
 
@@ -131,6 +131,10 @@ puppet: install-peers
 # What the settings of sa-run do to held-out puppets; writes the tables of docs/puppet.md.
 puppet-study: install-peers
 	$(BIN)/python -m sa.benchmarks.puppet.study
+
+# docs/cli.md, from the commands' parsers.
+cli-reference: install
+	$(BIN)/python -m sa.benchmarks.cli_reference
 
 true-size: install
 	$(BIN)/python -m sa.benchmarks.measure.true_size

@@ -1,0 +1,80 @@
+"""docs/cli.md, the flags of every command, made from their parsers:  python -m sa.benchmarks.cli_reference
+
+The page depends on the parsers alone, not on the width of a terminal: a test compares it with what is written here.
+"""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+from sa.benchmarks.cli import parser as sa_bench
+from sa.export.cli import parser as sa_export
+from sa.runtime.cli import parser as sa_run
+from sa.runtime.prepare.cli import parser as sa_prepare
+
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
+PARSERS = (sa_prepare, sa_export, sa_run, sa_bench)  # in the order in which they are used
+HEAD = """\
+# Command line
+
+<!-- Written by `make cli-reference` from the argument parsers. Do not edit. -->
+
+Every command prints this with `--help`. A mistake in a flag, a file or an engine set is answered in one sentence on
+stderr. `SA_DEBUG=1` keeps the traceback of an unexpected error.
+"""
+
+
+def page() -> str:
+    """The whole page as Markdown."""
+    parsers = [parser for make in PARSERS for parser in _with_subcommands(make())]
+    return "\n".join([HEAD, *(_section(parser) for parser in parsers)])
+
+
+def _with_subcommands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    yield parser
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            yield from action.choices.values()
+
+
+def _section(parser: argparse.ArgumentParser) -> str:
+    """One command: its description, a table for each group of flags, and its epilog."""
+    level = "##" if " " not in parser.prog else "###"
+    parts = [f"{level} {parser.prog}", _block(parser.description)]
+    for group in parser._action_groups:
+        if rows := list(_rows(parser, group)):
+            titled = group.title not in ("options", "positional arguments")
+            title = f"**{group.title[0].upper()}{group.title[1:]}**" if titled else ""
+            parts.append(f"{title}: {group.description}" if group.description else title)
+            parts.append("\n".join(["| flag | meaning |", "| --- | --- |", *rows]))
+    parts.append(_block(parser.epilog))
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _rows(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup) -> Iterator[str]:
+    """A table row for each flag but --help."""
+    formatter = parser._get_formatter()
+    for action in group._group_actions:
+        if isinstance(action, argparse._HelpAction | argparse._SubParsersAction) or action.help == argparse.SUPPRESS:
+            continue
+        default = formatter._get_default_metavar_for_positional(action)
+        if action.option_strings:
+            default = formatter._get_default_metavar_for_optional(action)
+        values = "" if action.nargs == 0 else formatter._format_args(action, default)
+        words = f"{', '.join(action.option_strings)} {values}".strip()
+        required = "**required**; " if action.required and action.option_strings else ""
+        yield f"| `{_cell(words)}` | {required}{_cell(formatter._expand_help(action))} |"
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def _block(text: str | None) -> str:
+    """Text that is laid out by hand, as it stands."""
+    return f"```text\n{text.strip()}\n```" if text else ""
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page())
+    print(PAGE)
