@@ -1,13 +1,30 @@
 """An engine's definition becomes files in a folder, and the contract that a backend opens them by."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from sa.export.certify import Networks
 from sa.export.engines.program import Network, Written
 from sa.export.engines.roles import EngineDefinition
-from sa.export.targets import target
+from sa.runtime.backends.tensorrt_versions import LIBRARIES
 from sa.runtime.contract import EngineContract, FileRecord, Role, Shapes
 from sa.runtime.system import hashing, signals
+
+# (network, folder, stem of the program's name) -> what was written. Weights that are there already are shared.
+Target = Callable[[Network, Path, str], Written]
+
+
+def target(backend: str) -> Target:
+    """The target of a backend, its library imported now."""
+    if backend == "onnxruntime":
+        from sa.export.targets.onnxruntime.program import write_engine
+    elif backend in LIBRARIES:  # TensorRT, whose plans are built from these programs in the end
+        from sa.export.targets.onnxruntime.program import write_portable_engine as write_engine
+    elif backend == "paddle":
+        from sa.export.targets.paddle.program import write_engine
+    else:
+        raise ValueError(f"unknown backend {backend!r}")
+    return write_engine
 
 
 def write(

@@ -20,7 +20,7 @@ from PIL import Image
 
 from sa.export import certify, exporter
 from sa.export import emit as writing
-from sa.export.targets import target
+from sa.export.emit import target
 from sa.runtime import animator
 from sa.runtime.case.case import read_case
 from sa.runtime.case.images import read_image

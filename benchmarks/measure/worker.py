@@ -70,10 +70,10 @@ def main() -> None:
 
 
 def _contender(job: dict) -> EngineSource:
-    engines = EngineSet.open(Path(job["engines"]), device=job.get("device"), threads=job["threads"])
+    engines = EngineSet.open(Path(job["engines"]), device=job.get("device"), threads=job.get("threads"))
     if job["peer"] is None:
         return engines
-    return Peer(job["peer"], Path(job["checkpoint"]), engines.manifest, Path(job["cache"]), job["threads"])
+    return Peer(job["peer"], Path(job["checkpoint"]), engines.manifest, Path(job["cache"]), job.get("threads"))
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def test_another_engine_set_is_refused_in_a_sentence():
         manifest = manifest()
 
     with pytest.raises(UserError, match="this one was made from other weights or for another size"):
-        trial.measure_quality(Other(), 2, 1)
+        trial.measure_quality(Other(), 2)
 
 
 LINE = {"subject": QUALITY, "frames": 8, "seconds": [], "steps": 15, "guidance": 1.5, "quality": FIGURES}

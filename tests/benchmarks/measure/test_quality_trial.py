@@ -36,7 +36,7 @@ def figures(monkeypatch):
 
         monkeypatch.setattr(trial, "animate", animate)
         monkeypatch.setattr(trial, "is_puppets", lambda manifest: True)
-        line = trial.measure_quality(Contender, PUPPETS, 1)
+        line = trial.measure_quality(Contender, PUPPETS)
         assert line["subject"] == "quality" and line["frames"] == 4 and line["quality"]["seam"] is None
         assert len(list(CHECKPOINT.glob("*.safetensors"))) == 2
         return {name: figure["mean"] for name, figure in line["quality"].items() if figure}

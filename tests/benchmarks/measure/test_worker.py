@@ -31,10 +31,9 @@ class Recorder(Engine):
 
 def test_it_is_opened_as_a_whole_and_gets_crops_as_inputs(tmp_path):
     engine = Recorder()
-    asked = []
-    contender = SimpleNamespace(open_loss_gradient=lambda threads: asked.append(threads) or engine)
-    line = measure_engine(contender, "loss_gradient", repetitions=2, threads=3, outputs=str(tmp_path / "outputs.npz"))
-    assert asked == [3] and engine.closed
+    contender = SimpleNamespace(open_loss_gradient=lambda: engine)
+    line = measure_engine(contender, "loss_gradient", repetitions=2, outputs=str(tmp_path / "outputs.npz"))
+    assert engine.closed
     assert line["subject"] == "engine loss_gradient" and line["frames"] == 3 and len(line["seconds"]) == 2
     timed, fixed = engine.seen[:3], engine.seen[-1]
     assert not np.array_equal(timed[1]["latents"], timed[2]["latents"])
@@ -60,8 +59,8 @@ def test_what_a_video_does_not_change_stays_between_the_calls_of_a_unet():
 def test_the_inputs_it_is_compared_on_are_always_the_same(tmp_path):
     stored = []
     for repetitions in (1, 2):  # which use up more or fewer of the timed inputs
-        contender = SimpleNamespace(open_loss_gradient=lambda threads: Recorder())
-        measure_engine(contender, "loss_gradient", repetitions, threads=1, outputs=str(tmp_path / "outputs.npz"))
+        contender = SimpleNamespace(open_loss_gradient=Recorder)
+        measure_engine(contender, "loss_gradient", repetitions, outputs=str(tmp_path / "outputs.npz"))
         with np.load(tmp_path / "outputs.npz") as archive:
             stored.append(archive["gradient"])
     assert np.array_equal(*stored)
@@ -71,7 +70,7 @@ def test_the_inputs_it_is_compared_on_are_always_the_same(tmp_path):
 def test_the_stages_of_a_whole_run(refine, engines):
     plan = ("--refine", "--refine-plan", "whole") if refine else ()
     opened = EngineSet.open(engines("recipe_hjb", "onnxruntime", *plan))
-    lines = {line["subject"]: line for line in measure_run(opened, frames=9, steps=3, threads=2)}
+    lines = {line["subject"]: line for line in measure_run(opened, frames=9, steps=3)}
     assert ("stage refinement iteration" in lines) == refine
     assert len(lines["stage denoising step"]["seconds"]) == 2  # the first is the warm-up
     if refine:

@@ -8,10 +8,10 @@ import numpy as np
 import paddle
 from shared import relative
 
+from sa.export.emit import target
 from sa.export.engines.program import Network
 from sa.export.gradient import Gradient
 from sa.export.networks import layers
-from sa.export.targets import target
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
 from sa.runtime.contract import EngineContract, FileRecord, TensorSpec

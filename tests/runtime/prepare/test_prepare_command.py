@@ -285,7 +285,7 @@ def test_another_commands_leftovers_are_not_used(place, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_command_goes_on(place, number):
     command = [sys.executable, "-m", "sa.runtime.prepare.cli", *arguments(place, "--quiet")]
-    slow = "import time; from sa.runtime.prepare import rendering as r; d = r.draw_pose\n"
+    slow = "import time; from sa.runtime.prepare.draw import rendering as r; d = r.draw_pose\n"
     slow += "r.draw_pose = lambda *of: time.sleep(0.3) or d(*of)\n"
     slow += "import sys; from sa.runtime.prepare.cli import main; raise SystemExit(main(sys.argv[1:]))"
     running = subprocess.Popen([sys.executable, "-c", slow, *command[3:]], stderr=subprocess.DEVNULL)
