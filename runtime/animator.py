@@ -21,7 +21,7 @@ from sa.runtime.output import video
 from sa.runtime.output.result import RUN_FILE, check_output, deliver
 from sa.runtime.output.staging import staged
 from sa.runtime.refinement.faces import case_targets
-from sa.runtime.refinement.run import Refinement
+from sa.runtime.refinement.session import Refinement
 from sa.runtime.run_report import run_report
 from sa.runtime.sampling.conditioning import make_conditioning
 from sa.runtime.sampling.denoiser import TiledDenoiser, guidance_scales
@@ -104,11 +104,11 @@ def animate(engines: EngineSource, case_folder: Path, out: Path, settings: Setti
                 unet, conditioning, shapes.tile_size, settings.tile_overlap, guidance, on_tile
             )
             if refinement is not None:
-                denoise = refinement.of(denoise, unet, sigmas, settings.refine_settings, reporter, advance)
+                denoise = refinement.wrap(denoise, unet, sigmas, settings.refine_settings, reporter, advance)
             latents = sample_euler(denoise, latents, sigmas)
-            for remark in unet.remarks():
-                warnings.append(remark)
-                reporter.warn(remark)
+            for warning in unet.warnings():
+                warnings.append(warning)
+                reporter.warn(warning)
         with (
             peaks.stage("decoding"),
             loaded("vae_decoder") as decoder,

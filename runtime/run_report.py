@@ -12,7 +12,7 @@ from sa.runtime import PROJECT
 from sa.runtime.backends.libraries import backend_version
 from sa.runtime.case.case import Case
 from sa.runtime.engine_set.open import EngineSource
-from sa.runtime.refinement.run import Refinement
+from sa.runtime.refinement.session import Refinement
 from sa.runtime.settings import Settings
 from sa.runtime.system.memory import peak_memory
 

@@ -94,10 +94,10 @@ class Engine(ABC):
         """A float32 tensor for results, where engines of this backend work on them without a copy."""
         return np.empty(shape, np.float32)
 
-    def rest(self) -> None:  # noqa: B027  most engines keep what they have loaded
+    def unload(self) -> None:  # noqa: B027  most engines keep what they have loaded
         """Told that this engine is not needed for a while: one that can load itself again gives up its memory."""
 
-    def remarks(self) -> tuple[str, ...]:
+    def warnings(self) -> tuple[str, ...]:
         """What the user should know of how this engine runs here: sentences, for the warnings of a run."""
         return ()
 

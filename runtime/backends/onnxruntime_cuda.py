@@ -51,13 +51,13 @@ class OnnxRuntimeCudaEngine(Engine):
         options = session_options(threads)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
         self._graphs: dict[tuple, str] | None = None  # ids of captured graphs by the inputs' shapes
-        self._remarks: tuple[str, ...] = ()
+        self._warnings: tuple[str, ...] = ()
         if contract.role in GRAPHED:
             try:
                 self._session = new_session(path, options, [(PROVIDER, {**self._options(), "enable_cuda_graph": "1"})])
                 self._graphs = {}
             except EngineSetError as error:
-                self._remarks = (
+                self._warnings = (
                     f"the {contract.role} runs on the GPU without a CUDA graph, correct but slower: {error}",
                 )
         if self._graphs is None:
@@ -144,8 +144,8 @@ class OnnxRuntimeCudaEngine(Engine):
         options.add_run_config_entry("gpu_graph_id", graph)
         return options
 
-    def remarks(self) -> tuple[str, ...]:
-        return self._remarks
+    def warnings(self) -> tuple[str, ...]:
+        return self._warnings
 
     def close(self) -> None:
         self._device.wait()

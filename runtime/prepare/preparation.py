@@ -28,7 +28,7 @@ from sa.runtime.prepare.estimate.face_networks import FaceNetworks
 from sa.runtime.prepare.estimate.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
 from sa.runtime.prepare.input.driving import Driving, Selection, open_driving
 from sa.runtime.prepare.input.keypoints_file import KeypointsFile, read_keypoints
-from sa.runtime.prepare.motion.alignment import Alignment, Quality, published_fit, robust_fit
+from sa.runtime.prepare.motion.alignment import Alignment, AlignmentQuality, published_fit, robust_fit
 from sa.runtime.prepare.motion.persons import follow, lone_bodies
 from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.reference import Reference, ReferenceFace, find_face, make_reference
@@ -38,7 +38,7 @@ from sa.runtime.system.hashing import sha256
 
 CASE_FILE = "case.json"
 FOLDER_FPS = 8.0  # of a preview whose driving frames have no rate
-FAR_OFF = 0.03  # by which a published scale may differ from the robust one without a remark
+FAR_OFF = 0.03  # by which a published scale may differ from the robust one without a warning
 
 
 @dataclass(frozen=True)
@@ -82,22 +82,22 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
     with resumable(out, origin) as folder:
         result = folder / "case"
         result.mkdir(exist_ok=True)
-        remarks: list[str] = []
+        warnings: list[str] = []
         with reporter.stage("reference"):
             persons = given.of_reference() if given is not None else None
             if persons is None:
                 assert estimate is not None  # see make_estimate
                 persons = estimate(np.asarray(photo))
             path, upstream = settings.reference, settings.upstream
-            reference = make_reference(photo, path, persons, settings.size, upstream, remarks)
-            face = find_face(reference, path, networks, upstream, remarks)
+            reference = make_reference(photo, path, persons, settings.size, upstream, warnings)
+            face = find_face(reference, path, networks, upstream, warnings)
             write_reference(result, reference, face)
-        warn(reporter, remarks)  # now, as what follows may take hours
-        told = len(remarks)
+        warn(reporter, warnings)  # now, as what follows may take hours
+        shown = len(warnings)
         with PoseLog(folder / "poses.log") as log:
             estimate_driving(driving, log, given, estimate, reporter)
-            followed = follow(log, log.size, settings.person, remarks)
-            alignment, quality = align(settings, reference, log, followed.points, followed.scores, remarks)
+            followed = follow(log, log.size, settings.person, warnings)
+            alignment, quality = align(settings, reference, log, followed.points, followed.scores, warnings)
             detector = networks if upstream else None
             masks = not upstream or networks is not None
             renderer = Renderer(result, reference.picture, alignment, settings.everybody, detector, masks)
@@ -109,8 +109,8 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
                         advance()
 
                 encode_mp4(result / "preview.mp4", previews(), driving.fps or FOLDER_FPS)
-        remarks += driving.warnings + renderer.remarks()
-        warn(reporter, remarks[told:])
+        warnings += driving.warnings + renderer.warnings()
+        warn(reporter, warnings[shown:])
         framing = reference.framing
         report = {
             "project": PROJECT,
@@ -132,7 +132,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             "frames_without_person": [number for number, person in enumerate(followed.chosen) if person is None],
             "frames_without_face": renderer.without_face,
             "names": renderer.names,
-            "warnings": remarks,
+            "warnings": warnings,
             "seconds": {name: round(value, 3) for name, value in reporter.seconds.items()},
         }
         (result / CASE_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
@@ -141,9 +141,9 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
     return report
 
 
-def warn(reporter: Reporter, remarks: list[str]) -> None:
-    for remark in remarks:
-        reporter.warn(remark)
+def warn(reporter: Reporter, warnings: list[str]) -> None:
+    for warning in warnings:
+        reporter.warn(warning)
 
 
 def write_reference(folder: Path, reference: Reference, face: ReferenceFace) -> None:
@@ -272,18 +272,18 @@ def align(
     log: PoseLog,
     points: np.ndarray,
     scores: np.ndarray,
-    remarks: list[str],
-) -> tuple[Alignment, Quality]:
+    warnings: list[str],
+) -> tuple[Alignment, AlignmentQuality]:
     """The alignment that was asked for, and how good the robust one is. points and scores: the followed person's."""
     target, seen = reference.pose.points[0, BODY], reference.pose.scores[0, BODY]
     width, height = settings.size
     robust, quality, found = robust_fit(target, seen, points, scores, log.size[0] / log.size[1], width / height)
     if not settings.upstream:
-        remarks += found
+        warnings += found
         return robust, quality
     published = published_fit(target, seen, lone_bodies(log, log.size), width, height)
     if quality.aligned and np.abs(published.scale / robust.scale - 1).max() > FAR_OFF:
-        remarks.append(
+        warnings.append(
             f"--compat upstream: the published alignment scales by {published.scale[0]:.3f} in x and "
             f"{published.scale[1]:.3f} in y, the robust one would by {robust.scale[0]:.3f} and {robust.scale[1]:.3f}; "
             "look at preview.mp4."

@@ -41,22 +41,22 @@ class ReferenceFace:
 
 
 def make_reference(
-    photo: Image.Image, path: Path, keypoints: np.ndarray, size: tuple[int, int], upstream: bool, remarks: list[str]
+    photo: Image.Image, path: Path, keypoints: np.ndarray, size: tuple[int, int], upstream: bool, warnings: list[str]
 ) -> Reference:
     """keypoints [persons, 133, 3] in the photo's pixels; InputError if nobody is there, or nothing would be left."""
-    chosen = reference_person(keypoints, path, upstream, remarks)
+    chosen = reference_person(keypoints, path, upstream, warnings)
     person = keypoints[chosen : chosen + 1]
     framing = frame_person(photo.size, size, visible_boxes(person)[0])
     pose = to_pose(framing.keypoints(person), *size)
     body, seen = pose.points[0, BODY], pose.seen[0, BODY]
     outside = int(np.any((body < 0) | (body > 1), axis=1)[seen].sum())
     if outside:
-        remarks.append(
+        warnings.append(
             f"{path} is cut to the shape {size[0]}x{size[1]}, which leaves out {outside} of {seen.sum()} visible body "
             "points: choose a --size of the photo's shape."
         )
     if min(framing.width / size[0], framing.height / size[1]) < 0.5:
-        remarks.append(
+        warnings.append(
             f"{path} is enlarged from {framing.width}x{framing.height} to {size[0]}x{size[1]} pixels: "
             "give a photo of higher resolution."
         )
@@ -64,11 +64,11 @@ def make_reference(
 
 
 def find_face(
-    reference: Reference, path: Path, networks: FaceNetworks | None, upstream: bool, remarks: list[str]
+    reference: Reference, path: Path, networks: FaceNetworks | None, upstream: bool, warnings: list[str]
 ) -> ReferenceFace:
     """The reference's face by the networks, else by its pose's face points; InputError if both see none."""
     if upstream and networks is not None:
-        return _published_face(reference, networks, remarks)
+        return _published_face(reference, networks, warnings)
     points, seen = reference.pose.points[0, FACE], reference.pose.seen[0, FACE]
     in_cut = points * reference.cut.shape[1::-1]
     size = reference.picture.size
@@ -78,7 +78,7 @@ def find_face(
         detected = reference_face(reference.cut, networks, near)
         if detected is not None and (boxes := published_boxes([_scaled(detected, reference)], *size)):
             return ReferenceFace(draw_mask(boxes, *size), networks.embedding(reference.cut, detected.points), DETECTOR)
-    return _face_of_pose(reference, path, networks, in_cut, seen, remarks)
+    return _face_of_pose(reference, path, networks, in_cut, seen, warnings)
 
 
 def _face_of_pose(
@@ -87,19 +87,19 @@ def _face_of_pose(
     networks: FaceNetworks | None,
     in_cut: np.ndarray,
     seen: np.ndarray,
-    remarks: list[str],
+    warnings: list[str],
 ) -> ReferenceFace:
     """Where no face detector found one: in_cut [68, 2] are the pose's face points in the cut's pixels."""
     size = reference.picture.size
     box = face_box(reference.pose.points[0], reference.pose.scores[0], *size)
     mask = draw_mask([box], *size) if box is not None else None
     if networks is None:
-        remarks.append(
+        warnings.append(
             "no identity.npy was made, as --models is not given: give it, put the embedding there, or run sa-run with "
             "--identity."
         )
         if mask is None:
-            remarks.append("no reference_mask.png was made, as the reference's pose has no face points.")
+            warnings.append("no reference_mask.png was made, as the reference's pose has no face points.")
         return ReferenceFace(mask, None, POINTS if mask is not None else None)
     five = five_points(in_cut, seen)
     if mask is None or five is None:
@@ -108,19 +108,19 @@ def _face_of_pose(
             "give --reference a photo whose face is visible."
         )
     why = "found no face" if networks.detects else f"is not in {networks.folder}"
-    remarks.append(
+    warnings.append(
         f"the face detector {why}: reference_mask.png and identity.npy were made from the pose's face points instead."
     )
     return ReferenceFace(mask, networks.embedding(reference.cut, five), POINTS)
 
 
-def _published_face(reference: Reference, networks: FaceNetworks, remarks: list[str]) -> ReferenceFace:
+def _published_face(reference: Reference, networks: FaceNetworks, warnings: list[str]) -> ReferenceFace:
     """Every face in the mask, or all of it white; the largest face's embedding, or zeros."""
     size = reference.picture.size
     faces = networks.detect(reference.cut)
     largest = max(faces, key=lambda face: face.area, default=None)
     if largest is None:
-        remarks.append(
+        warnings.append(
             "--compat upstream: no face was detected in the reference, so its mask is white and identity.npy is zeros: "
             "the person's face will not be kept; the published code tries facexlib's detector first, which is not here."
         )

@@ -38,7 +38,7 @@ class Refinement:
         loss = VideoLoss(gradient, targets, embedding, shapes.height, shapes.width)
         return cls(engines, gradient, loss, before)
 
-    def of(
+    def wrap(
         self,
         denoise: Denoiser,
         unet: Engine,
@@ -65,7 +65,7 @@ class Refinement:
             )
 
         self.denoiser = RefinedDenoiser(
-            denoise, loss, sigmas, settings, on_iteration, before=unet.rest, after=self._gradient.rest
+            denoise, loss, sigmas, settings, on_iteration, before=unet.unload, after=self._gradient.unload
         )
         return self.denoiser
 

@@ -70,7 +70,7 @@ def test_a_graph_is_captured_for_each_shape_and_replayed_with_new_inputs(gpu):
 
     calls = [(0, 1), (1, 1), (2, 2), (0, 1), (3, 2)]
     with opened() as engine:
-        assert engine.remarks() == ()
+        assert engine.warnings() == ()
         captured = [engine.infer(inputs(*call))["velocity"] for call in calls]
         assert len(engine._graphs) == 2
     for call, result in zip(calls, captured, strict=True):

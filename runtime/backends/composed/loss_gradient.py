@@ -58,7 +58,7 @@ class SegmentedLossGradient(Engine):
         kept.pop(len(self.segments), None)
         face = {name: value for name, value in inputs.items() if name != "latents"}
         ends = self._face_loss.infer({"frames": x, **face}, keep=("gradient",))
-        self._face_loss.rest()
+        self._face_loss.unload()
         dy = ends["gradient"]
         del x
         for i in reversed(range(1, len(self.segments))):
@@ -85,12 +85,12 @@ class SegmentedLossGradient(Engine):
             part = slice(i, i + step)
             engine.infer_into({name: value[part] for name, value in inputs.items()}, {spec.name: out[part]})
             self.peak_resident = max(self.peak_resident, resident_memory())
-        engine.rest()
+        engine.unload()
         return out
 
-    def rest(self) -> None:
+    def unload(self) -> None:
         for engine in (*self._forward, *self._vjp, self._face_loss):
-            engine.rest()
+            engine.unload()
 
     def close(self) -> None:
         self._opened.close()

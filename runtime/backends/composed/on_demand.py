@@ -13,12 +13,12 @@ class OnDemandEngine(Engine):
         super().__init__(contract)
         self._load = load
         self._loaded: Engine | None = None
-        self._remarks: tuple[str, ...] = ()
+        self._warnings: tuple[str, ...] = ()
 
     def _engine(self) -> Engine:
         if self._loaded is None:
             self._loaded = self._load()
-            self._remarks = self._loaded.remarks()
+            self._warnings = self._loaded.warnings()
         return self._loaded
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
@@ -30,14 +30,14 @@ class OnDemandEngine(Engine):
     def empty(self, shape: tuple[int, ...]) -> Tensor:
         return self._engine().empty(shape)
 
-    def remarks(self) -> tuple[str, ...]:
-        return self._remarks
+    def warnings(self) -> tuple[str, ...]:
+        return self._warnings
 
-    def rest(self) -> None:
+    def unload(self) -> None:
         if self._loaded is not None:
             self._loaded.close()
             self._loaded = None
             release_freed()
 
     def close(self) -> None:
-        self.rest()
+        self.unload()

@@ -99,12 +99,12 @@ class SpecializedUNet(Engine):
             self._step = {name: value.copy() for name, value in given.items()}, made
         return self._step[1]["time_rows"]
 
-    def remarks(self) -> tuple[str, ...]:
-        return self._unet.remarks()
+    def warnings(self) -> tuple[str, ...]:
+        return self._unet.warnings()
 
-    def rest(self) -> None:
-        self._unet.rest()
-        self._time_embedding.rest()
+    def unload(self) -> None:
+        self._unet.unload()
+        self._time_embedding.unload()
 
     def close(self) -> None:
         self._branches, self._of_video, self._step = [], {}, None

@@ -55,7 +55,7 @@ class Renderer:
         with Image.open(pose_file) as drawn:
             return self._preview.picture(frame.pixels, np.asarray(drawn), box)
 
-    def remarks(self) -> list[str]:
+    def warnings(self) -> list[str]:
         """What a person should know of the masks."""
         if not self.face_masks:
             return ["no faces/ were made: the published masks need a face detector, give --models."]

@@ -48,7 +48,7 @@ class Alignment:
 
 
 @dataclass(frozen=True)
-class Quality:
+class AlignmentQuality:
     """How well the driving person fits the reference's, for a person to judge."""
 
     scale: list[float]  # x and y, shares to shares
@@ -96,7 +96,7 @@ def robust_fit(
     scores: np.ndarray,
     aspect: float,
     output_aspect: float,
-) -> tuple[Alignment, Quality, list[str]]:
+) -> tuple[Alignment, AlignmentQuality, list[str]]:
     """The alignment, how good it is, and what to warn of.
 
     reference [18, 2] and points [frames, 18, 2] of one person in shares of their pictures; reference_scores [18] and
@@ -127,7 +127,7 @@ def robust_fit(
     visible = float((scores[present][:, ids] > VISIBLE).mean()) if present.any() and len(ids) else 0.0
     spread = float(np.subtract(*np.quantile(ratios, (0.75, 0.25))) / np.median(ratios)) if len(ratios) else None
     alignment = Alignment(np.array([scale * aspect / output_aspect, scale]), offset / [output_aspect, 1])
-    quality = Quality(
+    quality = AlignmentQuality(
         scale=alignment.scale.tolist(),
         scale_spread=spread,
         residual=residual,
@@ -137,7 +137,7 @@ def robust_fit(
         frames_in_fit=int(np.sum(usable)),
         aligned=reason is None,
     )
-    return alignment, quality, _remarks(quality, reason)
+    return alignment, quality, _fit_warnings(quality, reason)
 
 
 def _spans(points: np.ndarray) -> bool:
@@ -181,29 +181,29 @@ def _displacement(apart: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, floa
     return np.median(apart[alike][seen[alike]], axis=0), float(np.nanmedian(within))
 
 
-def _remarks(quality: Quality, reason: str | None) -> list[str]:
-    remarks = []
+def _fit_warnings(quality: AlignmentQuality, reason: str | None) -> list[str]:
+    sentences = []
     if quality.frames_without_person:
-        remarks.append(
+        sentences.append(
             f"{quality.frames_without_person} of {quality.frames} driving frames show nobody to follow: their poses "
             "are black; cut them off with --frames if they matter."
         )
     if reason is not None:
-        remarks.append(
+        sentences.append(
             f"the poses are not aligned, as {reason}: look at preview.mp4, and choose a reference or a driving video "
             "that shows more of the body."
         )
-        return remarks
+        return sentences
     if quality.visible_share < POOR_VISIBLE:
-        remarks.append(
+        sentences.append(
             f"only {quality.visible_share:.0%} of the reference's body points are seen in the driving frames: "
             "choose a driving video that shows as much of the body as the reference does."
         )
     assert quality.residual is not None and quality.scale_spread is not None  # as there is no reason against the fit
     if quality.residual > POOR_RESIDUAL or quality.scale_spread > POOR_SPREAD:
-        remarks.append(
+        sentences.append(
             f"the poses fit the reference poorly (residual {quality.residual:.2f} of its height, "
             f"bones disagree on the scale by {quality.scale_spread:.0%}): look at preview.mp4, and choose a reference "
             "that stands more like the driving person, or another --person."
         )
-    return remarks
+    return sentences

@@ -20,7 +20,7 @@ class DrivingPersons:
     scores: np.ndarray  # [frames, 18], all 0 in frames without
 
 
-def reference_person(keypoints: np.ndarray, path: Path, upstream: bool, remarks: list[str]) -> int:
+def reference_person(keypoints: np.ndarray, path: Path, upstream: bool, warnings: list[str]) -> int:
     """Which person of the photo is the reference, of keypoints [persons, 133, 3]; InputError if there is nobody.
 
     The largest, or as published the first, which is the most certain.
@@ -35,12 +35,12 @@ def reference_person(keypoints: np.ndarray, path: Path, upstream: bool, remarks:
         )
     if there > 1:
         which = "most certain" if upstream else "largest"
-        remarks.append(f"{path} shows {there} persons: the {which} is taken; cut the photo if another is meant.")
+        warnings.append(f"{path} shows {there} persons: the {which} is taken; cut the photo if another is meant.")
     return found
 
 
 def follow(
-    frames: Iterable[np.ndarray], size: tuple[int, int], person: int | None, remarks: list[str]
+    frames: Iterable[np.ndarray], size: tuple[int, int], person: int | None, warnings: list[str]
 ) -> DrivingPersons:
     """One person through all frames: keypoints [persons, 133, 3] in pixels of frames of this size.
 
@@ -63,7 +63,7 @@ def follow(
         raise InputError("no driving frame shows a person: give --driving a video of a person, best from head to foot.")
     if most > 1:
         last = max(number for number, found in enumerate(chosen) if found is not None)
-        remarks.append(
+        warnings.append(
             f"the driving frames show up to {most} persons: one is followed, last seen in frame {last} of "
             f"{len(chosen) - 1}; choose another with --person."
         )

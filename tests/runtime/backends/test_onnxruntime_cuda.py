@@ -88,7 +88,7 @@ def test_a_unet_is_captured_once_for_each_shape(opened, library):
             np.testing.assert_array_equal(engine.infer({"x": rows(*values)})["y"], 2 * rows(*values))
         (session,) = library.sessions
         assert (len(session.graphs), session.replays) == (2, 3)
-        assert engine.remarks() == ()
+        assert engine.warnings() == ()
 
 
 def test_tensors_on_the_device_are_neither_captured_nor_replayed(opened, library):
@@ -121,9 +121,9 @@ def test_a_unet_that_cannot_be_captured_runs_without_and_says_so(opened, library
     library.graphs = False
     with opened("2 * x", "unet") as engine:
         np.testing.assert_array_equal(engine.infer({"x": rows(1)})["y"], rows(2))
-        (remark,) = engine.remarks()
-        assert remark.startswith("the unet runs on the GPU without a CUDA graph, correct but slower: ")
-        assert "control flow" in remark
+        (warning,) = engine.warnings()
+        assert warning.startswith("the unet runs on the GPU without a CUDA graph, correct but slower: ")
+        assert "control flow" in warning
         assert library.sessions[-1].entries == {"memory.enable_memory_arena_shrinkage": "gpu:0"}
 
 

@@ -68,16 +68,16 @@ def test_the_published_fit_needs_a_frame_of_one_person(case):
 
 
 def test_a_jump_is_no_change_of_size():
-    alignment, quality, remarks = robust("alignD_jump")
+    alignment, quality, warnings = robust("alignD_jump")
     np.testing.assert_allclose(alignment.scale, 1, atol=0.01)
     assert abs(published("alignD_jump").scale[1] - 0.969) < 0.001  # what it is to beat
-    assert quality.aligned and not remarks
+    assert quality.aligned and not warnings
 
 
 def test_motion_hidden_points_and_another_aspect():
-    alignment, quality, remarks = robust("alignB")
+    alignment, quality, warnings = robust("alignB")
     np.testing.assert_allclose(alignment.scale, np.multiply(1.04, [1024 / 576, 1]), rtol=0.03)
-    assert quality.aligned and quality.frames_in_fit == 6 and not remarks
+    assert quality.aligned and quality.frames_in_fit == 6 and not warnings
 
 
 def test_two_persons_in_every_frame_are_no_reason_to_fail():
@@ -88,11 +88,11 @@ def test_two_persons_in_every_frame_are_no_reason_to_fail():
 
 @pytest.mark.parametrize("case", ["alignC1_ref_one_point", "alignC4_flat_driving_y"])
 def test_without_enough_points_the_person_keeps_its_size(case):
-    alignment, quality, remarks = robust(case)
+    alignment, quality, warnings = robust(case)
     np.testing.assert_array_equal(alignment.scale, [1, 1])
     np.testing.assert_array_equal(alignment.offset, [0, 0])
     assert not quality.aligned and quality.frames_in_fit == 0
-    assert remarks == [
+    assert warnings == [
         "the poses are not aligned, as no driving frame shares 4 visible body points at different heights with the "
         "reference: look at preview.mp4, and choose a reference or a driving video that shows more of the body."
     ]
@@ -115,23 +115,23 @@ def test_not_aligned_in_another_aspect_the_person_is_not_stretched():
 def test_a_scale_out_of_bounds_is_refused():
     _, reference, driving, _ = recorded("alignA")
     small = driving[0].points[:, BODY] * 0.1
-    alignment, quality, remarks = robust_fit(
+    alignment, quality, warnings = robust_fit(
         reference.points[0, BODY], reference.scores[0, BODY], small, driving[0].scores[:, BODY], 1.0, 1.0
     )
     assert alignment.scale.tolist() == [1, 1] and not quality.aligned
-    assert "the reference would be 12.5 times the driving person's size" in remarks[0]
+    assert "the reference would be 12.5 times the driving person's size" in warnings[0]
 
 
 def test_frames_without_the_person_count_for_nothing():
     _, reference, driving, _ = recorded("alignA")
     points = np.stack([pose.points[0, BODY] for pose in driving] + [np.zeros((18, 2))] * 5)
     scores = np.stack([pose.scores[0, BODY] for pose in driving] + [np.zeros(18)] * 5)
-    alignment, quality, remarks = robust_fit(
+    alignment, quality, warnings = robust_fit(
         reference.points[0, BODY], reference.scores[0, BODY], points, scores, 1.0, 1.0
     )
     np.testing.assert_allclose(alignment.scale, 1.25)
     assert (quality.frames, quality.frames_without_person, quality.frames_in_fit) == (8, 5, 3)
-    assert quality.visible_share == 1 and remarks[0].startswith("5 of 8 driving frames show nobody to follow")
+    assert quality.visible_share == 1 and warnings[0].startswith("5 of 8 driving frames show nobody to follow")
 
 
 def test_who_squats_stands_on_the_same_ground():
@@ -149,10 +149,10 @@ def test_who_squats_stands_on_the_same_ground():
 def test_a_poor_fit_is_said():
     _, reference, driving, _ = recorded("alignA")
     scrambled = driving[0].points[:, BODY][:, np.random.default_rng(0).permutation(18)]
-    _, quality, remarks = robust_fit(
+    _, quality, warnings = robust_fit(
         reference.points[0, BODY], reference.scores[0, BODY], scrambled, driving[0].scores[:, BODY], 1.0, 1.0
     )
-    assert not quality.aligned or any("fit the reference poorly" in remark for remark in remarks)
+    assert not quality.aligned or any("fit the reference poorly" in warning for warning in warnings)
 
 
 @pytest.mark.parametrize("name", list(KNOWN))

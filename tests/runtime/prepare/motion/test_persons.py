@@ -58,18 +58,18 @@ def test_a_single_person_may_jump_anywhere():
 
 def test_frames_without_the_person_are_marked():
     frames = [people(person()), nobody(), people(person(1.0, 20))]
-    remarks = []
-    persons = follow(frames, SIZE, None, remarks)
-    assert persons.chosen == [0, None, 0] and not remarks
+    warnings = []
+    persons = follow(frames, SIZE, None, warnings)
+    assert persons.chosen == [0, None, 0] and not warnings
     assert not persons.scores[1].any() and persons.scores[2].all()
     np.testing.assert_allclose(persons.points[2, 0] * SIZE, frames[2][0, 0, :2])
     assert len(lone_bodies(frames, SIZE)) == 2
 
 
 def test_several_persons_are_said():
-    remarks = []
-    follow([people(person(0.8, 400), person(0.5))] * 2 + [people(person(0.5))], SIZE, None, remarks)
-    assert remarks == [
+    warnings = []
+    follow([people(person(0.8, 400), person(0.5))] * 2 + [people(person(0.5))], SIZE, None, warnings)
+    assert warnings == [
         "the driving frames show up to 2 persons: one is followed, last seen in frame 1 of 2; "
         "choose another with --person."
     ]
