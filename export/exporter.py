@@ -19,8 +19,8 @@ from sa.export.engines.program import TWIN, Written
 from sa.export.engines.refinement_plan import refine_plan
 from sa.export.engines.refinement_roles import RefinePlanName, refine_definitions
 from sa.export.engines.roles import DEFINITIONS, PLAIN_DEFINITIONS, EngineDefinition, slots_by_part
-from sa.export.precision.emulation import BACKEND as EMULATING
-from sa.export.precision.emulation import open_emulated
+from sa.export.onnx.emulation import BACKEND as EMULATING
+from sa.export.onnx.emulation import open_emulated
 from sa.export.precision.typing import HalfTyping, LoadTyping
 from sa.export.targets.onnxruntime.prepack import is_worth_it, prepack
 from sa.export.targets.tensorrt.plans import planned

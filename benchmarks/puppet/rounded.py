@@ -1,8 +1,8 @@
-"""An fp16 engine set as a GPU would round it: every fp16 engine emulated (export/emulation.py)."""
+"""An fp16 engine set as a GPU would round it: every fp16 engine emulated (export/onnx/emulation.py)."""
 
 from typing import TYPE_CHECKING
 
-from sa.export.precision.emulation import open_emulated
+from sa.export.onnx.emulation import open_emulated
 from sa.runtime.contract import Role
 from sa.runtime.engine_set.open import EngineSet
 

@@ -14,8 +14,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sa.export.gradient.backward import VJP
+from sa.export.onnx.emulation import EXACT, emulated
 from sa.export.onnx.rewrites.lower_precision import AS_HALF, LARGEST, SMALLEST_NORMAL, Policy, set_loss_scale
-from sa.export.precision.emulation import EXACT, emulated
 
 
 @dataclass(frozen=True)

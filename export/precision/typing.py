@@ -8,10 +8,10 @@ from sa.export.certify import Networks, twin_shapes
 from sa.export.emit import contract, write
 from sa.export.engines.program import TWIN, Half, Written
 from sa.export.engines.roles import EngineDefinition
+from sa.export.onnx.emulation import BACKEND
 from sa.export.onnx.rewrites.lower_precision import policy
 from sa.export.precision import ranges
 from sa.export.precision.calibration import Calibration
-from sa.export.precision.emulation import BACKEND
 from sa.runtime.backends import open_engine
 from sa.runtime.contract import ROLES, SPECIALIZED, Shapes
 

@@ -22,8 +22,8 @@ import triton
 import triton.language as tl
 
 from sa.kernels import shapes
+from sa.kernels.variance import merge, merge_block
 from sa.kernels.variant import Variant, element_of
-from sa.kernels.welford import merge, merge_block
 
 GROUPS = tl.constexpr(shapes.GROUPS)
 BLOCKS_OF_PIXELS = (64, 256, 1024)  # larger frames take several of the last

@@ -21,8 +21,8 @@ import triton
 import triton.language as tl
 
 from sa.kernels import shapes
+from sa.kernels.variance import merge_block
 from sa.kernels.variant import Variant, element_of
-from sa.kernels.welford import merge_block
 
 FACE_TOKENS = tl.constexpr(shapes.FACE_TOKENS)
 EPS = tl.constexpr(shapes.LAYER_NORM_EPSILON)  # and what stands beside the deviation

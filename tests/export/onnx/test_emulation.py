@@ -4,7 +4,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from sa.export.precision.emulation import emulated
+from sa.export.onnx.emulation import emulated
 
 TYPED = """
     <ir_version: 8, opset_import: ["" : 17]>

@@ -7,8 +7,8 @@ import onnx
 import onnxruntime
 import pytest
 
+from sa.export.onnx.emulation import emulated
 from sa.export.onnx.rewrites.lower_precision import HALF, SINGLE, element_types, lower, normalise_cotangent, policy
-from sa.export.precision.emulation import emulated
 
 ATTENTION = """
     <ir_version: 8, opset_import: ["" : 17]>
