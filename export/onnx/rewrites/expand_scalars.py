@@ -14,7 +14,7 @@ from onnx import helper, numpy_helper
 Sizes = Mapping[str, list[int]]  # of tensors, 0 where unknown
 
 
-def without_single_numbers(model: onnx.ModelProto) -> None:
+def expand_scalars(model: onnx.ModelProto) -> None:
     """Rewrite both kinds where sizes are known, with the same results. Functions must have been inlined."""
     graph = model.graph
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph

@@ -13,14 +13,14 @@ from onnx import helper, inliner, numpy_helper, shape_inference
 
 from sa.export.onnx.graph import Graph
 from sa.export.onnx.rewrites.outline_kernels import DOMAIN, GROUP_NORM_SILU, ID_ATTENTION, kernel_name
-from sa.export.onnx.rewrites.outline_temporal_attention import Tensor, take_over, temporal_blocks
+from sa.export.onnx.rewrites.outline_temporal_attention import Tensor, find_temporal_blocks, outline_temporal_attention
 from sa.kernels.shapes import EPSILONS, FACE_TOKENS, GROUPS, LAYER_NORM_EPSILON
 
 Shapes = Mapping[str, tuple[int | None, ...]]  # None: changes from call to call
 PIXELS_MULTIPLE = 16  # which GroupNorm's code, compiled ahead of time, relies on
 
 
-def use_plugins(model: onnx.ModelProto) -> None:
+def insert_plugins(model: onnx.ModelProto) -> None:
     """Put plugins in the places of all nodes that kernels can take over, in place."""
     known = _known(model)
     shapes = {name: tensor.shape for name, tensor in known.items()}
@@ -34,11 +34,11 @@ def use_plugins(model: onnx.ModelProto) -> None:
         nodes.extend([node] if made is None else made)
     del model.graph.node[:]
     model.graph.node.extend(nodes)
-    for block in temporal_blocks(model.graph, known):
+    for block in find_temporal_blocks(model.graph, known):
         attention = block.attention
         sizes = np.array([block.frames, block.pixels, attention.heads])
         plugin = _plugin("TemporalAttention", attention.packed, attention.last.output, sizes=sizes)
-        take_over(model.graph, block, plugin)
+        outline_temporal_attention(model.graph, block, plugin)
     Graph(model.graph).prune()
 
 

@@ -206,7 +206,9 @@ class Lowering:
         self.nodes.append(node)
 
 
-def lower(model: onnx.ModelProto, policy: Policy, parameters: Iterable[str], float32: Collection[str] = ()) -> None:
+def lower_precision(
+    model: onnx.ModelProto, policy: Policy, parameters: Iterable[str], float32: Collection[str] = ()
+) -> None:
     """Give the float32 graph of `model` the policy's dtypes, in place.
 
     `parameters` are tensors it reads that are declared later, in fp16. `float32` names tensors that must not be fp16;

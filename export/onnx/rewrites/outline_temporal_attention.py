@@ -52,7 +52,7 @@ class Block:
     pixels: int
 
 
-def temporal_blocks(graph: onnx.GraphProto, known: Mapping[str, Tensor]) -> list[Block]:
+def find_temporal_blocks(graph: onnx.GraphProto, known: Mapping[str, Tensor]) -> list[Block]:
     """The blocks whose attention the kernel can take over."""
     edges = Graph(graph)
     found = [_attention(edges, node) for node in graph.node if node.op_type == "Softmax"]
@@ -62,7 +62,7 @@ def temporal_blocks(graph: onnx.GraphProto, known: Mapping[str, Tensor]) -> list
     return [block for block in blocks if block is not None]
 
 
-def take_over(graph: onnx.GraphProto, block: Block, plugin: onnx.NodeProto) -> None:
+def outline_temporal_attention(graph: onnx.GraphProto, block: Block, plugin: onnx.NodeProto) -> None:
     """Put the kernel's node in the place of a block's attention, and take its transposes away.
 
     What nobody reads then is still there.

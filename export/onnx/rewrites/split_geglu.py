@@ -15,25 +15,25 @@ from sa.export.onnx.graph import CONTRIB, Graph
 
 
 @dataclass(frozen=True)
-class Columns:
+class ParameterSlice:
     """Consecutive columns (the last axis) of a parameter, stored as a tensor of their own."""
 
-    of: str
+    parameter: str
     start: int
     stop: int
 
     def shape(self, parameters: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
-        return (*parameters[self.of][:-1], self.stop - self.start)
+        return (*parameters[self.parameter][:-1], self.stop - self.start)
 
 
-def split_gates(model: onnx.ModelProto, parameters: Mapping[str, tuple[int, ...]]) -> dict[str, Columns]:
+def split_geglu(model: onnx.ModelProto, parameters: Mapping[str, tuple[int, ...]]) -> dict[str, ParameterSlice]:
     """Rewrite every GEGLU; the tensors that then stand for its weights, by name.
 
     What is replaced: a product with a parameter, a bias, Split in two, and of the second half the exact GELU as
     paddle2onnx writes it, gate * (1 + erf(gate / sqrt(2))) / 2.
     """
     edges = Graph(model.graph)
-    made: dict[str, Columns] = {}
+    made: dict[str, ParameterSlice] = {}
     for split in [node for node in model.graph.node if node.op_type == "Split" and len(node.output) == 2]:
         biased = edges.made_by(split.input[0], "Add")
         product = edges.made_by(biased.input[0], "MatMul") if biased is not None else None
@@ -43,7 +43,10 @@ def split_gates(model: onnx.ModelProto, parameters: Mapping[str, tuple[int, ...]
         x, weight, bias = product.input[0], product.input[1], biased.input[1]
         half = parameters[bias][0] // 2
         for name in (weight, bias):
-            made |= {f"{name}.value": Columns(name, 0, half), f"{name}.gate": Columns(name, half, 2 * half)}
+            made |= {
+                f"{name}.value": ParameterSlice(name, 0, half),
+                f"{name}.gate": ParameterSlice(name, half, 2 * half),
+            }
         value, gate = split.output[0], f"{split.output[1]}_unbiased"
         nodes = [
             helper.make_node("MatMul", [x, f"{weight}.value"], [f"{value}_unbiased"]),

@@ -7,7 +7,7 @@ without a state.
 import onnx
 
 
-def without_scans(model: onnx.ModelProto) -> None:
+def unroll_scans(model: onnx.ModelProto) -> None:
     """Put each Scan's body in its place. It must have no state, scan first axes, and count axes from the last."""
     graph = model.graph
     nodes = []

@@ -17,9 +17,9 @@ from sa.export.gradient.onnx_backward import differentiate
 from sa.export.onnx.converter import ConversionError, Converter
 from sa.export.onnx.cost import Cost, onnx_cost, onnx_working_bytes
 from sa.export.onnx.graph import operator_sets, tidy
-from sa.export.onnx.rewrites.lower_precision import lower, normalise_cotangent
+from sa.export.onnx.rewrites.lower_precision import lower_precision, normalise_cotangent
 from sa.export.onnx.rewrites.outline_kernels import outline_kernels
-from sa.export.onnx.rewrites.split_geglu import Columns, split_gates
+from sa.export.onnx.rewrites.split_geglu import ParameterSlice, split_geglu
 from sa.runtime.errors import UserError
 
 ALIGNMENT = 4096  # a page: ONNX Runtime maps the weights instead of reading them
@@ -44,7 +44,7 @@ def _write(network: Network, folder: Path, stem: str, contrib: bool) -> Written:
     columns = {}
     if network.own_weights:  # no other engine reads the same parameters whole
         if contrib:
-            columns = split_gates(model, traced.parameters)
+            columns = split_geglu(model, traced.parameters)
         outline_kernels(model)
     if network.gradient is None:
         cost = call_cost(traced, network.forward, network.inputs, network.outputs)
@@ -61,9 +61,9 @@ def _write(network: Network, folder: Path, stem: str, contrib: bool) -> Written:
         if not names:
             continue
         if network.own_weights:
-            stored = {name: Columns(name, 0, traced.parameters[name][-1]) for name in names if name in read} | columns
+            stored = {name: ParameterSlice(name, 0, traced.parameters[name][-1]) for name in names if name in read} | columns
         else:  # one file per part of the checkpoint, shared by all engines that take their weights from it
-            stored = {name: Columns(name, 0, shape[-1]) for name, shape in weights.shapes.items()}
+            stored = {name: ParameterSlice(name, 0, shape[-1]) for name, shape in weights.shapes.items()}
         shapes = {name: part.shape(weights.shapes) for name, part in stored.items()}
         offsets = _offsets(shapes, dtype)
         data.append(f"{stem.removesuffix(TWIN) if network.own_weights else weights.part}.weights")
@@ -117,7 +117,7 @@ def _lower(model: onnx.ModelProto, network: Network, parameters: set[str]) -> No
     float32 = half.float32
     if gradient is not None and gradient.cotangent is not None:
         float32 |= normalise_cotangent(model.graph, gradient.cotangent.name, gradient.result.name, half.loss_scale)
-    lower(model, half.policy, parameters, float32)
+    lower_precision(model, half.policy, parameters, float32)
 
 
 def _offsets(shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> dict[str, int]:
@@ -147,15 +147,15 @@ def _declare_weights(
 
 
 def _write_weights(
-    path: Path, weights: Weights, stored: Mapping[str, Columns], dtype: np.dtype, offsets: Mapping[str, int]
+    path: Path, weights: Weights, stored: Mapping[str, ParameterSlice], dtype: np.dtype, offsets: Mapping[str, int]
 ) -> None:
     with path.open("wb") as file:
         for name, part in stored.items():
             file.seek(offsets[name])
-            value = weights.read(part.of)[..., part.start : part.stop]
+            value = weights.read(part.parameter)[..., part.start : part.stop]
             if np.abs(value).max(initial=0) > np.finfo(dtype).max:
                 raise UserError(
-                    f"{part.of} of the {weights.part} has values beyond {dtype.name}, up to {np.abs(value).max():.3g}; "
+                    f"{part.parameter} of the {weights.part} has values beyond {dtype.name}, up to {np.abs(value).max():.3g}; "
                     "export with --precision fp32."
                 )
             file.write(np.ascontiguousarray(value, dtype=dtype).data)

@@ -15,8 +15,8 @@ import onnx
 from onnx import inliner
 from pydantic import BaseModel
 
-from sa.export.onnx.rewrites.expand_scalars import without_single_numbers
-from sa.export.onnx.rewrites.unroll_scans import without_scans
+from sa.export.onnx.rewrites.expand_scalars import expand_scalars
+from sa.export.onnx.rewrites.unroll_scans import unroll_scans
 from sa.runtime.backends.tensorrt_versions import choose_gpus, load, network_flags
 
 
@@ -84,12 +84,12 @@ def _program(job: Job) -> bytes:
     """
     model = onnx.load(job.program, load_external_data=False)
     if job.kernels:
-        from sa.export.onnx.rewrites.insert_plugins import use_plugins
+        from sa.export.onnx.rewrites.insert_plugins import insert_plugins
 
-        use_plugins(model)
-    without_scans(model)
+        insert_plugins(model)
+    unroll_scans(model)
     model = inliner.inline_local_functions(model)
-    without_single_numbers(model)
+    expand_scalars(model)
     return model.SerializeToString()
 
 

@@ -16,7 +16,7 @@ import pytest
 from sa.export import cli, exporter
 from sa.export.engines.roles import DEFINITIONS
 from sa.export.exporter import ExportSettings, export
-from sa.export.onnx.rewrites.lower_precision import lower, policy
+from sa.export.onnx.rewrites.lower_precision import lower_precision, policy
 from sa.export.targets.tensorrt import builder as plan_builder
 from sa.export.targets.tensorrt import plans as tensorrt
 from sa.export.targets.tensorrt import settings as plan_settings
@@ -457,7 +457,7 @@ def test_a_typed_graph_is_built_where_the_library_is_installed(tmp_path):
         }
         """
     )
-    lower(model, policy("fp16"), ["w"])
+    lower_precision(model, policy("fp16"), ["w"])
     model.graph.initializer.append(onnx.numpy_helper.from_array(np.eye(8, dtype=np.float16), "w"))
     onnx.save_model(model, tmp_path / "e.onnx")
     job = dict(backend="tensorrt-rtx", program=str(tmp_path / "e.onnx"), plan=str(tmp_path / "e.plan"))

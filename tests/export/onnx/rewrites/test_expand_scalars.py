@@ -5,7 +5,7 @@ import onnx
 import onnxruntime
 import pytest
 
-from sa.export.onnx.rewrites.expand_scalars import without_single_numbers
+from sa.export.onnx.rewrites.expand_scalars import expand_scalars
 
 
 def run(model, **values):
@@ -26,7 +26,7 @@ def test_the_bias_takes_its_place(size, single):
     )
     x = np.random.default_rng(0).standard_normal((2, 3, *map(int, size.split(","))), np.float32)
     wanted = run(model, x=x)
-    without_single_numbers(model)
+    expand_scalars(model)
     onnx.checker.check_model(model, full_check=True)
     assert ("InstanceNormalization" not in {node.op_type for node in model.graph.node}) == single
     np.testing.assert_allclose(run(model, x=x), wanted, rtol=1e-6, atol=1e-6)
@@ -49,7 +49,7 @@ def test_a_convolutions_factor_is_told_for_each_channel(order):
     x = np.random.default_rng(0).standard_normal((2, 3, 2, 2), np.float32)
     values = {"x": x, "other": np.array([2], np.float32)}
     wanted = run(model, **values)
-    without_single_numbers(model)
+    expand_scalars(model)
     onnx.checker.check_model(model, full_check=True)
     constants = {node.output[0]: node.attribute[0].t for node in model.graph.node if node.op_type == "Constant"}
     (scaled, left) = [node for node in model.graph.node if node.op_type == "Mul"]

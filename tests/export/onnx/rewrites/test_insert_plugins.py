@@ -10,7 +10,7 @@ from onnx import helper, inliner, numpy_helper
 from shared import relative
 
 from sa.export.onnx.graph import CONTRIB
-from sa.export.onnx.rewrites.insert_plugins import use_plugins
+from sa.export.onnx.rewrites.insert_plugins import insert_plugins
 from sa.export.onnx.rewrites.outline_kernels import DOMAIN, kernel_name
 from sa.kernels.group_norm_silu.reference import group_norm_silu
 from sa.kernels.id_attention.reference import id_attention
@@ -47,7 +47,7 @@ def attributes(node):
 
 def test_kernels_take_the_nodes_they_are_made_for(unet):
     before = collections.Counter(called(node) for node in nodes(unet))
-    use_plugins(unet)
+    insert_plugins(unet)
     after = collections.Counter(called(node) for node in nodes(unet))
     assert after["IDAttentionProbabilities"] == after["IDAttentionOutput"] == before["IDAttention"] == 10
     # Those of fewer than 16 pixels, or of a number that is no multiple of it, stay.
@@ -95,7 +95,7 @@ def test_an_id_attention_gets_what_its_kernel_takes(unet):
     values[node.input[0]] = random.standard_normal((branches * frames, pixels, channels)).astype(np.float32)
     expected = run_body(unet, original, values)
 
-    use_plugins(unet)
+    insert_plugins(unet)
     first, second = (nodes(unet, name)[0] for name in ("IDAttentionProbabilities", "IDAttentionOutput"))
     assert list(second.output) == list(original.output) and list(second.input[1:3]) == list(first.output)
     (factor,) = [one for one in unet.graph.node if list(one.output) == [f"{original.output[0]}.factor"]]
@@ -127,7 +127,7 @@ def test_a_group_norm_over_time_gets_what_its_kernel_takes(unet):
     x = random.standard_normal((2, 32, 5, 64)).astype(np.float32)
     weight, bias = random.standard_normal((2, 32)).astype(np.float32)
     expected = run_body(unet, original, dict(zip(node.input, (x, weight, bias), strict=True)))
-    use_plugins(unet)
+    insert_plugins(unet)
     (second,) = [one for one in nodes(unet, "GroupNormSiLUOutput") if list(one.output) == list(original.output)]
     (first,) = [one for one in nodes(unet, "GroupNormPartials") if list(one.output) == [second.input[1]]]
     assert list(first.input) == [original.input[0]]
@@ -146,12 +146,12 @@ def test_norms_that_kernels_are_not_compiled_for_stay(unet, op_type, changed):
             if node.op_type == op_type:
                 next(one for one in node.attribute if one.name == "epsilon").f = 1e-3
     before = len(nodes(unet, changed))
-    use_plugins(unet)
+    insert_plugins(unet)
     assert len(nodes(unet, changed)) == before
 
 
 def test_nodes_of_unknown_shape_stay(engines):
     """ONNX Runtime's own operators tell nobody the shape of what they make."""
     model = onnx.load(engines("recipe_hjb", "onnxruntime") / "unet.onnx", load_external_data=False)
-    use_plugins(model)
+    insert_plugins(model)
     assert len(nodes(model, "IDAttention")) == 10

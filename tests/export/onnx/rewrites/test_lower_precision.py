@@ -8,7 +8,14 @@ import onnxruntime
 import pytest
 
 from sa.export.onnx.emulation import emulated
-from sa.export.onnx.rewrites.lower_precision import HALF, SINGLE, element_types, lower, normalise_cotangent, policy
+from sa.export.onnx.rewrites.lower_precision import (
+    HALF,
+    SINGLE,
+    element_types,
+    lower_precision,
+    normalise_cotangent,
+    policy,
+)
 
 ATTENTION = """
     <ir_version: 8, opset_import: ["" : 17]>
@@ -32,7 +39,7 @@ def parsed(text: str, **parameters: np.ndarray) -> onnx.ModelProto:
 
 def lowered(text: str, float32=(), **parameters: np.ndarray) -> onnx.ModelProto:
     model = onnx.parser.parse_model(text)
-    lower(model, policy("fp16"), parameters, float32)
+    lower_precision(model, policy("fp16"), parameters, float32)
     halves = (onnx.numpy_helper.from_array(value.astype(np.float16), name) for name, value in parameters.items())
     model.graph.initializer.extend(halves)
     onnx.checker.check_model(model, full_check=True)  # types too: an operator with operands of two types fails
@@ -135,7 +142,7 @@ def test_a_cotangent_of_any_size_gives_the_same_digits(w):
     """
     model = onnx.parser.parse_model(text)
     kept = normalise_cotangent(model.graph, "dy", "dx", scale=64.0)
-    lower(model, policy("fp16"), ["w"], kept)
+    lower_precision(model, policy("fp16"), ["w"], kept)
     model.graph.initializer.append(onnx.numpy_helper.from_array(w.astype(np.float16), "w"))
     onnx.checker.check_model(model, full_check=True)
     generator = np.random.default_rng(2)

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import helper
 
-from sa.export.onnx.rewrites.insert_plugins import use_plugins
+from sa.export.onnx.rewrites.insert_plugins import insert_plugins
 
 CLIPS, FRAMES, PIXELS, HEADS, WIDTH = 2, 3, 5, 2, 8
 
@@ -107,7 +107,7 @@ def run(model):
 def test_a_block_without_transposes_computes_the_same():
     expected = run(block())
     model = block()
-    use_plugins(model)
+    insert_plugins(model)
     assert not [node for node in model.graph.node if node.op_type == "Transpose"]
     (node,) = attentions(model)
     assert list(next(one.ints for one in node.attribute if one.name == "sizes")) == [FRAMES, PIXELS, HEADS]
@@ -131,6 +131,6 @@ def test_a_block_without_transposes_computes_the_same():
 def test_a_block_that_needs_its_transposes_keeps_them(changes):
     model = block(**changes)
     onnx.checker.check_model(model)
-    use_plugins(model)
+    insert_plugins(model)
     assert not attentions(model)
     assert sum(node.op_type == "Transpose" for node in model.graph.node) >= 7

@@ -6,7 +6,7 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from sa.export.onnx.rewrites.split_geglu import Columns, split_gates
+from sa.export.onnx.rewrites.split_geglu import ParameterSlice, split_geglu
 
 WIDTH, INNER = 6, 4
 PARAMETERS = {"w": (WIDTH, 2 * INNER), "b": (2 * INNER,)}
@@ -54,15 +54,17 @@ def test_a_geglu_is_projected_in_halves():
     x = generator.standard_normal((3, 5, WIDTH), np.float32)
     model = geglu()
     expected = run(model, weights, x)
-    made = split_gates(model, PARAMETERS)
+    made = split_geglu(model, PARAMETERS)
     assert made == {
-        "w.value": Columns("w", 0, INNER),
-        "w.gate": Columns("w", INNER, 2 * INNER),
-        "b.value": Columns("b", 0, INNER),
-        "b.gate": Columns("b", INNER, 2 * INNER),
+        "w.value": ParameterSlice("w", 0, INNER),
+        "w.gate": ParameterSlice("w", INNER, 2 * INNER),
+        "b.value": ParameterSlice("b", 0, INNER),
+        "b.gate": ParameterSlice("b", INNER, 2 * INNER),
     }
     assert made["w.gate"].shape(PARAMETERS) == (WIDTH, INNER)
-    halves = {name: np.ascontiguousarray(weights[part.of][..., part.start : part.stop]) for name, part in made.items()}
+    halves = {
+        name: np.ascontiguousarray(weights[part.parameter][..., part.start : part.stop]) for name, part in made.items()
+    }
     np.testing.assert_allclose(run(model, halves, x), expected, rtol=1e-5, atol=1e-6)
     operators = [node.op_type for node in model.graph.node]
     assert sorted(operators) == ["Add", "BiasGelu", "MatMul", "MatMul", "Mul"]
@@ -75,10 +77,10 @@ def test_a_gate_that_is_read_elsewhere_stays_whole(op_type, inputs):
     model.graph.node.insert(before_the_gelu, helper.make_node(op_type, inputs, ["elsewhere"]))
     model.graph.output[1].name = "elsewhere"
     before = model.SerializeToString()
-    assert split_gates(model, PARAMETERS) == {}
+    assert split_geglu(model, PARAMETERS) == {}
     assert [node.op_type for node in model.graph.node].count("Split") == 1
     assert onnx.ModelProto.FromString(before).graph.node == model.graph.node
 
 
 def test_computed_weights_stay_whole():
-    assert split_gates(geglu(), {"b": PARAMETERS["b"]}) == {}
+    assert split_geglu(geglu(), {"b": PARAMETERS["b"]}) == {}

@@ -7,7 +7,7 @@ import pytest
 from onnx import helper
 
 from sa.export.gradient.group_norm import GroupNorm, _step
-from sa.export.onnx.rewrites.unroll_scans import without_scans
+from sa.export.onnx.rewrites.unroll_scans import unroll_scans
 
 SHAPES = {"weight": (3, 2, 4), "bias": (3, 2, 4), "x": (3, 2, 4, 5), "dy": (3, 2, 4, 5)}  # 3 steps of 2 groups
 
@@ -36,7 +36,7 @@ def test_all_steps_at_once_give_the_same(silu):
     generator = np.random.default_rng(0)
     values = {name: generator.standard_normal(shape, np.float32) for name, shape in SHAPES.items()}
     wanted = run(program, values)
-    without_scans(program)
+    unroll_scans(program)
     onnx.checker.check_model(program, full_check=True)
     assert "Scan" not in {node.op_type for node in program.graph.node}
     found = run(program, values)
