@@ -10,7 +10,7 @@ from PIL import Image
 
 from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
-from sa.benchmarks.puppet.sample_sheet import grid
+from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.export.cli import main as sa_export
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.cli import main as sa_run

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, STEPS
 from sa.benchmarks.puppet.cases import embed_reference, write_case
-from sa.benchmarks.puppet.clips import SIZE
+from sa.benchmarks.puppet.draw.clips import SIZE
 from sa.benchmarks.puppet.quality import measure, summary
 from sa.runtime.animator import animate
 from sa.runtime.console.progress import Reporter

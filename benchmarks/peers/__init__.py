@@ -59,7 +59,7 @@ def open_loss_gradient(kind: str, checkpoint: Path, shapes: Shapes, threads: int
             f"the {name} peer does not offer the loss gradient: take --peer diffusers, run eagerly, for it."
         )
     from sa.benchmarks.peers.contracts import loss_gradient_contract
-    from sa.benchmarks.peers.refine import FaceLoss, LossGradientEngine
+    from sa.benchmarks.peers.loss_gradient import FaceLoss, LossGradientEngine
 
     return LossGradientEngine(loss_gradient_contract(shapes), FaceLoss.open(Checkpoint(checkpoint), threads))
 

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from sa.benchmarks.peers import arcface, face_encoder, image_encoder, pose_net, unet, vae
 from sa.benchmarks.peers.contracts import PARTS
+from sa.benchmarks.peers.networks import arcface, face_encoder, image_encoder, pose_net, unet, vae
 from sa.export.checkpoint.checkpoint import IGNORED_SUFFIXES, Checkpoint, Part, Slot
 from sa.runtime.contract import Role
 

@@ -8,7 +8,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from sa.benchmarks.peers.contracts import FACE_SIZE
-from sa.benchmarks.peers.networks import loaded, network
+from sa.benchmarks.peers.load import loaded, network
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.contract import Signature

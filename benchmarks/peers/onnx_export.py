@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 
 from sa.benchmarks.peers.contracts import exported_contract
-from sa.benchmarks.peers.networks import network
+from sa.benchmarks.peers.load import network
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.contract import Role, Shapes, Signature
 from sa.runtime.errors import UserError

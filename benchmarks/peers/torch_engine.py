@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from sa.benchmarks.peers.contracts import contract
-from sa.benchmarks.peers.networks import network
+from sa.benchmarks.peers.load import network
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.contract import Role, Shapes, Signature

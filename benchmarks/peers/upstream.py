@@ -63,7 +63,7 @@ def open_upstream(folder: Path, checkpoint: Checkpoint, role: Role, shapes: Shap
     from sa.benchmarks.peers.torch_engine import TorchEngine
 
     if role == "vae_decoder":
-        from sa.benchmarks.peers.networks import network
+        from sa.benchmarks.peers.load import network
 
         module = network("vae_decoder", checkpoint).to(DEVICE)
     else:
@@ -72,7 +72,7 @@ def open_upstream(folder: Path, checkpoint: Checkpoint, role: Role, shapes: Shap
 
 
 def _unet(folder: Path, checkpoint: Checkpoint) -> Callable[..., "torch.Tensor"]:
-    from sa.benchmarks.peers.networks import loaded
+    from sa.benchmarks.peers.load import loaded
 
     unet = loaded("unet", checkpoint, build=lambda checkpoint: _build_unet(folder, checkpoint)).to(DEVICE)
 
@@ -119,7 +119,7 @@ def _build_unet(folder: Path, checkpoint: Checkpoint) -> "nn.Module":
 
 
 def _pose_net(folder: Path, checkpoint: Checkpoint) -> "nn.Module":
-    from sa.benchmarks.peers.networks import loaded
+    from sa.benchmarks.peers.load import loaded
 
     def build(checkpoint: Checkpoint) -> "nn.Module":
         width = checkpoint.unet.block_out_channels[0]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sa.benchmarks.puppet.clips import SIZE, Clip, Split, clip, generator
+from sa.benchmarks.puppet.draw.clips import SIZE, Clip, Split, clip, generator
 from sa.runtime.case.images import read_image, reference_pixels
 from sa.runtime.output.video import frame_path
 from sa.runtime.refinement.faces import Box, crop_matrices

@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
-from sa.benchmarks.peers.arcface import IResNet
+from sa.benchmarks.peers.networks.arcface import IResNet
 from sa.benchmarks.puppet import CHECKPOINT
-from sa.benchmarks.puppet.clips import SIZE
+from sa.benchmarks.puppet.draw.clips import SIZE
 from sa.benchmarks.puppet.training import faces
 from sa.benchmarks.puppet.training.judges import FOUND, Embedder, JointFinder, pixel_errors
 from sa.benchmarks.puppet.training.pixels import bytes_to_tensor, to_tensor

@@ -16,9 +16,9 @@ from PIL import Image
 
 from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET, STEPS
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
+from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.quality import Quality, measure, psnr, read_frames, summary
 from sa.benchmarks.puppet.rounded import RoundedSet
-from sa.benchmarks.puppet.sample_sheet import grid
 from sa.export.cli import main as sa_export
 from sa.runtime.animator import animate
 from sa.runtime.backends.libraries import quiet_paddle

@@ -88,12 +88,12 @@ def render(
 
 def _sections(places: list[Place], prices: dict[str, float], manifests: Sequence[Manifest]) -> list:
     from sa.benchmarks.measure.roofline import load_cards
-    from sa.benchmarks.report.guide import GUIDE
-    from sa.benchmarks.report.machines import machine_sections
-    from sa.benchmarks.report.places import across_machines
-    from sa.benchmarks.report.predictions import floor_against_measurement, predictions
-    from sa.benchmarks.report.remarks import remarks
-    from sa.benchmarks.report.summary import summary
+    from sa.benchmarks.report.sections.across_machines import across_machines
+    from sa.benchmarks.report.sections.guide import GUIDE
+    from sa.benchmarks.report.sections.machines import machine_sections
+    from sa.benchmarks.report.sections.notes import remarks
+    from sa.benchmarks.report.sections.predictions import floor_against_measurement, predictions
+    from sa.benchmarks.report.sections.summary import summary
 
     cards = [card.name for card in load_cards().values()] if manifests else []
     priced = _priced([*(place.machine.device for place in places), *cards], prices)

@@ -7,10 +7,10 @@ from typing import Literal
 import numpy as np
 from PIL import Image
 
-from sa.benchmarks.puppet.drawing import draw_face_mask, draw_puppet, face_box
-from sa.benchmarks.puppet.identity import Identity, random_identity
-from sa.benchmarks.puppet.motion import Motion, Posture, posture, random_motion
-from sa.benchmarks.puppet.skeleton import draw_pose
+from sa.benchmarks.puppet.draw.identity import Identity, random_identity
+from sa.benchmarks.puppet.draw.motion import Motion, Posture, posture, random_motion
+from sa.benchmarks.puppet.draw.picture import draw_face_mask, draw_puppet, face_box
+from sa.benchmarks.puppet.draw.skeleton import draw_pose
 
 SIZE = 128  # pixels along a side
 POSE_SIZE = 512  # pose images are drawn at this size, as the published extractor draws them for a photo of that size

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sa.benchmarks.puppet.sheet import Colour
+from sa.benchmarks.puppet.draw.canvas import Colour
 
 HAIR_STYLES = ("short", "bob", "long", "bun", "afro", "bald")
 PATTERNS = ("plain", "stripes", "badge", "block", "sash")

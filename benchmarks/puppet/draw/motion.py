@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sa.benchmarks.puppet.identity import Identity
-from sa.benchmarks.puppet.sheet import AROUND, Points, arc, turn
+from sa.benchmarks.puppet.draw.canvas import AROUND, Points, arc, turn
+from sa.benchmarks.puppet.draw.identity import Identity
 
 SIDES = ("right", "left")  # the puppet's own: its right is on the left of the picture
 SIGN = {"right": -1.0, "left": 1.0}

@@ -3,9 +3,9 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from sa.benchmarks.puppet.identity import Identity, shade
-from sa.benchmarks.puppet.motion import SIDES, Posture, outline
-from sa.benchmarks.puppet.sheet import AROUND, Colour, Sheet, arc
+from sa.benchmarks.puppet.draw.canvas import AROUND, Colour, Sheet, arc
+from sa.benchmarks.puppet.draw.identity import Identity, shade
+from sa.benchmarks.puppet.draw.motion import SIDES, Posture, outline
 
 INK, WHITE = (46, 36, 40), (255, 252, 246)
 

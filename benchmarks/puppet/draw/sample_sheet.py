@@ -1,11 +1,11 @@
-"""Some puppets on one page, to look at:  python -m sa.benchmarks.puppet.sample_sheet sheet.png"""
+"""Some puppets on one page, to look at:  python -m sa.benchmarks.puppet.draw.sample_sheet sheet.png"""
 
 import sys
 from pathlib import Path
 
 from PIL import Image, ImageDraw
 
-from sa.benchmarks.puppet.clips import SIZE, clip
+from sa.benchmarks.puppet.draw.clips import SIZE, clip
 
 PUPPETS, FRAMES = 12, (0, 6, 12)
 GAP = 2

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image
 
-from sa.benchmarks.puppet.motion import Posture
+from sa.benchmarks.puppet.draw.motion import Posture
 from sa.runtime.prepare.draw.drawing import draw_pose as draw_keypoints
 from sa.runtime.prepare.whole_body import BODY, FACE, LEFT_HAND, NECK, RIGHT_HAND, Pose
 

@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from sa.benchmarks.peers import image_encoder, unet
-from sa.benchmarks.peers.face_encoder import FusionFaceId
-from sa.benchmarks.peers.pose_net import PoseNet
-from sa.benchmarks.puppet.clips import SIZE
-from sa.benchmarks.puppet.sample_sheet import grid
+from sa.benchmarks.peers.networks import image_encoder, unet
+from sa.benchmarks.peers.networks.face_encoder import FusionFaceId
+from sa.benchmarks.peers.networks.pose_net import PoseNet
+from sa.benchmarks.puppet.draw.clips import SIZE
+from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.training.examples import NOISE_AUG, Examples
 from sa.benchmarks.puppet.training.loop import Schedule, Stage
 from sa.benchmarks.puppet.training.pixels import bytes_to_tensor, from_tensor

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from sa.benchmarks.puppet.clips import SIZE, Split, clip, generator
+from sa.benchmarks.puppet.draw.clips import SIZE, Split, clip, generator
 from sa.benchmarks.puppet.training.faces import crop
 from sa.benchmarks.puppet.training.pixels import bytes_to_tensor
 from sa.runtime.case.images import pose_pixels

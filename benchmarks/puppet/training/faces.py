@@ -10,10 +10,10 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from sa.benchmarks.peers.arcface import IResNet
-from sa.benchmarks.puppet.clips import SIZE, Clip, Split, clip
-from sa.benchmarks.puppet.identity import random_identity
-from sa.benchmarks.puppet.sample_sheet import grid
+from sa.benchmarks.peers.networks.arcface import IResNet
+from sa.benchmarks.puppet.draw.clips import SIZE, Clip, Split, clip
+from sa.benchmarks.puppet.draw.identity import random_identity
+from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.training.loop import Schedule, Stage
 from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor
 from sa.runtime.refinement.faces import Box, crop_matrices

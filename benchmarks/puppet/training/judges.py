@@ -12,9 +12,9 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from sa.benchmarks.puppet.clips import SIZE, Clip, clip
-from sa.benchmarks.puppet.motion import JOINTS
-from sa.benchmarks.puppet.sample_sheet import grid
+from sa.benchmarks.puppet.draw.clips import SIZE, Clip, clip
+from sa.benchmarks.puppet.draw.motion import JOINTS
+from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.training.faces import train_embedder
 from sa.benchmarks.puppet.training.loop import Schedule, Stage
 from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor

@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from sa.benchmarks.peers import vae as vae_peer
-from sa.benchmarks.peers.arcface import IResNet
+from sa.benchmarks.peers.networks import vae as vae_peer
+from sa.benchmarks.peers.networks.arcface import IResNet
 from sa.benchmarks.puppet import CHECKPOINT
 from sa.benchmarks.puppet.training import diffusion, faces, judges, vae
 from sa.benchmarks.puppet.training.examples import Examples, make_examples

@@ -10,9 +10,9 @@ from diffusers.models.resnet import ResnetBlock2D, SpatioTemporalResBlock
 from torch import nn
 from torch.nn import functional as F
 
-from sa.benchmarks.peers import vae
-from sa.benchmarks.puppet.clips import SIZE, Clip, clip
-from sa.benchmarks.puppet.sample_sheet import grid
+from sa.benchmarks.peers.networks import vae
+from sa.benchmarks.puppet.draw.clips import SIZE, Clip, clip
+from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.training.loop import Schedule, Stage
 from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor
 from sa.benchmarks.puppet.training.temporal import replaced, silence, without_time

@@ -7,7 +7,7 @@ from sa.benchmarks.report import charts, units
 from sa.benchmarks.report.charts import Bar, Segment
 from sa.benchmarks.report.comparison import Place, Setup, Workload
 from sa.benchmarks.report.parts import SHOWN_BARS, Chart, Section, Table
-from sa.benchmarks.report.summary import workload_name
+from sa.benchmarks.report.sections.summary import workload_name
 from sa.benchmarks.report.video_cost import VideoCost, video_cost, video_of
 
 

@@ -5,8 +5,8 @@ from sa.benchmarks.report import charts, units
 from sa.benchmarks.report.charts import Bar, Point, Segment
 from sa.benchmarks.report.comparison import Place, Setup, Workload, ceiling_fraction, floor, row_memory
 from sa.benchmarks.report.parts import SHOWN_BARS, SHOWN_POINTS, Chart, Section, Table
-from sa.benchmarks.report.quality_table import quality_table
-from sa.benchmarks.report.summary import Speed, against, baseline, speed, workload_name
+from sa.benchmarks.report.sections.quality_table import quality_table
+from sa.benchmarks.report.sections.summary import Speed, against, baseline, speed, workload_name
 from sa.benchmarks.report.video_cost import FPS, PARTS, VideoCost, video_cost, video_of
 
 PART_PATTERN = dict(zip(PARTS, ("blank", "dots", "solid", "diagonal", "cross"), strict=True))

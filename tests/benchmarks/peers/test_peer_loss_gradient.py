@@ -8,7 +8,7 @@ pytest.importorskip("diffusers", reason="needs the extra `peers`: make test-peer
 
 from sa.benchmarks.fixtures.face_inputs import loss_gradient_inputs
 from sa.benchmarks.peers import open_loss_gradient
-from sa.benchmarks.peers.refine import Descent, FaceLoss
+from sa.benchmarks.peers.loss_gradient import Descent, FaceLoss
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import UserError

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from sa.benchmarks.puppet.cases import APART, TRUTH, case_frames, read_joints, write_case
-from sa.benchmarks.puppet.clips import SIZE, clip
-from sa.benchmarks.puppet.motion import JOINTS
+from sa.benchmarks.puppet.draw.clips import SIZE, clip
+from sa.benchmarks.puppet.draw.motion import JOINTS
 from sa.runtime.case.case import read_case
 from sa.runtime.case.images import read_image
 from sa.runtime.contract import Shapes

@@ -24,7 +24,7 @@ from sa.benchmarks.report import comparison, parts, units
 from sa.benchmarks.report.comparison import compare, without_duplicates
 from sa.benchmarks.report.markdown import plain
 from sa.benchmarks.report.merge import merge
-from sa.benchmarks.report.summary import speed
+from sa.benchmarks.report.sections.summary import speed
 from sa.benchmarks.report.video_cost import video_cost, video_of
 from sa.runtime.contract import ROLES
 from sa.runtime.errors import InputError

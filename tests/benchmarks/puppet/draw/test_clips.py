@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from sa.benchmarks.puppet.clips import SIZE, clip, puppet
-from sa.benchmarks.puppet.drawing import INK, WHITE
-from sa.benchmarks.puppet.identity import HAIR_STYLES, PATTERNS
-from sa.benchmarks.puppet.motion import JOINTS
-from sa.benchmarks.puppet.skeleton import whole_body
+from sa.benchmarks.puppet.draw.clips import SIZE, clip, puppet
+from sa.benchmarks.puppet.draw.identity import HAIR_STYLES, PATTERNS
+from sa.benchmarks.puppet.draw.motion import JOINTS
+from sa.benchmarks.puppet.draw.picture import INK, WHITE
+from sa.benchmarks.puppet.draw.skeleton import whole_body
 from sa.runtime.prepare.whole_body import BODY, LEFT_HAND, RIGHT_HAND
 
 NUMBERS = range(40)

@@ -8,9 +8,9 @@ import pytest
 torch = pytest.importorskip("torch")
 pytest.importorskip("diffusers")
 
-from sa.benchmarks.peers import vae as vae_peer  # noqa: E402
-from sa.benchmarks.peers.networks import loaded  # noqa: E402
-from sa.benchmarks.peers.pose_net import PoseNet  # noqa: E402
+from sa.benchmarks.peers.load import loaded  # noqa: E402
+from sa.benchmarks.peers.networks import vae as vae_peer  # noqa: E402
+from sa.benchmarks.peers.networks.pose_net import PoseNet  # noqa: E402
 from sa.benchmarks.puppet.training import diffusion, publish, vae  # noqa: E402
 from sa.benchmarks.puppet.training.loop import Schedule, Stage  # noqa: E402
 from sa.benchmarks.puppet.training.optimizer import orthogonal  # noqa: E402

@@ -1,0 +1,1 @@
+"""StableAnimator's networks in PyTorch, one module each."""

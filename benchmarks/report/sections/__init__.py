@@ -1,0 +1,1 @@
+"""The report's sections, one module each: `merge.py` puts them in order."""
