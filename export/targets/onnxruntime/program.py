@@ -61,7 +61,9 @@ def _write(network: Network, folder: Path, stem: str, contrib: bool) -> Written:
         if not names:
             continue
         if network.own_weights:
-            stored = {name: ParameterSlice(name, 0, traced.parameters[name][-1]) for name in names if name in read} | columns
+            stored = {
+                name: ParameterSlice(name, 0, traced.parameters[name][-1]) for name in names if name in read
+            } | columns
         else:  # one file per part of the checkpoint, shared by all engines that take their weights from it
             stored = {name: ParameterSlice(name, 0, shape[-1]) for name, shape in weights.shapes.items()}
         shapes = {name: part.shape(weights.shapes) for name, part in stored.items()}
@@ -155,7 +157,8 @@ def _write_weights(
             value = weights.read(part.parameter)[..., part.start : part.stop]
             if np.abs(value).max(initial=0) > np.finfo(dtype).max:
                 raise UserError(
-                    f"{part.parameter} of the {weights.part} has values beyond {dtype.name}, up to {np.abs(value).max():.3g}; "
+                    f"{part.parameter} of the {weights.part} has values beyond {dtype.name}, up to "
+                    f"{np.abs(value).max():.3g}; "
                     "export with --precision fp32."
                 )
             file.write(np.ascontiguousarray(value, dtype=dtype).data)
