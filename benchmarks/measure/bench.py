@@ -17,7 +17,7 @@ from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT
 from sa.benchmarks.measure.device_memory import DeviceMemory
 from sa.benchmarks.measure.machine import describe
 from sa.benchmarks.measure.quality_trial import is_puppets
-from sa.benchmarks.measure.results import QUALITY, SCHEMA_VERSION, Contender, Machine, Quality, Row, append
+from sa.benchmarks.measure.results import QUALITY, SCHEMA_VERSION, Contender, Machine, QualityEstimates, Row, append
 from sa.benchmarks.measure.timing import percentiles
 from sa.benchmarks.peers import UPSTREAM
 from sa.runtime.backends.libraries import backend_version
@@ -244,7 +244,7 @@ def _measure_quality(plan: Plan, entries: list[Entry], machine: Machine, threads
         else:
             row = _row(machine, entry, QUALITY, Gathered(frames=line["frames"]), plan, (None, None))
             known = {"n": plan.puppets, "steps": line["steps"], "guidance": line["guidance"]}
-            rows.append(row.model_copy(update={**known, "quality": Quality.model_validate(line["quality"])}))
+            rows.append(row.model_copy(update={**known, "quality": QualityEstimates.model_validate(line["quality"])}))
         advance(f"{QUALITY}, {entry.contender.name}")
     return rows
 

@@ -60,7 +60,7 @@ class Contender(_Record):
     bytes: Count | None  # of the engine set's files
 
 
-class Figure(_Record):
+class Estimate(_Record):
     """A mean over videos and the ends of its bootstrap interval."""
 
     mean: float
@@ -68,9 +68,11 @@ class Figure(_Record):
     high: float
 
 
-# What is measured of a video (quality.Quality), each figure over the videos of a row; None where no video has it.
-Quality = create_model(
-    "Quality", __base__=_Record, **{field.name: (Figure | None, ...) for field in fields(quality.Quality)}
+# What is measured of a video (quality.VideoQuality), each figure over the videos of a row; None where no video has it.
+QualityEstimates = create_model(
+    "QualityEstimates",
+    __base__=_Record,
+    **{field.name: (Estimate | None, ...) for field in fields(quality.VideoQuality)},
 )
 
 
@@ -101,7 +103,7 @@ class Row(_Record):
     cosine: float | None
     compared: Text | None  # with what, and at which shapes
     failure: Text | None = None
-    quality: Quality | None = None  # of n held-out puppets; such a row has no times
+    quality: QualityEstimates | None = None  # of n held-out puppets; such a row has no times
 
     @property
     def flops_per_second(self) -> float | None:

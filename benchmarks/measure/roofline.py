@@ -35,7 +35,7 @@ STAGE_OF: dict[Role, str] = {
 }
 
 
-class Figure(Record):
+class DataSheetFigure(Record):
     """One number of a data sheet and the vendor's document it is printed in."""
 
     value: Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -48,10 +48,10 @@ class Card(Record):
     """A card's data sheet; configs/gpus.yaml says what each figure means."""
 
     name: str
-    fp16_tensor_tflops: Figure
-    fp32_tflops: Figure
-    bandwidth_gb_per_s: Figure
-    memory_gb: Figure
+    fp16_tensor_tflops: DataSheetFigure
+    fp32_tflops: DataSheetFigure
+    bandwidth_gb_per_s: DataSheetFigure
+    memory_gb: DataSheetFigure
 
     @property
     def memory(self) -> float:

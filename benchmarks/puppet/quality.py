@@ -33,7 +33,7 @@ SSIM_C = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 
 @dataclass(frozen=True)
-class Quality:
+class VideoQuality:
     """One video against its truth. Higher is better, but for joint_error, flicker and seam."""
 
     psnr: float  # dB
@@ -107,9 +107,9 @@ def interval(values: Sequence[float], seed: int = 0) -> tuple[float, float, floa
     return float(known.mean()), float(low), float(high)
 
 
-def summary(videos: Sequence[Quality]) -> dict[str, tuple[float, float, float]]:
+def summary(videos: Sequence[VideoQuality]) -> dict[str, tuple[float, float, float]]:
     """Mean and interval of every figure."""
-    return {field.name: interval([getattr(video, field.name) for video in videos]) for field in fields(Quality)}
+    return {field.name: interval([getattr(video, field.name) for video in videos]) for field in fields(VideoQuality)}
 
 
 def read_frames(folder: Path, count: int) -> np.ndarray:
@@ -124,7 +124,7 @@ def read_frames(folder: Path, count: int) -> np.ndarray:
     return np.stack(frames)
 
 
-def measure(results: Iterable[Path]) -> dict[Path, Quality]:
+def measure(results: Iterable[Path]) -> dict[Path, VideoQuality]:
     """The quality of every result folder; InputError for one that is no result or whose case has no truth."""
     from sa.benchmarks.puppet.judging import Judges
 
@@ -150,7 +150,7 @@ def _case(folder: Path) -> Path:
     return case
 
 
-def _measure(folder: Path, case: Path, judges: "Judges", references: "dict[Path, Face]") -> Quality:
+def _measure(folder: Path, case: Path, judges: "Judges", references: "dict[Path, Face]") -> VideoQuality:
     run = _run(folder)
     count = run["frames"]
     result, truth = read_frames(folder / "frames", count), read_frames(case / TRUTH, count)
@@ -161,7 +161,7 @@ def _measure(folder: Path, case: Path, judges: "Judges", references: "dict[Path,
     others = [judges.similarity(faces, face) for other, face in references.items() if other != case]
     csim, csim_judge = judges.similarity(faces, references[case])
     csim_other, csim_judge_other = np.mean(others, axis=0) if others else (np.nan, np.nan)
-    return Quality(
+    return VideoQuality(
         psnr=psnr(result, truth),
         psnr_still=psnr(still, truth),
         ssim=ssim(result, truth),

@@ -17,7 +17,7 @@ from PIL import Image
 from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET, STEPS
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
 from sa.benchmarks.puppet.draw.sample_sheet import grid
-from sa.benchmarks.puppet.quality import Quality, measure, psnr, read_frames, summary
+from sa.benchmarks.puppet.quality import VideoQuality, measure, psnr, read_frames, summary
 from sa.benchmarks.puppet.rounded import RoundedSet
 from sa.export.cli import main as sa_export
 from sa.runtime.animator import animate
@@ -159,7 +159,7 @@ def _done(code: int) -> None:
         raise UserError("the study stops at the command that failed above.")
 
 
-def _section(title: str, measured: dict[Setting, list[Quality]]) -> str:
+def _section(title: str, measured: dict[Setting, list[VideoQuality]]) -> str:
     lines = [f"### {title}", "", f"| | {' | '.join(title for title, _ in COLUMNS.values())} |"]
     lines.append("|" + " --- |" * (len(COLUMNS) + 1))
     for setting, videos in measured.items():
@@ -182,7 +182,7 @@ def _differences(results: dict[Setting, list[Path]]) -> str:
     return f"Against the frames of the first row, the worst video and the worst pixel: {'; '.join(said)}."
 
 
-def _truths(videos: list[Quality]) -> str:
+def _truths(videos: list[VideoQuality]) -> str:
     """What the figures are to be compared with, measured on the first setting's videos."""
     known = summary(videos)
     words = {

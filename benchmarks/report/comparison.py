@@ -40,7 +40,7 @@ class Setup:
         return [row for row in self.rows.values() if worked(row)]
 
     @property
-    def quality(self) -> Row | None:
+    def quality_row(self) -> Row | None:
         """How good its videos are, where that is known."""
         row = self.rows.get(QUALITY)
         return row if row is not None and row.quality is not None else None
@@ -104,7 +104,7 @@ class Workload:
 
 
 @dataclass
-class Place:
+class Host:
     """A machine in one configuration, with its workloads."""
 
     machine: Machine  # as the newest row describes it
@@ -172,17 +172,17 @@ def count_setups(rows: list[Row]) -> int:
     return len({(_machine_key(row.machine), _contender_key(row.contender)) for row in rows})
 
 
-def compare(rows: list[Row]) -> list[Place]:
-    """Sort rows into places; of one subject measured twice by one set-up the newer counts."""
+def compare(rows: list[Row]) -> list[Host]:
+    """Sort rows into hosts; of one subject measured twice by one set-up the newer counts."""
     machines: dict[tuple, list[Row]] = {}
     for row in sorted(rows, key=measured_at):
         machines.setdefault(_machine_key(row.machine), []).append(row)
-    places = []
+    hosts = []
     for number, of_machine in enumerate(machines.values(), 1):
         newest = of_machine[-1].machine
         label = units.clean(f"M{number}: {machine_name(newest)}")
-        places.append(Place(newest, label, _workloads(of_machine)))
-    return places
+        hosts.append(Host(newest, label, _workloads(of_machine)))
+    return hosts
 
 
 def machine_name(machine: Machine) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 from sa.benchmarks.measure import results
 from sa.benchmarks.measure.results import Row
 from sa.benchmarks.report import units
-from sa.benchmarks.report.comparison import Place, compare, count_setups, measured_at, without_duplicates
+from sa.benchmarks.report.comparison import Host, compare, count_setups, measured_at, without_duplicates
 from sa.benchmarks.report.rows_csv import rows_csv
 from sa.runtime.contract import Manifest
 from sa.runtime.errors import InputError
@@ -34,8 +34,8 @@ def merge(
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give --out a folder.")
     rows = _read(paths)
-    places = compare(rows)
-    html, text = render(rows, places, dict(price_per_hour or {}), manifests)
+    hosts = compare(rows)
+    html, text = render(rows, hosts, dict(price_per_hour or {}), manifests)
     with staged(out) as staging:
         for name, content in zip(FILES, (html, text, rows_csv(rows)), strict=True):
             (staging / name).write_text(content, encoding="utf-8")
@@ -61,7 +61,7 @@ def _read(paths: Sequence[Path]) -> list[Row]:
 
 
 def render(
-    rows: list[Row], places: list[Place], prices: dict[str, float], manifests: Sequence[Manifest]
+    rows: list[Row], hosts: list[Host], prices: dict[str, float], manifests: Sequence[Manifest]
 ) -> tuple[str, str]:
     """The report as HTML and as Markdown."""
     try:
@@ -72,8 +72,8 @@ def render(
         ) from None
     from sa.benchmarks.report.markdown import markdown
 
-    sections = _sections(places, prices, manifests)
-    subtitle = _subtitle(rows, places)
+    sections = _sections(hosts, prices, manifests)
+    subtitle = _subtitle(rows, hosts)
     environment = jinja2.Environment(
         autoescape=True,
         undefined=jinja2.StrictUndefined,
@@ -86,25 +86,25 @@ def render(
     return page, markdown(TITLE, subtitle, sections)
 
 
-def _sections(places: list[Place], prices: dict[str, float], manifests: Sequence[Manifest]) -> list:
+def _sections(hosts: list[Host], prices: dict[str, float], manifests: Sequence[Manifest]) -> list:
     from sa.benchmarks.measure.roofline import load_cards
     from sa.benchmarks.report.sections.across_machines import across_machines
     from sa.benchmarks.report.sections.guide import GUIDE
     from sa.benchmarks.report.sections.machines import machine_sections
-    from sa.benchmarks.report.sections.notes import remarks
+    from sa.benchmarks.report.sections.notes import notes
     from sa.benchmarks.report.sections.predictions import floor_against_measurement, predictions
     from sa.benchmarks.report.sections.summary import summary
 
     cards = [card.name for card in load_cards().values()] if manifests else []
-    priced = _priced([*(place.machine.device for place in places), *cards], prices)
+    priced = _priced([*(host.machine.device for host in hosts), *cards], prices)
 
-    def price(place: Place) -> float | None:
-        return priced.get(place.machine.device)
+    def price(host: Host) -> float | None:
+        return priced.get(host.machine.device)
 
-    sections = [summary(places, price), across_machines(places, price)]
-    for place in places:
-        sections += machine_sections(place, price(place))
-    sections += [floor_against_measurement(places), *predictions(manifests, priced), remarks(places, price), GUIDE]
+    sections = [summary(hosts, price), across_machines(hosts, price)]
+    for host in hosts:
+        sections += machine_sections(host, price(host))
+    sections += [floor_against_measurement(hosts), *predictions(manifests, priced), notes(hosts, price), GUIDE]
     return [section for section in sections if section is not None]
 
 
@@ -124,13 +124,13 @@ def _priced(devices: list[str], prices: dict[str, float]) -> dict[str, float]:
     return found
 
 
-def _subtitle(rows: list[Row], places: list[Place]) -> str:
-    setups = sum(len(list(place.setups)) for place in places)
+def _subtitle(rows: list[Row], hosts: list[Host]) -> str:
+    setups = sum(len(list(host.setups)) for host in hosts)
     days = sorted(when.date().isoformat() for row in rows if (when := measured_at(row)).year > 1)
     span = "" if not days else f", measured {days[0]}" + (f" to {days[-1]}" if days[-1] != days[0] else "")
     versions = ", ".join(sorted({row.project_version for row in rows})[:5])
     return (
-        f"{_count(len(places), 'machine')}, {_count(setups, 'set-up')}, {_count(len(rows), 'row')}{span}; "
+        f"{_count(len(hosts), 'machine')}, {_count(setups, 'set-up')}, {_count(len(rows), 'row')}{span}; "
         f"project version {versions}"
     )
 

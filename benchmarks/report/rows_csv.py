@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Callable, Iterable, Iterator
 
-from sa.benchmarks.measure.results import Contender, Figure, Machine, Quality, Row
+from sa.benchmarks.measure.results import Contender, Estimate, Machine, QualityEstimates, Row
 from sa.benchmarks.report.comparison import ceiling_fraction, floor
 from sa.benchmarks.report.units import clean
 from sa.runtime.contract import Shapes
@@ -41,7 +41,9 @@ def _columns() -> list[str]:
     at = columns.index("contender.shapes")
     columns[at : at + 1] = [f"contender.shapes.{field}" for field in Shapes.model_fields]
     at = columns.index("quality")
-    columns[at : at + 1] = [f"quality.{name}.{end}" for name in Quality.model_fields for end in Figure.model_fields]
+    columns[at : at + 1] = [
+        f"quality.{name}.{end}" for name in QualityEstimates.model_fields for end in Estimate.model_fields
+    ]
     return [*columns, *RATES]
 
 

@@ -22,7 +22,7 @@ def arc(centre: tuple[float, float], radii: tuple[float, float], degrees: np.nda
     return np.stack([centre[0] + radii[0] * np.cos(angle), centre[1] + radii[1] * np.sin(angle)], axis=1)
 
 
-class Sheet:
+class Canvas:
     """A square picture drawn larger than it will be; positions and widths are fractions of its side."""
 
     def __init__(self, size: int, colour: Colour):

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from sa.benchmarks.puppet.draw.canvas import AROUND, Colour, Sheet, arc
+from sa.benchmarks.puppet.draw.canvas import AROUND, Canvas, Colour, arc
 from sa.benchmarks.puppet.draw.identity import Identity, shade
 from sa.benchmarks.puppet.draw.motion import SIDES, Posture, outline
 
@@ -12,14 +12,14 @@ INK, WHITE = (46, 36, 40), (255, 252, 246)
 
 def draw_puppet(identity: Identity, posture: Posture, size: int) -> Image.Image:
     """The puppet before its backdrop: a square RGB picture of `size` pixels."""
-    sheet = Sheet(size, identity.wall)
-    _backdrop(sheet, identity)
-    _back_hair(sheet, identity, posture)
-    _clothes(sheet, identity, posture)
-    _head(sheet, identity, posture)
+    canvas = Canvas(size, identity.wall)
+    _backdrop(canvas, identity)
+    _back_hair(canvas, identity, posture)
+    _clothes(canvas, identity, posture)
+    _head(canvas, identity, posture)
     for side, hand in zip(("left", "right"), posture.hands, strict=True):
-        _arm(sheet, identity, posture, side, hand)
-    return sheet.finished()
+        _arm(canvas, identity, posture, side, hand)
+    return canvas.finished()
 
 
 def face_box(posture: Posture, size: int) -> tuple[int, int, int, int]:
@@ -37,118 +37,118 @@ def draw_face_mask(posture: Posture, size: int) -> Image.Image:
     return mask
 
 
-def _backdrop(sheet: Sheet, identity: Identity) -> None:
+def _backdrop(canvas: Canvas, identity: Identity) -> None:
     accent = identity.accent
     if identity.backdrop == "disc":
-        sheet.disc([0.5, 0.45], 0.42, accent)
+        canvas.disc([0.5, 0.45], 0.42, accent)
     elif identity.backdrop == "floor":
-        sheet.polygon([[0, 0.74], [1, 0.74], [1, 1.01], [0, 1.01]], accent)
+        canvas.polygon([[0, 0.74], [1, 0.74], [1, 1.01], [0, 1.01]], accent)
     elif identity.backdrop == "halves":
-        sheet.polygon([[0, 0], [0.5, 0], [0.36, 1.01], [0, 1.01]], accent)
+        canvas.polygon([[0, 0], [0.5, 0], [0.36, 1.01], [0, 1.01]], accent)
 
 
-def _back_hair(sheet: Sheet, identity: Identity, posture: Posture) -> None:
+def _back_hair(canvas: Canvas, identity: Identity, posture: Posture) -> None:
     width, hair = identity.face_width, shade(identity.hair, 0.8)
     if identity.hair_style in ("bob", "long"):
         end = 0.75 if identity.hair_style == "bob" else 1.75
         sides = [[width + 0.2, 0.0], [width + 0.26, end], [-width - 0.26, end], [-width - 0.2, 0.0]]
-        sheet.polygon(posture.on_head(sides), hair)
+        canvas.polygon(posture.on_head(sides), hair)
     elif identity.hair_style == "bun":
-        sheet.disc(posture.on_head([0.0, -1.3]), 0.42 * posture.head_unit, hair)
+        canvas.disc(posture.on_head([0.0, -1.3]), 0.42 * posture.head_unit, hair)
     elif identity.hair_style == "afro":
-        sheet.polygon(posture.on_head(arc((0, -0.32), (width + 0.5, 1.25), AROUND)), identity.hair)
+        canvas.polygon(posture.on_head(arc((0, -0.32), (width + 0.5, 1.25), AROUND)), identity.hair)
 
 
-def _clothes(sheet: Sheet, identity: Identity, posture: Posture) -> None:
+def _clothes(canvas: Canvas, identity: Identity, posture: Posture) -> None:
     body, zoom = posture.body, posture.zoom
     for side in SIDES:
         leg = [body[f"{side} {joint}"] for joint in ("hip", "knee", "ankle")]
-        sheet.line(leg, 0.125 * zoom, identity.legs)
+        canvas.line(leg, 0.125 * zoom, identity.legs)
     middle = (body["right hip"] + body["left hip"]) / 2
-    sheet.line([body["right hip"], middle, body["left hip"]], 0.11 * zoom, identity.legs)
+    canvas.line([body["right hip"], middle, body["left hip"]], 0.11 * zoom, identity.legs)
     shoulders, hips = ([body[f"{side} {joint}"] for side in SIDES] for joint in ("shoulder", "hip"))
     outward = np.array([[-1.0, 0.0], [1.0, 0.0]]) * zoom
     chest, hem = np.array(shoulders) + 0.03 * outward, np.array(hips) + 0.052 * outward
-    sheet.line(shoulders, identity.limb * zoom, identity.top)
-    sheet.polygon([*chest, *hem[::-1]], identity.top)
-    _pattern(sheet, identity, posture, chest, hem)
-    sheet.line(hem, 0.02 * zoom, shade(identity.top), round_ends=False)
+    canvas.line(shoulders, identity.limb * zoom, identity.top)
+    canvas.polygon([*chest, *hem[::-1]], identity.top)
+    _pattern(canvas, identity, posture, chest, hem)
+    canvas.line(hem, 0.02 * zoom, shade(identity.top), round_ends=False)
     neck = posture.on_head([[0.0, 0.7], [0.0, 1.12]])
-    sheet.line(neck, 0.085 * zoom, shade(identity.skin))
+    canvas.line(neck, 0.085 * zoom, shade(identity.skin))
 
 
-def _pattern(sheet: Sheet, identity: Identity, posture: Posture, chest: np.ndarray, hem: np.ndarray) -> None:
+def _pattern(canvas: Canvas, identity: Identity, posture: Posture, chest: np.ndarray, hem: np.ndarray) -> None:
     def across(down: float, inset: float = 0.0) -> np.ndarray:
         left, right = chest + down * (hem - chest)
         return np.array([left + inset * (right - left), right - inset * (right - left)])
 
     if identity.pattern == "stripes":
         for down in (0.26, 0.5, 0.74):
-            sheet.line(across(down), 0.032 * posture.zoom, identity.trim, round_ends=False)
+            canvas.line(across(down), 0.032 * posture.zoom, identity.trim, round_ends=False)
     elif identity.pattern == "badge":
-        sheet.disc(across(0.42).mean(axis=0), 0.052 * posture.zoom, identity.trim)
+        canvas.disc(across(0.42).mean(axis=0), 0.052 * posture.zoom, identity.trim)
     elif identity.pattern == "block":
-        sheet.polygon([*across(0.5), *across(1.0)[::-1]], identity.trim)
+        canvas.polygon([*across(0.5), *across(1.0)[::-1]], identity.trim)
     elif identity.pattern == "sash":
-        sheet.polygon([*across(0.0, 0.38), *across(1.0, 0.38)[::-1]], identity.trim)
+        canvas.polygon([*across(0.0, 0.38), *across(1.0, 0.38)[::-1]], identity.trim)
 
 
-def _arm(sheet: Sheet, identity: Identity, posture: Posture, side: str, hand: np.ndarray) -> None:
+def _arm(canvas: Canvas, identity: Identity, posture: Posture, side: str, hand: np.ndarray) -> None:
     zoom = posture.zoom
     shoulder, elbow, wrist = (posture.body[f"{side} {joint}"] for joint in ("shoulder", "elbow", "wrist"))
     skin = identity.skin
-    sheet.polygon(hand[[0, 1, 2, 5, 9, 13, 17]], skin)
+    canvas.polygon(hand[[0, 1, 2, 5, 9, 13, 17]], skin)
     for first in range(1, 21, 4):
-        sheet.line(hand[[0, *range(first, first + 4)]], 0.026 * zoom, skin)
+        canvas.line(hand[[0, *range(first, first + 4)]], 0.026 * zoom, skin)
     end = wrist if identity.long_sleeves else shoulder + 0.62 * (elbow - shoulder)
     sleeve = [shoulder, elbow, wrist] if identity.long_sleeves else [shoulder, end]
     if not identity.long_sleeves:
-        sheet.line([shoulder, elbow, wrist], 0.056 * zoom, skin)
+        canvas.line([shoulder, elbow, wrist], 0.056 * zoom, skin)
     width = identity.limb * zoom
-    sheet.line(sleeve, width, shade(identity.top), round_ends=identity.long_sleeves)
-    sheet.line(sleeve, width * 0.78, identity.top, round_ends=identity.long_sleeves)
-    sheet.disc(shoulder, width / 2, identity.top)  # hides the sleeve's edge across the chest
+    canvas.line(sleeve, width, shade(identity.top), round_ends=identity.long_sleeves)
+    canvas.line(sleeve, width * 0.78, identity.top, round_ends=identity.long_sleeves)
+    canvas.disc(shoulder, width / 2, identity.top)  # hides the sleeve's edge across the chest
 
 
-def _head(sheet: Sheet, identity: Identity, posture: Posture) -> None:
+def _head(canvas: Canvas, identity: Identity, posture: Posture) -> None:
     unit, dark = posture.head_unit, shade(identity.skin)
     for side in SIDES:
-        sheet.disc(posture.body[f"{side} ear"], 0.16 * unit, dark)
-    sheet.polygon(posture.on_head(outline(identity)), identity.skin)
+        canvas.disc(posture.body[f"{side} ear"], 0.16 * unit, dark)
+    canvas.polygon(posture.on_head(outline(identity)), identity.skin)
     if identity.beard:
         jaw = outline(identity, np.linspace(-8, 188, 33))
         inner = outline(identity, np.linspace(188, -8, 33)) * [0.72, 0.42] + [0.0, 0.05]
-        sheet.polygon(posture.on_head([*jaw, *inner]), identity.hair)
+        canvas.polygon(posture.on_head([*jaw, *inner]), identity.hair)
     if identity.cheeks:
         for sign in (-1, 1):
-            sheet.disc(posture.on_face([sign * (identity.eye_gap + 0.16), 0.34]), 0.15 * unit, _blush(identity.skin))
-    _features(sheet, identity, posture)
-    _front_hair(sheet, identity, posture)
+            canvas.disc(posture.on_face([sign * (identity.eye_gap + 0.16), 0.34]), 0.15 * unit, _blush(identity.skin))
+    _features(canvas, identity, posture)
+    _front_hair(canvas, identity, posture)
 
 
 def _blush(skin: Colour) -> Colour:
     return tuple(round(0.72 * a + 0.28 * b) for a, b in zip(skin, (235, 90, 90), strict=True))
 
 
-def _features(sheet: Sheet, identity: Identity, posture: Posture) -> None:
+def _features(canvas: Canvas, identity: Identity, posture: Posture) -> None:
     face, unit, size = posture.face, posture.head_unit, identity.eye_size
     for eye, brow, sign in ((slice(36, 42), slice(17, 22), -1), (slice(42, 48), slice(22, 27), 1)):
         centre = face[eye].mean(axis=0)
-        sheet.disc(centre, size * 1.15 * unit, WHITE)
-        sheet.disc(centre, size * 0.82 * unit, identity.iris)
-        sheet.disc(centre, size * 0.42 * unit, INK)
-        sheet.line(face[brow], identity.brow_weight * unit, shade(identity.hair, 0.75))
+        canvas.disc(centre, size * 1.15 * unit, WHITE)
+        canvas.disc(centre, size * 0.82 * unit, identity.iris)
+        canvas.disc(centre, size * 0.42 * unit, INK)
+        canvas.line(face[brow], identity.brow_weight * unit, shade(identity.hair, 0.75))
         if identity.glasses:
             rim = posture.on_face(arc((sign * identity.eye_gap, 0.0), (0.3, 0.27), AROUND))
-            sheet.line(rim, 0.07 * unit, INK)
+            canvas.line(rim, 0.07 * unit, INK)
     if identity.glasses:
-        sheet.line(posture.on_face([[-0.1, -0.04], [0.1, -0.04]]), 0.07 * unit, INK)
-    sheet.line(face[31:36], 0.08 * unit, shade(identity.skin, 0.74))
-    sheet.polygon(face[48:60], (176, 62, 66))
-    sheet.line(face[48:55], 0.06 * unit, (140, 44, 52))
+        canvas.line(posture.on_face([[-0.1, -0.04], [0.1, -0.04]]), 0.07 * unit, INK)
+    canvas.line(face[31:36], 0.08 * unit, shade(identity.skin, 0.74))
+    canvas.polygon(face[48:60], (176, 62, 66))
+    canvas.line(face[48:55], 0.06 * unit, (140, 44, 52))
 
 
-def _front_hair(sheet: Sheet, identity: Identity, posture: Posture) -> None:
+def _front_hair(canvas: Canvas, identity: Identity, posture: Posture) -> None:
     if identity.hair_style == "bald":
         return
     wide = identity.face_width
@@ -161,4 +161,4 @@ def _front_hair(sheet: Sheet, identity: Identity, posture: Posture) -> None:
         "afro": [[0.96, -0.2], [0.62, -0.5], [0.0, -0.6], [-0.62, -0.5], [-0.96, -0.2]],
     }
     fringe = np.array(fringes[identity.hair_style]) * [wide, 1.0]
-    sheet.polygon(posture.on_head([*crown, *fringe]), identity.hair)
+    canvas.polygon(posture.on_head([*crown, *fringe]), identity.hair)

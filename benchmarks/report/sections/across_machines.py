@@ -5,27 +5,25 @@ from collections.abc import Callable
 from sa.benchmarks.measure.roofline import Video
 from sa.benchmarks.report import charts, units
 from sa.benchmarks.report.charts import Bar, Segment
-from sa.benchmarks.report.comparison import Place, Setup, Workload
+from sa.benchmarks.report.comparison import Host, Setup, Workload
 from sa.benchmarks.report.parts import SHOWN_BARS, Chart, Section, Table
 from sa.benchmarks.report.sections.summary import workload_name
 from sa.benchmarks.report.video_cost import VideoCost, video_cost, video_of
 
 
-def across_machines(places: list[Place], price: Callable[[Place], float | None]) -> Section | None:
+def across_machines(hosts: list[Host], price: Callable[[Host], float | None]) -> Section | None:
     """None where no workload was run on two machines."""
-    alike: dict[str, list[tuple[Place, Workload]]] = {}
-    for place in places:
-        for workload in place.workloads:
-            alike.setdefault(workload_name(workload), []).append((place, workload))
+    alike: dict[str, list[tuple[Host, Workload]]] = {}
+    for host in hosts:
+        for workload in host.workloads:
+            alike.setdefault(workload_name(workload), []).append((host, workload))
     drawn, tables = [], []
     for name, found in alike.items():
         video = max((video_of(workload) for _, workload in found), key=lambda video: video.frames)
         best = [
-            (place, *choice, price(place))
-            for place, workload in found
-            if (choice := _best(workload, video)) is not None
+            (host, *choice, price(host)) for host, workload in found if (choice := _best(workload, video)) is not None
         ]
-        if len({place.label for place, *_ in best}) > 1:
+        if len({host.label for host, *_ in best}) > 1:
             drawn.append(_chart(name, best, video))
             tables.append(_table(name, best, video))
     if not drawn:
@@ -43,12 +41,12 @@ def _best(workload: Workload, video: Video) -> tuple[Setup, VideoCost] | None:
 def _chart(name: str, best: list, video: Video) -> Chart:
     items = [
         Bar(
-            place.label,
+            host.label,
             (Segment(cost.seconds, "solid", f"{setup.label}, {units.seconds(cost.seconds)}"),),
             units.seconds(cost.seconds),
             f"error {units.error(setup.error)}, {setup.label}",
         )
-        for place, setup, cost, _ in best[:SHOWN_BARS]
+        for host, setup, cost, _ in best[:SHOWN_BARS]
     ]
     return Chart(f"One video on each machine: {name}", _what(video), charts.bars([("", items)], "seconds"))
 
@@ -56,14 +54,14 @@ def _chart(name: str, best: list, video: Video) -> Chart:
 def _table(name: str, best: list, video: Video) -> Table:
     rows = [
         (
-            place.label,
+            host.label,
             setup.label,
             units.seconds(cost.seconds),
             units.error(setup.error),
             units.memory(setup.memory),
             units.euros(cost.euros_per_second(price)),
         )
-        for place, setup, cost, price in best
+        for host, setup, cost, price in best
     ]
     columns = ("machine", "set-up", "seconds", "worst error", "peak memory", "€ per second of video")
     return Table(name, columns, rows, words=2, note=_what(video))

@@ -3,7 +3,7 @@
 from sa.benchmarks.measure.results import Row
 from sa.benchmarks.report import charts, units
 from sa.benchmarks.report.charts import Bar, Point, Segment
-from sa.benchmarks.report.comparison import Place, Setup, Workload, ceiling_fraction, floor, row_memory
+from sa.benchmarks.report.comparison import Host, Setup, Workload, ceiling_fraction, floor, row_memory
 from sa.benchmarks.report.parts import SHOWN_BARS, SHOWN_POINTS, Chart, Section, Table
 from sa.benchmarks.report.sections.quality_table import quality_table
 from sa.benchmarks.report.sections.summary import Speed, against, baseline, speed, workload_name
@@ -15,10 +15,10 @@ DRAWN_ENGINES = 4
 HIGHEST_RATIO = 1e6  # drawn; beyond it a row is damaged, and all other bars would vanish
 
 
-def machine_sections(place: Place, price: float | None) -> list[Section]:
-    facts = Section(f"Machine {place.label}", tables=(_facts(place),))
-    worked = [workload for workload in place.workloads if any(s.working or s.quality for s in workload.setups)]
-    return [facts, *(_workload(place, workload, price) for workload in worked)]
+def machine_sections(host: Host, price: float | None) -> list[Section]:
+    facts = Section(f"Machine {host.label}", tables=(_facts(host),))
+    worked = [workload for workload in host.workloads if any(s.working or s.quality_row for s in workload.setups)]
+    return [facts, *(_workload(host, workload, price) for workload in worked)]
 
 
 def error_of(row: Row) -> str:
@@ -29,8 +29,8 @@ def worst_error(setup: Setup) -> str:
     return UNCOMPARED if setup.error is None else units.error(setup.error)
 
 
-def _facts(place: Place) -> Table:
-    m = place.machine
+def _facts(host: Host) -> Table:
+    m = host.machine
     rows = [("device", m.device), ("CPU", f"{m.cpu}, {m.threads} threads used"), ("memory", units.memory(m.memory))]
     if m.kind == "cuda":
         rows += [
@@ -49,7 +49,7 @@ def _facts(place: Place) -> Table:
     return Table("The machine", ("fact", "value"), rows, words=2, note="As its newest result describes it.")
 
 
-def _workload(place: Place, workload: Workload, price: float | None) -> Section:
+def _workload(host: Host, workload: Workload, price: float | None) -> Section:
     found = speed(workload)
     drawn = [_video_chart(workload), _ceiling_chart(workload), _scatter(workload, found), _ratio_chart(workload, found)]
     tables = [
@@ -62,7 +62,7 @@ def _workload(place: Place, workload: Workload, price: float | None) -> Section:
     peer = baseline(workload, found)
     against_what = f"Ratios are against {peer.label}." if peer else "No peer was measured here, so there are no ratios."
     return Section(
-        f"{place.short}: {workload_name(workload)}",
+        f"{host.short}: {workload_name(workload)}",
         (against_what,),
         charts=tuple(chart for chart in drawn if chart is not None),
         tables=tuple(table for table in tables if table.rows),

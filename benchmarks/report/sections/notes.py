@@ -7,7 +7,7 @@ from sa.benchmarks.report.comparison import (
     CEILING_PRECISION,
     GRADIENT,
     LEAST_COSINE,
-    Place,
+    Host,
     Setup,
     Workload,
     ceiling_fraction,
@@ -22,18 +22,18 @@ FEW = 5  # repetitions, below which percentiles say little
 CACHED = 0.8  # of the median, below which one repeated input points to a cache
 BELOW_FLOOR = 1.02  # of the ceiling, above which the ceiling or the counts must be wrong
 
-Remark = tuple[str, str, str]  # set-up, subject, what
+Note = tuple[str, str, str]  # set-up, subject, what
 
 
-def remarks(places: list[Place], price: Callable[[Place], float | None]) -> Section:
+def notes(hosts: list[Host], price: Callable[[Host], float | None]) -> Section:
     failures, gaps, doubts = [], [], []
-    for place in places:
-        for workload in place.workloads:
-            failures += [(place.short, *remark) for remark in _failures(workload)]
-            gaps += [(place.short, *remark) for remark in _gaps(workload)]
-            doubts += [(place.short, *remark) for remark in _doubts(workload)]
-        if price(place) is None:
-            gaps.append((place.short, "every set-up", "cost", "no --price-per-hour for this machine"))
+    for host in hosts:
+        for workload in host.workloads:
+            failures += [(host.short, *note) for note in _failures(workload)]
+            gaps += [(host.short, *note) for note in _gaps(workload)]
+            doubts += [(host.short, *note) for note in _doubts(workload)]
+        if price(host) is None:
+            gaps.append((host.short, "every set-up", "cost", "no --price-per-hour for this machine"))
     columns = ("machine", "set-up", "subject", "what")
     tables = (
         Table("Failures", columns, failures, words=4),
@@ -44,14 +44,14 @@ def remarks(places: list[Place], price: Callable[[Place], float | None]) -> Sect
     return Section("What failed and what was not measured", tuple(nothing), tables=tuple(t for t in tables if t.rows))
 
 
-def _failures(workload: Workload) -> Iterator[Remark]:
+def _failures(workload: Workload) -> Iterator[Note]:
     for setup in workload.setups:
         for subject, row in setup.rows.items():
             if row.failure is not None:
                 yield setup.label, subject, row.failure or "no reason given"
 
 
-def _gaps(workload: Workload) -> Iterator[Remark]:
+def _gaps(workload: Workload) -> Iterator[Note]:
     for setup in workload.setups:
         rows = {subject: setup.rows.get(subject) for subject in workload.subjects}
         if absent := [subject for subject, row in rows.items() if row is None]:
@@ -64,7 +64,7 @@ def _gaps(workload: Workload) -> Iterator[Remark]:
             yield setup.label, "one video", f"not whole without {', '.join(missing)}"
 
 
-def _missing_columns(setup: Setup) -> Iterator[Remark]:
+def _missing_columns(setup: Setup) -> Iterator[Note]:
     engines = [row for row in setup.working if row.subject.startswith("engine ")]
     for name, absent in (
         ("accuracy", [row for row in engines if row.relative_error is None]),
@@ -78,7 +78,7 @@ def _missing_columns(setup: Setup) -> Iterator[Remark]:
         yield setup.label, "accuracy", f"no tolerance is known for {setup.contender.precision}"
 
 
-def _doubts(workload: Workload) -> Iterator[Remark]:
+def _doubts(workload: Workload) -> Iterator[Note]:
     for setup in workload.setups:
         for row in setup.working:
             if row.repeated is not None and row.repeated < CACHED * row.p50:
@@ -97,7 +97,7 @@ def _doubts(workload: Workload) -> Iterator[Remark]:
             yield setup.label, f"{len(few)} subjects", f"fewer than {FEW} repetitions, {least} at the least"
 
 
-def _across_runs(workload: Workload, setup: Setup) -> Iterator[Remark]:
+def _across_runs(workload: Workload, setup: Setup) -> Iterator[Note]:
     """Ratios to a peer that was measured in another run, when the machine may have been a slower or faster one."""
     for row in setup.working:
         peer = workload.baseline(row)

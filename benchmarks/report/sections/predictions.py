@@ -20,7 +20,7 @@ from sa.benchmarks.measure.roofline import (
 )
 from sa.benchmarks.report import charts, units
 from sa.benchmarks.report.charts import Bar, Segment
-from sa.benchmarks.report.comparison import Place, floor
+from sa.benchmarks.report.comparison import Host, floor
 from sa.benchmarks.report.parts import Chart, Section, Table
 from sa.benchmarks.report.video_cost import FPS
 from sa.runtime.contract import Manifest
@@ -163,18 +163,18 @@ def _data_sheets(cards: dict[str, Card]) -> Section:
     )
 
 
-def floor_against_measurement(places: list[Place]) -> Section | None:
+def floor_against_measurement(hosts: list[Host]) -> Section | None:
     """Each engine's floor on its own machine beside the seconds measured there: how much to add to a floor."""
     rows, broken, measured = [], 0, 0
-    for place in places:
-        for (role, least), found in _by_engine(place).items():
+    for host in hosts:
+        for (role, least), found in _by_engine(host).items():
             found.sort()
             (best, who), worst = found[0], found[-1][0]
             broken += sum(seconds < least for seconds, _ in found)
             measured += len(found)
             rows.append(
                 (
-                    place.short,
+                    host.short,
                     role,
                     units.seconds(least),
                     units.seconds(best),
@@ -195,10 +195,10 @@ def floor_against_measurement(places: list[Place]) -> Section | None:
     return Section("Floor against measurement", said, tables=(Table("One call", columns, rows, words=2),))
 
 
-def _by_engine(place: Place) -> dict[tuple[str, float], list[tuple[float, str]]]:
+def _by_engine(host: Host) -> dict[tuple[str, float], list[tuple[float, str]]]:
     """(engine, its floor) -> seconds and set-up of each measurement."""
     found: dict[tuple[str, float], list[tuple[float, str]]] = {}
-    for setup in place.setups:
+    for setup in host.setups:
         for row in setup.working:
             if row.subject.startswith("engine ") and (least := floor(row)) and row.p50:
                 found.setdefault((row.subject.removeprefix("engine "), least), []).append((row.p50, setup.label))

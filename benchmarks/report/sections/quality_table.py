@@ -1,6 +1,6 @@
 """How good the videos of each set-up are, where the truth is known: held-out puppets."""
 
-from sa.benchmarks.measure.results import Figure
+from sa.benchmarks.measure.results import Estimate
 from sa.benchmarks.report import units
 from sa.benchmarks.report.comparison import Workload
 from sa.benchmarks.report.parts import Table
@@ -24,7 +24,7 @@ def quality_table(workload: Workload) -> Table:
     """One row per set-up, each figure with its interval."""
     rows = []
     for setup in workload.setups:
-        if (row := setup.quality) is not None:
+        if (row := setup.quality_row) is not None:
             figures = [written(getattr(row.quality, name), digits) for name, (_, digits) in COLUMNS.items()]
             rows.append((setup.label, str(row.n), *figures))
     columns = ("set-up", "puppets", *(title for title, _ in COLUMNS.values()))
@@ -35,7 +35,7 @@ def quality_table(workload: Workload) -> Table:
     return Table("Quality against the truth, on held-out puppets", columns, rows, note=note)
 
 
-def written(figure: Figure | None, digits: int) -> str:
+def written(figure: Estimate | None, digits: int) -> str:
     """Mean [low, high]."""
     if figure is None or not units.known(figure.mean):
         return units.NOTHING

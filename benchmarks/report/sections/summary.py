@@ -4,11 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from sa.benchmarks.report import units
-from sa.benchmarks.report.comparison import GRADIENT, Place, Setup, Workload, plainness
+from sa.benchmarks.report.comparison import GRADIENT, Host, Setup, Workload, plainness
 from sa.benchmarks.report.parts import Section, Table
 from sa.benchmarks.report.video_cost import video_cost, video_of
 
-Price = Callable[[Place], float | None]  # euros per hour of a machine
+Price = Callable[[Host], float | None]  # euros per hour of a machine
 
 
 @dataclass(frozen=True)
@@ -68,20 +68,20 @@ def workload_name(workload: Workload) -> str:
     return f"{shapes.width}x{shapes.height}, tiles of {shapes.tile_size} frames, {shapes.decode_chunk} decoded at once"
 
 
-def summary(places: list[Place], price: Price) -> Section:
+def summary(hosts: list[Host], price: Price) -> Section:
     """A sentence and the goals for each workload of each machine."""
     advice, tables = [], []
-    for place in places:
-        for workload in place.workloads:
+    for host in hosts:
+        for workload in host.workloads:
             found = speed(workload)
             sets = [setup for setup in workload.setups if not setup.is_peer and setup.working]
             good = [setup for setup in sets if setup.within_tolerance]
             if any(found.of(setup) is not None for setup in good):
                 said = _proposal(workload, sets, good, found)
-                tables.append(_goals(place, workload, good, found, price(place)))
+                tables.append(_goals(host, workload, good, found, price(host)))
             else:
                 said = f"Nothing to propose: {_why_nothing(workload, sets, good)}."
-            advice.append((f"{place.label}, {workload_name(workload)}", said))
+            advice.append((f"{host.label}, {workload_name(workload)}", said))
     said = "Only engine sets known to be within their tolerance are proposed. Seconds leave loading out."
     return Section("What to run", (said,), tuple(advice), tables=tuple(tables))
 
@@ -99,7 +99,7 @@ def _proposal(workload: Workload, sets: list[Setup], good: list[Setup], found: S
     return said + f"{units.error(fastest.error)}." + _but(workload, sets, fastest, found)
 
 
-def _goals(place: Place, workload: Workload, good: list[Setup], found: Speed, price: float | None) -> Table:
+def _goals(host: Host, workload: Workload, good: list[Setup], found: Speed, price: float | None) -> Table:
     peer = baseline(workload, found)
     goals = {
         "fastest": _fastest(good, found),
@@ -121,14 +121,14 @@ def _goals(place: Place, workload: Workload, good: list[Setup], found: Speed, pr
     ]
     columns = ("goal", "set-up", "seconds", "worst error", "vs. peer", "peak memory", "€ per second of video")
     note = "" if peer is None else f"The peer is {peer.label}."
-    where = f"{place.short}, {workload_name(workload)}: {found.name}"
+    where = f"{host.short}, {workload_name(workload)}: {found.name}"
     return Table(where, columns, rows, words=2, note=note)
 
 
 def _why_nothing(workload: Workload, sets: list[Setup], good: list[Setup]) -> str:
     if not any(not setup.is_peer for setup in workload.setups):
         return "only peers were measured"
-    if not sets and any(setup.quality for setup in workload.setups):
+    if not sets and any(setup.quality_row for setup in workload.setups):
         return "nothing was timed"
     if not sets:
         return "every engine set failed"

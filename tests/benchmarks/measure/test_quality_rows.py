@@ -9,14 +9,14 @@ from sample_rows import contender, failed, machine, row, rows_of, write
 from sa.benchmarks.cli import main
 from sa.benchmarks.measure import bench
 from sa.benchmarks.measure import quality_trial as trial
-from sa.benchmarks.measure.results import QUALITY, Quality, append, read
+from sa.benchmarks.measure.results import QUALITY, QualityEstimates, append, read
 from sa.benchmarks.report.merge import merge
 from sa.runtime.errors import UserError
 from sa.runtime.system.hashing import sha256
 
 FIGURES = {
     name: {"mean": float(number), "low": number - 0.25, "high": number + 0.5}
-    for number, name in enumerate(Quality.model_fields)
+    for number, name in enumerate(QualityEstimates.model_fields)
 } | {"seam": None}
 NO_TIMES = dict.fromkeys(("p20", "p50", "p90", "first", "repeated", "relative_error", "cosine", "compared"))
 
@@ -120,10 +120,12 @@ def test_the_report_has_every_figure_with_its_interval(report):
     text = report([*rows_of(machine(), contender(), 1.0, 2e-6, 6e9), judged()])
     (line,) = [line for line in text.splitlines() if line.startswith("| A: engines-ort") and "0.00 \\[-0.25" in line]
     cells = [cell.strip() for cell in line.strip("|").split("|")]
-    assert cells[1] == "4" and len(cells) == 2 + len(Quality.model_fields)
+    assert cells[1] == "4" and len(cells) == 2 + len(QualityEstimates.model_fields)
     assert cells[2] == "0.00 \\[-0.25, 0.50\\]" and cells[-1] == "–"
     figures = {float(cell.split()[0]) for cell in cells[2:-1]}
-    assert figures == set(map(float, range(len(Quality.model_fields) - 1)))  # none is left out, none is there twice
+    assert figures == set(
+        map(float, range(len(QualityEstimates.model_fields) - 1))
+    )  # none is left out, none is there twice
 
 
 def test_quality_takes_no_part_in_times(report):
@@ -156,4 +158,4 @@ def test_every_figure_is_a_column_for_spreadsheets(tmp_path):
     assert timed["quality.psnr.mean"] == "" and float(quality["quality.ssim.high"]) == 2.5
     assert quality["quality.seam.mean"] == ""
     columns = [name for name in quality if name.startswith("quality.")]
-    assert len(columns) == 3 * len(Quality.model_fields)
+    assert len(columns) == 3 * len(QualityEstimates.model_fields)

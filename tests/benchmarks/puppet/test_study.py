@@ -4,12 +4,12 @@ import pytest
 from PIL import Image
 
 from sa.benchmarks.puppet import study
-from sa.benchmarks.puppet.quality import Quality
+from sa.benchmarks.puppet.quality import VideoQuality
 from sa.runtime.errors import UserError
 
 
-def video(value: float) -> Quality:
-    return Quality(**{name: value for name in Quality.__dataclass_fields__} | {"seam": float("nan")})
+def video(value: float) -> VideoQuality:
+    return VideoQuality(**{name: value for name in VideoQuality.__dataclass_fields__} | {"seam": float("nan")})
 
 
 def test_a_table_has_a_row_for_every_setting_and_leaves_out_what_is_not_known():

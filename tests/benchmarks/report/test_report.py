@@ -154,18 +154,18 @@ def test_other_shapes_frames_and_networks_are_not_compared():
         row(subject="engine vae_decoder", frames=3),
         row(subject="engine vae_decoder", frames=4, contender=peer()),
     ]
-    (place,) = compare(rows)
-    sizes = sorted(len(workload.setups) for workload in place.workloads)
+    (host,) = compare(rows)
+    sizes = sorted(len(workload.setups) for workload in host.workloads)
     assert sizes == [1, 1, 2]
-    (both,) = (workload for workload in place.workloads if len(workload.setups) == 2)
+    (both,) = (workload for workload in host.workloads if len(workload.setups) == 2)
     engines = both.setups[0]
     assert both.speedup(engines.rows["engine unet"]) == 1.0
     assert both.speedup(engines.rows["engine vae_decoder"]) is None  # three frames against four
 
 
 def test_one_video_is_put_together_from_stages(made):
-    (place,) = compare(rows_of(machine(), contender(), 1.0, 1e-6, 6e9))
-    (workload,) = place.workloads
+    (host,) = compare(rows_of(machine(), contender(), 1.0, 1e-6, 6e9))
+    (workload,) = host.workloads
     video = video_of(workload)
     assert (video.frames, video.steps) == (8, 25)
     cost = video_cost(workload.setups[0], video)
@@ -275,8 +275,8 @@ def test_the_floor_stands_beside_the_measurement(made):
 
 
 def test_an_error_that_is_no_number_is_the_worst():
-    (place,) = compare([row(relative_error=1e-6), row(subject="engine vae_decoder", relative_error=float("nan"))])
-    (setup,) = place.setups
+    (host,) = compare([row(relative_error=1e-6), row(subject="engine vae_decoder", relative_error=float("nan"))])
+    (setup,) = host.setups
     assert setup.error == float("inf") and setup.within_tolerance is False
     assert units.error(setup.error) == "not finite"
 
