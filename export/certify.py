@@ -43,16 +43,16 @@ class Networks:
 
     def loaded(self, definition: EngineDefinition) -> nn.Layer:
         """The network of an engine; the same one for engines that share it."""
-        if self._loaded is None or self._loaded[0] is not definition.build:
+        if self._loaded is None or self._loaded[0] is not definition.network_key:
             self.release()
             network = definition.network(self.checkpoint)
             for prefix, part in definition.parts.items():
                 load_weights(network, self.weights[part], prefix)
-            self._loaded = definition.build, network
+            self._loaded = definition.network_key, network
         return self._loaded[1]
 
     def gradient(self, definition: EngineDefinition, shapes: Shapes) -> Gradient | None:
-        return definition.gradient(self.checkpoint, shapes) if definition.gradient is not None else None
+        return definition.gradient(self.checkpoint, shapes)
 
     def release(self) -> None:
         self._loaded = None

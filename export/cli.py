@@ -154,22 +154,20 @@ def run(arguments: argparse.Namespace) -> None:
     if a.precision == "fp16" and a.backend == "paddle":
         _require_paddle_gpu()
     try:
-        from sa.export.exporter import ExportSettings, export
+        from sa.export.exporter import export
+        from sa.export.settings import ExportSettings
+        from sa.export.targets.choose import choose_target
     except ImportError as error:
         raise InputError(
             f"sa-export needs {error.name}, which is not installed: `pip install 'stableanimator-deploy[export]'`."
         ) from None
     settings = ExportSettings(
         shapes,
-        a.preset if shapes == preset.shapes else None,
-        a.backend,
-        a.precision,
-        plans,
-        a.plain,
-        a.refine_plan if a.refine else None,
-        a.prepack,
-        a.onednn,
-        a.threads,
+        choose_target(a, plans),
+        preset=a.preset if shapes == preset.shapes else None,
+        precision=a.precision,
+        plain=a.plain,
+        refine=a.refine_plan if a.refine else None,
     )
     reporter = Reporter(a.quiet)
     manifest = export(a.checkpoint, a.out, settings, reporter)

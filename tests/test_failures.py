@@ -18,9 +18,8 @@ import safetensors.numpy
 from command_lines import CASE, MAINS, copied, everything_in, export_arguments, fails, nothing_changes_in, run_arguments
 from PIL import Image
 
-from sa.export import certify, exporter
-from sa.export import emit as writing
-from sa.export.emit import target
+from sa.export import certified_engine, certify, output
+from sa.export.targets.paddle.target import PaddleTarget
 from sa.runtime import animator
 from sa.runtime.case.case import read_case
 from sa.runtime.case.images import read_image
@@ -179,7 +178,7 @@ def export_place(tmp_path, checkpoint):
 
 
 def test_an_export_that_fails_leaves_nothing(export_place, monkeypatch, capsys):
-    monkeypatch.setattr(writing, "target", lambda backend: failing_at("pose_net", RuntimeError("broken")))
+    monkeypatch.setattr(PaddleTarget, "write", failing_at("pose_net", RuntimeError("broken")))
     message = "unexpected RuntimeError: broken; run again with SA_DEBUG=1 and report it."
     arguments = [*export_arguments(export_place, "paddle"), "--out", f"{export_place}/new/deeper/out"]
     fails("sa-export", arguments, export_place, 1, message, capsys)
@@ -197,7 +196,7 @@ def test_an_export_that_fails_leaves_the_earlier_engine_set(
     export_place, engines, monkeypatch, capsys, error, code, message
 ):
     copied(export_place, out=engines(CASE, "onnxruntime"))
-    monkeypatch.setattr(writing, "target", lambda backend: failing_at("face_encoder", error))
+    monkeypatch.setattr(PaddleTarget, "write", failing_at("face_encoder", error))
     message = message.format(out=export_place / "out")
     fails("sa-export", export_arguments(export_place, "paddle"), export_place, code, message, capsys)
     assert EngineSet.open(export_place / "out", verify=True).manifest.backend == "onnxruntime"
@@ -206,13 +205,15 @@ def test_an_export_that_fails_leaves_the_earlier_engine_set(
 def failing_at(role: str, error: BaseException) -> Callable:
     """Paddle's target, which fails after it has written a part of one engine."""
 
-    def write_engine(network, folder, stem):
+    whole = PaddleTarget.write
+
+    def write(target, network, folder, stem):
         if stem == role:
             (folder / f"{stem}.json").write_text("{")
             raise error
-        return target("paddle")(network, folder, stem)
+        return whole(target, network, folder, stem)
 
-    return write_engine
+    return write
 
 
 def test_an_engine_beyond_its_tolerance_fails_the_export(export_place, monkeypatch, capsys):
@@ -223,7 +224,7 @@ def test_an_engine_beyond_its_tolerance_fails_the_export(export_place, monkeypat
         return results[-1]
 
     monkeypatch.setitem(certify.TOLERANCE, "fp32", 0.0)
-    monkeypatch.setattr(exporter, "certificate", certificate)
+    monkeypatch.setattr(certified_engine, "certificate", certificate)
     (export_place / "out").mkdir()
     before = everything_in(export_place)
     assert MAINS["sa-export"]([*export_arguments(export_place), "--quiet"]) == 1
@@ -246,7 +247,7 @@ def test_a_new_engine_set_takes_the_place_of_the_earlier_one_across_a_link(tmp_p
     with staged(tmp_path / "out") as folder:
         for name in ("new.onnx", "manifest.json"):
             (folder / name).write_text("new")
-        exporter._deliver(folder, tmp_path / "out")
+        output.deliver(folder, tmp_path / "out")
     assert {path.name: path.read_text() for path in (tmp_path / "elsewhere").iterdir()} == {
         "new.onnx": "new",
         "manifest.json": "new",

@@ -1,17 +1,19 @@
 """The engines of the HJB refinement: the decoder in segments and the face's end, or all in one (DESIGN: HJB)."""
 
-from dataclasses import dataclass, replace
-from typing import Literal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
 
+import paddle
 from paddle import nn
 
 from sa.export.checkpoint.architecture import ArcFaceConfig
-from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.checkpoint.checkpoint import Checkpoint, Part
 from sa.export.engines.roles import EngineDefinition, spec
 from sa.export.gradient import Gradient
 from sa.export.networks.arcface import FACE_SIZE, ArcFace, config_from_tensors
 from sa.export.networks.face_loss import DecodedFaceLoss, FaceLoss
-from sa.export.networks.vae import Segment as Stretch
+from sa.export.networks.vae import Segment as DecoderPiece
 from sa.export.networks.vae import VaeDecoder
 from sa.runtime.contract import Segment, Shapes, TensorSpec
 
@@ -30,31 +32,24 @@ class RefineDefinitions:
 def refine_definitions(plan: RefinePlanName, checkpoint: Checkpoint) -> RefineDefinitions:
     """InputError for a checkpoint without glintr100_torch or with one that is no ArcFace."""
     arcface = arcface_config(checkpoint)
-    embed = EngineDefinition(
-        "arcface",
-        {"": "arcface"},
-        build=lambda c: ArcFace(arcface),
-        inputs=lambda c, s: (spec("face", 1, 3, FACE_SIZE, FACE_SIZE),),
-        outputs=lambda c, s: (spec("embedding", 1, arcface.features),),
-    )
+    embed = ArcFaceEngine("arcface", {"": "arcface"}, arcface=arcface)
     if plan == "whole":
-        loss = _loss("loss_gradient", "latents", arcface)
-        parts = {"vae.": "vae", "face_loss.recogniser.": "arcface"}
-        whole = replace(loss, parts=parts, build=lambda c: DecodedFaceLoss(c.vae, arcface))
-        return RefineDefinitions((embed, whole), ())
-    loss = replace(
-        _loss("face_loss", "frames", arcface), parts={"recogniser.": "arcface"}, build=lambda c: FaceLoss(arcface)
-    )
-    stretches = _DECODER.network(checkpoint).segments()
+        parts: dict[str, Part] = {"vae.": "vae", "face_loss.recogniser.": "arcface"}
+        return RefineDefinitions((embed, LossGradientEngine("loss_gradient", parts, kinked=True, arcface=arcface)), ())
     engines: list[EngineDefinition] = []
     segments: list[Segment] = []
-    for i, stretch in enumerate(stretches):
-        forward = _forward(i, stretch)
-        vjp = replace(forward, role=f"{forward.role}_vjp", gradient=_vjp(forward))
+    with paddle.LazyGuard():
+        pieces = VaeDecoder(checkpoint.vae).segments()
+    for i, piece in enumerate(pieces):
+        # There are many of them: only small ones are certified at their own shapes.
+        common = dict(parts=_DECODER_PARTS, last=False, affordable=5e10, index=i, piece=piece)
+        forward = DecoderSegmentEngine(f"decoder_{piece.name}", **common)
+        vjp = DecoderVjpEngine(f"decoder_{piece.name}_vjp", **common)
         engines += [forward, vjp]
         # What goes into the last but one is needed again at once.
-        keep = stretch.flops_per_byte > RECOMPUTED or i + 3 >= len(stretches)
-        segments.append(Segment(forward=forward.role, vjp=vjp.role, by_frame=stretch.by_frame, keep=keep))
+        keep = piece.flops_per_byte > RECOMPUTED or i + 3 >= len(pieces)
+        segments.append(Segment(forward=forward.role, vjp=vjp.role, by_frame=piece.by_frame, keep=keep))
+    loss = FaceLossEngine("face_loss", {"recogniser.": "arcface"}, kinked=True, arcface=arcface)
     return RefineDefinitions((embed, loss, *engines), tuple(segments))
 
 
@@ -63,65 +58,97 @@ def arcface_config(checkpoint: Checkpoint) -> ArcFaceConfig:
     return config_from_tensors(shapes, str(checkpoint.path("arcface")))
 
 
-def _build_decoder(checkpoint: Checkpoint) -> nn.Layer:
-    return VaeDecoder(checkpoint.vae)
+_DECODER_PARTS: dict[str, Part] = {"": "vae"}
 
 
-# What the segments' engines have in common; each has its own inputs and output.
-_DECODER = EngineDefinition(
-    "vae_decoder",
-    {"": "vae"},
-    build=_build_decoder,
-    inputs=lambda c, s: (),
-    outputs=lambda c, s: (),
-    last=False,
-    affordable=5e10,  # there are many
-)
+@dataclass(frozen=True)
+class ArcFaceEngine(EngineDefinition):
+    arcface: ArcFaceConfig = field(kw_only=True)
+
+    def build(self, checkpoint: Checkpoint) -> nn.Layer:
+        return ArcFace(self.arcface)
+
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("face", 1, 3, FACE_SIZE, FACE_SIZE),)
+
+    def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("embedding", 1, self.arcface.features),)
 
 
-def _forward(index: int, stretch: Stretch) -> EngineDefinition:
-    def tensor(name: str, shapes: Shapes, end: int) -> TensorSpec:
-        scale = stretch.scale[end]
-        frames = 1 if stretch.by_frame else (1, shapes.decode_chunk)
-        return spec(name, frames, stretch.channels[end], scale * shapes.latent_height, scale * shapes.latent_width)
+@dataclass(frozen=True)
+class FaceLossEngine(EngineDefinition):
+    """The face loss of decoded frames, and its gradient with respect to them."""
 
-    return replace(
-        _DECODER,
-        role=f"decoder_{stretch.name}",
-        inputs=lambda c, s: (tensor("x", s, 0),),
-        outputs=lambda c, s: (tensor("y", s, 1),),
-        method=lambda network: network.segments()[index].forward,
-    )
+    arcface: ArcFaceConfig = field(kw_only=True)
+    differentiates: ClassVar[bool] = True
 
+    def build(self, checkpoint: Checkpoint) -> nn.Layer:
+        return FaceLoss(self.arcface)
 
-def _vjp(forward: EngineDefinition):
-    def gradient(checkpoint: Checkpoint, shapes: Shapes) -> Gradient:
-        (x,), (y,) = forward.inputs(checkpoint, shapes), forward.outputs(checkpoint, shapes)
-        return Gradient("x", y.model_copy(update={"name": "dy"}), x.model_copy(update={"name": "dx"}))
-
-    return gradient
-
-
-def _loss(role: str, of: str, arcface: ArcFaceConfig) -> EngineDefinition:
-    """The loss and its gradient with respect to `of`, frames or latents."""
-
-    def inputs(c: Checkpoint, s: Shapes) -> tuple[TensorSpec, ...]:
-        frames = (1, s.decode_chunk)
-        first = (3, s.height, s.width) if of == "frames" else (4, s.latent_height, s.latent_width)
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        frames = (1, shapes.decode_chunk)
         return (
-            spec(of, frames, *first),
-            spec("rows", frames, FACE_SIZE, s.height),
-            spec("columns", frames, FACE_SIZE, s.width),
-            spec("reference", 1, arcface.features),
+            self._differentiated(shapes),
+            spec("rows", frames, FACE_SIZE, shapes.height),
+            spec("columns", frames, FACE_SIZE, shapes.width),
+            spec("reference", 1, self.arcface.features),
             spec("weights", frames),
         )
 
-    return EngineDefinition(
-        role,
-        {},
-        build=lambda c: FaceLoss(arcface),
-        inputs=inputs,
-        outputs=lambda c, s: (spec("loss", 1),),
-        kinked=True,
-        gradient=lambda c, s: Gradient(of, None, inputs(c, s)[0].model_copy(update={"name": "gradient"})),
-    )
+    def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("loss", 1),)
+
+    def gradient(self, checkpoint: Checkpoint, shapes: Shapes) -> Gradient:
+        by = self._differentiated(shapes)
+        return Gradient(by.name, None, by.model_copy(update={"name": "gradient"}))
+
+    def _differentiated(self, shapes: Shapes) -> TensorSpec:
+        """What the loss is differentiated by."""
+        return spec("frames", (1, shapes.decode_chunk), 3, shapes.height, shapes.width)
+
+
+@dataclass(frozen=True)
+class LossGradientEngine(FaceLossEngine):
+    """The face loss of latents, decoder and all, and its gradient with respect to them."""
+
+    def build(self, checkpoint: Checkpoint) -> nn.Layer:
+        return DecodedFaceLoss(checkpoint.vae, self.arcface)
+
+    def _differentiated(self, shapes: Shapes) -> TensorSpec:
+        return spec("latents", (1, shapes.decode_chunk), 4, shapes.latent_height, shapes.latent_width)
+
+
+@dataclass(frozen=True)
+class DecoderSegmentEngine(EngineDefinition):
+    """A segment x -> y of the VAE's decoder. The segments are made of one network."""
+
+    index: int = field(kw_only=True)
+    piece: DecoderPiece = field(kw_only=True)
+
+    def build(self, checkpoint: Checkpoint) -> nn.Layer:
+        return VaeDecoder(checkpoint.vae)
+
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (self._tensor("x", shapes, 0),)
+
+    def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (self._tensor("y", shapes, 1),)
+
+    def method(self, network: nn.Layer) -> Callable:
+        return network.segments()[self.index].forward
+
+    def _tensor(self, name: str, shapes: Shapes, end: int) -> TensorSpec:
+        """What goes in (end 0) or comes out (end 1)."""
+        piece = self.piece
+        frames = 1 if piece.by_frame else (1, shapes.decode_chunk)
+        scale = piece.scale[end]
+        return spec(name, frames, piece.channels[end], scale * shapes.latent_height, scale * shapes.latent_width)
+
+
+class DecoderVjpEngine(DecoderSegmentEngine):
+    """Its VJP (x, dy) -> dx."""
+
+    differentiates: ClassVar[bool] = True
+
+    def gradient(self, checkpoint: Checkpoint, shapes: Shapes) -> Gradient:
+        return Gradient("x", self._tensor("dy", shapes, 1), self._tensor("dx", shapes, 0))

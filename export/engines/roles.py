@@ -1,8 +1,10 @@
 """The engines of a set: which network each is, where its weights lie, what goes in and what comes out."""
 
 import functools
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from typing import ClassVar
 
 import paddle
 from paddle import nn
@@ -24,16 +26,11 @@ BRANCHES = (1, 2)  # of classifier-free guidance in one call: the conditional on
 
 
 @dataclass(frozen=True)
-class EngineDefinition:
-    """One engine, before it is built."""
+class EngineDefinition(ABC):
+    """One engine before it is built: its network, where the weights come from, what goes in and what comes out."""
 
     role: Role
     parts: Mapping[str, Part]  # where parameters come from, by the prefix of their names in the network
-    build: Callable[[Checkpoint], nn.Layer]
-    inputs: Callable[[Checkpoint, Shapes], tuple[TensorSpec, ...]]
-    outputs: Callable[[Checkpoint, Shapes], tuple[TensorSpec, ...]]
-    method: Callable[[nn.Layer], Callable] = lambda network: network.forward  # what of the network the engine computes
-    gradient: Callable[[Checkpoint, Shapes], Gradient] | None = None
     kinked: bool = False  # the gradient crosses kinks, where rounding decides which slope counts
     last: bool = True  # no later engine is made of the same network
     own_weights: bool = False  # in a file of its own, with nothing in it that it does not read
@@ -41,6 +38,31 @@ class EngineDefinition:
     stands_for: "EngineDefinition | None" = None  # certified as this one, together with `helpers`
     helpers: tuple["EngineDefinition", ...] = ()
     half: Half | None = None  # typed fp16, and how; None: float32
+
+    differentiates: ClassVar[bool] = False  # the engine is a gradient
+
+    @abstractmethod
+    def build(self, checkpoint: Checkpoint) -> nn.Layer:
+        """The network, as the checkpoint's configs describe it. Engines that inherit this share one network."""
+
+    @abstractmethod
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]: ...
+
+    @abstractmethod
+    def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]: ...
+
+    def method(self, network: nn.Layer) -> Callable:
+        """What of the network the engine computes."""
+        return network.forward
+
+    def gradient(self, checkpoint: Checkpoint, shapes: Shapes) -> Gradient | None:
+        """What is differentiated by what, if the engine is a gradient."""
+        return None
+
+    @property
+    def network_key(self) -> object:
+        """Equal for engines that are made of the same network."""
+        return type(self).build
 
     @property
     def precision(self) -> str:
@@ -51,7 +73,7 @@ class EngineDefinition:
         """What the engine's record says of its dtypes."""
         if self.half is None:
             return {}
-        scale = self.half.loss_scale if self.gradient is not None else None
+        scale = self.half.loss_scale if self.differentiates else None
         return {"precision": "fp16", "float32_tensors": tuple(sorted(self.half.float32)), "loss_scale": scale}
 
     def network(self, checkpoint: Checkpoint) -> nn.Layer:
@@ -88,122 +110,162 @@ def spec(name: str, *shape: int | tuple[int, int]) -> TensorSpec:
     return TensorSpec(name=name, shape=shape)
 
 
-def _latent(shapes: Shapes) -> tuple[int, int]:
-    return shapes.latent_height, shapes.latent_width
+class ImageEncoderEngine(EngineDefinition):
+    def build(self, checkpoint: Checkpoint) -> nn.Layer:
+        return ImageEncoder(checkpoint.image_encoder)
+
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        side = checkpoint.image_encoder.image_size
+        return (spec("pixel_values", 1, 3, side, side),)
+
+    def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("image_embeds", 1, checkpoint.unet.cross_attention_dim),)
 
 
-_BEFORE_THE_UNET = (
-    EngineDefinition(
-        "image_encoder",
-        {"": "image_encoder"},
-        build=lambda c: ImageEncoder(c.image_encoder),
-        inputs=lambda c, s: (spec("pixel_values", 1, 3, c.image_encoder.image_size, c.image_encoder.image_size),),
-        outputs=lambda c, s: (spec("image_embeds", 1, c.unet.cross_attention_dim),),
-    ),
-    EngineDefinition(
-        "face_encoder",
-        {"": "face_encoder"},
-        build=lambda c: FusionFaceId(c.unet.cross_attention_dim),
-        inputs=lambda c, s: (spec("identity", 1, IDENTITY_DIM), spec("image_embeds", 1, c.unet.cross_attention_dim)),
-        outputs=lambda c, s: (spec("face_tokens", 1, FACE_TOKENS, c.unet.cross_attention_dim),),
-    ),
-    EngineDefinition(
-        "pose_net",
-        {"": "pose_net"},
-        build=lambda c: PoseNet(c.unet.block_out_channels[0]),
-        inputs=lambda c, s: (spec("pose", 1, 3, s.height, s.width),),
-        outputs=lambda c, s: (spec("pose_latents", 1, c.unet.block_out_channels[0], *_latent(s)),),
-    ),
-    EngineDefinition(
-        "vae_encoder",
-        {"": "vae"},
-        build=lambda c: VaeEncoder(c.vae),
-        inputs=lambda c, s: (spec("image", 1, 3, s.height, s.width),),
-        outputs=lambda c, s: (spec("image_latents", 1, 4, *_latent(s)),),
-    ),
-)
+class FaceEncoderEngine(EngineDefinition):
+    def build(self, checkpoint: Checkpoint) -> nn.Layer:
+        return FusionFaceId(checkpoint.unet.cross_attention_dim)
+
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return spec("identity", 1, IDENTITY_DIM), spec("image_embeds", 1, checkpoint.unet.cross_attention_dim)
+
+    def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("face_tokens", 1, FACE_TOKENS, checkpoint.unet.cross_attention_dim),)
 
 
-def _build_unet(checkpoint: Checkpoint) -> UNet:
-    return UNet(checkpoint.unet)
+class PoseNetEngine(EngineDefinition):
+    def build(self, checkpoint: Checkpoint) -> nn.Layer:
+        return PoseNet(_width(checkpoint))
+
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("pose", 1, 3, shapes.height, shapes.width),)
+
+    def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("pose_latents", 1, _width(checkpoint), *_latent(shapes)),)
+
+
+class VaeEncoderEngine(EngineDefinition):
+    def build(self, checkpoint: Checkpoint) -> nn.Layer:
+        return VaeEncoder(checkpoint.vae)
+
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("image", 1, 3, shapes.height, shapes.width),)
+
+    def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("image_latents", 1, 4, *_latent(shapes)),)
+
+
+class VaeDecoderEngine(EngineDefinition):
+    def build(self, checkpoint: Checkpoint) -> nn.Layer:
+        return VaeDecoder(checkpoint.vae)
+
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("latents", (1, shapes.decode_chunk), 4, *_latent(shapes)),)
+
+    def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("frames", (1, shapes.decode_chunk), 3, shapes.height, shapes.width),)
+
+
+class UNetEngine(EngineDefinition):
+    """The UNet as published: both branches of guidance in one call."""
+
+    def build(self, checkpoint: Checkpoint) -> nn.Layer:
+        return UNet(checkpoint.unet)
+
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (
+            spec("sample", BRANCHES, shapes.tile_size, 8, *_latent(shapes)),
+            spec("timestep", 1),
+            spec("added_time_ids", 1, 3),
+            spec("encoder_hidden_states", BRANCHES, 1 + FACE_TOKENS, checkpoint.unet.cross_attention_dim),
+            spec("pose_latents", BRANCHES, shapes.tile_size, _width(checkpoint), *_latent(shapes)),
+        )
+
+    def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("velocity", BRANCHES, shapes.tile_size, 4, *_latent(shapes)),)
+
+
+class ConditioningEngine(UNetEngine):
+    """What the UNet computes once per video and branch."""
+
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (
+            spec("image_latents", shapes.tile_size, 4, *_latent(shapes)),
+            spec("encoder_hidden_states", 1, 1 + FACE_TOKENS, checkpoint.unet.cross_attention_dim),
+        )
+
+    def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        _, constants, positions = _packed_sizes(checkpoint.unet)
+        return (
+            spec("image_features", shapes.tile_size, _width(checkpoint), *_latent(shapes)),
+            spec("constants", 1, constants),
+            spec("positions", shapes.tile_size, positions),
+        )
+
+    def method(self, network: nn.Layer) -> Callable:
+        return specialize(network).conditioning.forward
+
+
+class TimeEmbeddingEngine(UNetEngine):
+    """What the UNet computes once per step."""
+
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return spec("timestep", 1), spec("added_time_ids", 1, 3)
+
+    def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        return (spec("time_rows", 1, _packed_sizes(checkpoint.unet)[0]),)
+
+    def method(self, network: nn.Layer) -> Callable:
+        return specialize(network).time_embedding.forward
+
+
+class SpecializedUNetEngine(UNetEngine):
+    """What the UNet computes in every call."""
+
+    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
+        rows, constants, positions = _packed_sizes(checkpoint.unet)
+        return (
+            spec("latents", BRANCHES, shapes.tile_size, 4, *_latent(shapes)),
+            spec("frame_features", BRANCHES, shapes.tile_size, _width(checkpoint), *_latent(shapes)),
+            spec("time_rows", 1, rows),
+            spec("constants", BRANCHES, constants),
+            spec("positions", shapes.tile_size, positions),
+        )
+
+    def method(self, network: nn.Layer) -> Callable:
+        return specialize(network).unet.forward
 
 
 @functools.cache
 def _packed_sizes(config: UNetConfig) -> tuple[int, int, int]:
-    """Of time rows, constants and positions."""
+    """The sizes of the packed time rows, constants and positions."""
     with paddle.LazyGuard():
         parts = specialize(UNet(config))
     return parts.rows, parts.constants, parts.positions
 
 
-PLAIN_UNET = EngineDefinition(
-    "unet",
-    {"": "unet"},
-    build=_build_unet,
-    inputs=lambda c, s: (
-        spec("sample", BRANCHES, s.tile_size, 8, *_latent(s)),
-        spec("timestep", 1),
-        spec("added_time_ids", 1, 3),
-        spec("encoder_hidden_states", BRANCHES, 1 + FACE_TOKENS, c.unet.cross_attention_dim),
-        spec("pose_latents", BRANCHES, s.tile_size, c.unet.block_out_channels[0], *_latent(s)),
-    ),
-    outputs=lambda c, s: (spec("velocity", BRANCHES, s.tile_size, 4, *_latent(s)),),
-)
+def _latent(shapes: Shapes) -> tuple[int, int]:
+    return shapes.latent_height, shapes.latent_width
 
-CONDITIONING = EngineDefinition(
-    "conditioning",
-    {"": "unet"},
-    build=_build_unet,
-    inputs=lambda c, s: (
-        spec("image_latents", s.tile_size, 4, *_latent(s)),
-        spec("encoder_hidden_states", 1, 1 + FACE_TOKENS, c.unet.cross_attention_dim),
-    ),
-    outputs=lambda c, s: (
-        spec("image_features", s.tile_size, c.unet.block_out_channels[0], *_latent(s)),
-        spec("constants", 1, _packed_sizes(c.unet)[1]),
-        spec("positions", s.tile_size, _packed_sizes(c.unet)[2]),
-    ),
-    method=lambda network: specialize(network).conditioning.forward,
-    last=False,
-    own_weights=True,
-)
 
-TIME_EMBEDDING = EngineDefinition(
-    "time_embedding",
-    {"": "unet"},
-    build=_build_unet,
-    inputs=lambda c, s: (spec("timestep", 1), spec("added_time_ids", 1, 3)),
-    outputs=lambda c, s: (spec("time_rows", 1, _packed_sizes(c.unet)[0]),),
-    method=lambda network: specialize(network).time_embedding.forward,
-    last=False,
-    own_weights=True,
-)
+def _width(checkpoint: Checkpoint) -> int:
+    """Channels of the UNet's outermost level."""
+    return checkpoint.unet.block_out_channels[0]
 
-SPECIALIZED_UNET = EngineDefinition(
-    "unet",
-    {"": "unet"},
-    build=_build_unet,
-    inputs=lambda c, s: (
-        spec("latents", BRANCHES, s.tile_size, 4, *_latent(s)),
-        spec("frame_features", BRANCHES, s.tile_size, c.unet.block_out_channels[0], *_latent(s)),
-        spec("time_rows", 1, _packed_sizes(c.unet)[0]),
-        spec("constants", BRANCHES, _packed_sizes(c.unet)[1]),
-        spec("positions", s.tile_size, _packed_sizes(c.unet)[2]),
-    ),
-    outputs=PLAIN_UNET.outputs,
-    method=lambda network: specialize(network).unet.forward,
-    own_weights=True,
-    stands_for=PLAIN_UNET,
-    helpers=(CONDITIONING, TIME_EMBEDDING),
-)
 
-_VAE_DECODER = EngineDefinition(
-    "vae_decoder",
-    {"": "vae"},
-    build=lambda c: VaeDecoder(c.vae),
-    inputs=lambda c, s: (spec("latents", (1, s.decode_chunk), 4, *_latent(s)),),
-    outputs=lambda c, s: (spec("frames", (1, s.decode_chunk), 3, s.height, s.width),),
+_BEFORE_THE_UNET = (
+    ImageEncoderEngine("image_encoder", {"": "image_encoder"}),
+    FaceEncoderEngine("face_encoder", {"": "face_encoder"}),
+    PoseNetEngine("pose_net", {"": "pose_net"}),
+    VaeEncoderEngine("vae_encoder", {"": "vae"}),
 )
+PLAIN_UNET = UNetEngine("unet", {"": "unet"})
+CONDITIONING = ConditioningEngine("conditioning", {"": "unet"}, last=False, own_weights=True)
+TIME_EMBEDDING = TimeEmbeddingEngine("time_embedding", {"": "unet"}, last=False, own_weights=True)
+SPECIALIZED_UNET = SpecializedUNetEngine(
+    "unet", {"": "unet"}, own_weights=True, stands_for=PLAIN_UNET, helpers=(CONDITIONING, TIME_EMBEDDING)
+)
+_VAE_DECODER = VaeDecoderEngine("vae_decoder", {"": "vae"})
 
 DEFINITIONS = (*_BEFORE_THE_UNET, CONDITIONING, TIME_EMBEDDING, SPECIALIZED_UNET, _VAE_DECODER)
 PLAIN_DEFINITIONS = (*_BEFORE_THE_UNET, PLAIN_UNET, _VAE_DECODER)
@@ -214,11 +276,11 @@ def slots_by_part(
 ) -> dict[Part, dict[str, Slot]]:
     """What these engines together expect of each weight file; the VAE's serves several."""
     expected: dict[Part, dict[str, Slot]] = {}
-    seen = []
+    seen: list[object] = []
     for definition in definitions:
-        if definition.build in seen:  # the decoder's segments are one network
+        if definition.network_key in seen:
             continue
-        seen.append(definition.build)
+        seen.append(definition.network_key)
         for part, found in definition.slots(definition.network(checkpoint)).items():
             expected.setdefault(part, {}).update(found)
     return expected

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
+from typing import Protocol
 
 from sa.export.certify import Networks, twin_shapes
 from sa.export.emit import contract, write
@@ -12,26 +13,56 @@ from sa.export.onnx.emulation import BACKEND
 from sa.export.onnx.rewrites.lower_precision import policy
 from sa.export.precision import ranges
 from sa.export.precision.calibration import Calibration
+from sa.export.targets.target import Target
 from sa.runtime.backends import open_engine
 from sa.runtime.contract import ROLES, SPECIALIZED, Shapes
 
 CALIBRATING = (*ROLES, *SPECIALIZED)  # whose results other engines are calibrated on
 
 
+class Typing(Protocol):
+    """Decides which of a set's engines are typed fp16, one after the other, in the order of a run."""
+
+    def typed(self, definition: EngineDefinition, folder: Path) -> EngineDefinition:
+        """The definition as it is to be written. What it is measured on leaves the engine's weights in `folder`."""
+
+
+def typing_for(
+    precision: str,
+    target: Target,
+    networks: Networks,
+    definitions: Iterable[EngineDefinition],
+    shapes: Shapes,
+    threads: int,
+) -> Typing:
+    if precision == "fp32":
+        return NoTyping()
+    if target.converts_on_loading:
+        return LoadTyping(precision)
+    return HalfTyping(precision, networks, definitions, shapes, target, threads)
+
+
+class NoTyping:
+    """Everything stays float32."""
+
+    def typed(self, definition: EngineDefinition, folder: Path) -> EngineDefinition:
+        return definition
+
+
 class LoadTyping:
-    """Types nothing: Paddle Inference converts networks as it loads them, told what to leave alone. Gradients are."""
+    """Paddle Inference converts networks as it loads them, told what to leave alone. Gradients stay float32."""
 
     def __init__(self, precision: str):
         self._policy = policy(precision)
 
     def typed(self, definition: EngineDefinition, folder: Path) -> EngineDefinition:
-        if self._policy.keeps(definition.role) or definition.gradient is not None:
+        if self._policy.keeps(definition.role) or definition.differentiates:
             return definition
         return replace(definition, half=Half(self._policy))
 
 
 class HalfTyping:
-    """Types the definitions of a set one after the other, in the order of a run."""
+    """Types by the policy, and by the ranges of values that are measured on samples of a run."""
 
     def __init__(
         self,
@@ -39,10 +70,10 @@ class HalfTyping:
         networks: Networks,
         definitions: Iterable[EngineDefinition],
         shapes: Shapes,
-        backend: str,
+        target: Target,
         threads: int,
     ):
-        self._backend = backend  # whose graphs are typed
+        self._target = target  # whose graphs are typed
         self._policy = policy(precision)
         self._networks = networks
         self._shapes = twin_shapes(shapes)
@@ -56,7 +87,6 @@ class HalfTyping:
         }
 
     def typed(self, definition: EngineDefinition, folder: Path) -> EngineDefinition:
-        """The definition as it is to be written; it is measured on a twin, which leaves its weights in `folder`."""
         if self._policy.keeps(definition.role):
             # What fp16 engines read of the same part of the checkpoint lies in an fp16 file.
             shared = not self._half_parts.isdisjoint(definition.parts.values())
@@ -69,7 +99,7 @@ class HalfTyping:
         program = folder / written.program
         samples = self._calibration.samples(written.traced.inputs)
         found = ranges.measure(program, samples, self._threads)
-        if definition.gradient is None:
+        if not definition.differentiates:
             self._calibration.keep(found.outputs)
         else:
             half = replace(half, loss_scale=ranges.loss_scale(found.ranges, self._policy))
@@ -85,4 +115,4 @@ class HalfTyping:
         (folder / written.program).unlink()
 
     def _write(self, definition: EngineDefinition, folder: Path) -> Written:
-        return write(definition, self._networks, self._shapes, folder, self._backend, definition.role + TWIN)
+        return write(definition, self._networks, self._shapes, folder, self._target, definition.role + TWIN)

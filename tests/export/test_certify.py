@@ -10,7 +10,11 @@ import pytest
 from sa.export import certify, exporter
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.export.engines.roles import DEFINITIONS, slots
-from sa.export.exporter import ExportSettings, export
+from sa.export.exporter import export
+from sa.export.settings import ExportSettings
+from sa.export.targets import target as targets
+from sa.export.targets.onnxruntime.target import OnnxRuntimeTarget
+from sa.export.targets.paddle.target import PaddleTarget
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.composed.specialized_unet import SpecializedUNet
 from sa.runtime.console.progress import Reporter
@@ -64,7 +68,8 @@ def test_a_sound_engine_is_within_and_a_damaged_one_beyond(engines, pose_net_ref
 def test_dear_engines_are_certified_on_a_twin_that_leaves_no_files(checkpoint, only, backend, tmp_path):
     """The UNet together with the engines it needs, against the plain network."""
     only("conditioning", "time_embedding", "unet", "pose_net", affordable=3e8)
-    settings = ExportSettings(Shapes(height=128, width=128, tile_size=5, decode_chunk=4), None, backend)
+    target = {"onnxruntime": OnnxRuntimeTarget, "paddle": PaddleTarget}[backend]()
+    settings = ExportSettings(Shapes(height=128, width=128, tile_size=5, decode_chunk=4), target)
     manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
     unet = manifest.engine("unet")
     assert unet.certificate.shapes == "reduced" and unet.certificate.relative < 1e-4
@@ -103,9 +108,9 @@ def test_onednn_is_kept_only_where_it_is_certified(checkpoint, only, monkeypatch
         def __exit__(self, *details):
             self.engine.close()
 
-    monkeypatch.setattr(exporter, "open_engine", Sloppy)
+    monkeypatch.setattr(targets, "open_engine", Sloppy)
     shapes = Shapes(height=64, width=64, tile_size=2, decode_chunk=1)
-    settings = ExportSettings(shapes, None, "paddle", onednn=True)
+    settings = ExportSettings(shapes, PaddleTarget(onednn=True))
     manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
     assert manifest.engine("pose_net").onednn and not manifest.engine("face_encoder").onednn
     assert not manifest.engine("image_encoder").onednn
@@ -122,7 +127,7 @@ def test_onednn_is_kept_only_where_it_is_certified(checkpoint, only, monkeypatch
 def test_an_engine_beyond_its_tolerance_fails_the_export(checkpoint, only, monkeypatch, tmp_path):
     only("pose_net")
     monkeypatch.setitem(certify.TOLERANCE, "fp32", 0.0)
-    settings = ExportSettings(Shapes(height=64, width=64, tile_size=2, decode_chunk=1), None)
+    settings = ExportSettings(Shapes(height=64, width=64, tile_size=2, decode_chunk=1), OnnxRuntimeTarget())
     with pytest.raises(UserError, match=r"pose_net engine differs .* more than the tolerance 0e\+00") as failure:
         export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
     assert failure.value.exit_code == 1

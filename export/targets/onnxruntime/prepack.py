@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sa.runtime.contract import EngineContract, FileRecord, Prepacked
 from sa.runtime.system import hashing
+from sa.runtime.system.processors import usable_cores
 
 WORTH_IT = 1 << 30  # bytes of weights from which loading takes noticeable time
 
@@ -16,7 +17,7 @@ def is_worth_it(contract: EngineContract) -> bool:
     return sum(file.bytes for file in contract.files) >= WORTH_IT
 
 
-def prepack(folder: Path, contract: EngineContract, threads: int) -> EngineContract:
+def prepack(folder: Path, contract: EngineContract, threads: int | None) -> EngineContract:
     """The contract with the prepacked engine, whose files are written into the folder."""
     import onnxruntime
 
@@ -25,7 +26,7 @@ def prepack(folder: Path, contract: EngineContract, threads: int) -> EngineContr
     stem = f"{contract.role}.prepacked"
     program, weights = f"{stem}.onnx", f"{stem}.weights"
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
+    options.intra_op_num_threads = threads or usable_cores()
     options.log_severity_level = 3  # errors only: that what is saved fits hosts like this one alone is known
     options.optimized_model_filepath = str(folder / program)
     for key, value in (

@@ -27,17 +27,11 @@ ALIGNMENT = 4096  # a page: ONNX Runtime maps the weights instead of reading the
 _CONVERTER = Converter()
 
 
-def write_engine(network: Network, folder: Path, stem: str) -> Written:
-    """The engine of `network`: `stem`.onnx and the weights it reads, which are written unless they are there."""
-    return _write(network, folder, stem, contrib=True)
+def write_program(network: Network, folder: Path, stem: str, contrib: bool) -> Written:
+    """Write `stem`.onnx, and the weights it reads unless they are there.
 
-
-def write_portable_engine(network: Network, folder: Path, stem: str) -> Written:
-    """The same without ONNX Runtime's own operators, for other libraries."""
-    return _write(network, folder, stem, contrib=False)
-
-
-def _write(network: Network, folder: Path, stem: str, contrib: bool) -> Written:
+    `contrib`: with ONNX Runtime's own operators. Other libraries know only ONNX's.
+    """
     traced = trace(network.forward, network.inputs, network.outputs)
     model = _convert(traced, stem)
     tidy(model, traced.inputs, network.outputs, fused=contrib and network.gradient is None)

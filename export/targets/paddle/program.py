@@ -13,7 +13,7 @@ from sa.runtime.backends.paddle import PARAMS_SUFFIX
 FLOAT32 = 5  # VarType.FP32 in Paddle's framework.proto
 
 
-def write_engine(network: Network, folder: Path, stem: str) -> Written:
+def write_program(network: Network, folder: Path, stem: str) -> Written:
     traced = trace(network.forward, network.inputs, network.outputs, network.gradient)
     program, params = f"{stem}.json", f"{stem.removesuffix(TWIN)}{PARAMS_SUFFIX}"
     traced.save(folder / program)

@@ -8,7 +8,8 @@ import numpy as np
 import paddle
 from shared import relative
 
-from sa.export.emit import target
+from sa.export.targets.onnxruntime.target import OnnxRuntimeTarget
+from sa.export.targets.paddle.target import PaddleTarget
 from sa.export.engines.program import Network
 from sa.export.gradient import Gradient
 from sa.export.networks import layers
@@ -16,6 +17,9 @@ from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
 from sa.runtime.contract import EngineContract, FileRecord, TensorSpec
 from sa.runtime.system import hashing
+
+
+TARGETS = {"onnxruntime": OnnxRuntimeTarget, "paddle": PaddleTarget}
 
 
 @dataclass
@@ -76,7 +80,7 @@ def gradient_engine(
         Gradient(of, cotangent, spec("dx", inputs[of])),
         [weights],
     )
-    written = target(backend)(made_of, folder, "tested")
+    written = TARGETS[backend]().write(made_of, folder, "tested")
     files = [name for name in (written.program, *written.data) if (folder / name).exists()]
     contract = EngineContract(
         role="decoder_tested",

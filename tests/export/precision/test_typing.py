@@ -9,9 +9,13 @@ from safetensors.numpy import load_file, save_file
 
 from sa.export import exporter
 from sa.export.engines.roles import DEFINITIONS
-from sa.export.exporter import ExportSettings, export
+from sa.export.exporter import export
 from sa.export.onnx.rewrites.lower_precision import policy
+from sa.export.settings import ExportSettings
+from sa.export.targets.onnxruntime.target import OnnxRuntimeTarget
+from sa.export.targets.tensorrt import target as plan_targets
 from sa.export.targets.tensorrt.settings import PlanSettings
+from sa.export.targets.tensorrt.target import TensorRtRtxTarget
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import FileRecord, Shapes
 from sa.runtime.engine_set.open import EngineSet
@@ -71,7 +75,8 @@ def test_a_tensor_that_overflows_stays_float32(checkpoint, monkeypatch, tmp_path
     weights["conv_layers.2.weight"] *= np.float32(1e-2)
     save_file(weights, path)
     monkeypatch.setattr(exporter, "DEFINITIONS", [d for d in DEFINITIONS if d.role == "pose_net"])
-    settings = ExportSettings(Shapes(height=64, width=64, tile_size=2, decode_chunk=1), None, precision="fp16")
+    shapes = Shapes(height=64, width=64, tile_size=2, decode_chunk=1)
+    settings = ExportSettings(shapes, OnnxRuntimeTarget(), precision="fp16")
     engine = export(folder, tmp_path / "out", settings, Reporter(quiet=True)).engine("pose_net")
     assert engine.float32_tensors and engine.certificate.relative < engine.certificate.tolerance
     plain = export(checkpoint("recipe_hjb"), tmp_path / "plain", settings, Reporter(quiet=True)).engine("pose_net")
@@ -87,10 +92,10 @@ def test_a_set_for_plans_is_typed_on_its_own_graphs(checkpoint, monkeypatch, tmp
         file = FileRecord(name=plan.name, bytes=4, sha256=hashing.sha256(plan))
         return record.model_copy(update={"program": plan.name, "files": (file,)})
 
-    monkeypatch.setattr(exporter, "planned", planned)
+    monkeypatch.setattr(plan_targets, "planned", planned)
     monkeypatch.setattr(exporter, "backend_version", lambda backend: "1.7.1.116")  # which need not be installed
     shapes = Shapes(height=64, width=64, tile_size=2, decode_chunk=1)
-    settings = ExportSettings(shapes, None, "tensorrt-rtx", "fp16", PlanSettings(("8.9",)))
+    settings = ExportSettings(shapes, TensorRtRtxTarget(PlanSettings(("8.9",))), precision="fp16")
     manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
     unet = manifest.engine("unet").certificate
     assert unet.executed == "emulation" and unet.relative < unet.tolerance

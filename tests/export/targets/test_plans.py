@@ -15,13 +15,17 @@ import pytest
 
 from sa.export import cli, exporter
 from sa.export.engines.roles import DEFINITIONS
-from sa.export.exporter import ExportSettings, export
+from sa.export.exporter import export
 from sa.export.onnx.rewrites.lower_precision import lower_precision, policy
+from sa.export.settings import ExportSettings
+from sa.export.targets import target as targets
 from sa.export.targets.tensorrt import builder as plan_builder
 from sa.export.targets.tensorrt import plans as tensorrt
 from sa.export.targets.tensorrt import settings as plan_settings
+from sa.export.targets.tensorrt import target as plan_targets
 from sa.export.targets.tensorrt.builder import BuildError, Job, build
 from sa.export.targets.tensorrt.settings import PlanSettings
+from sa.export.targets.tensorrt.target import TensorRtRtxTarget, TensorRtTarget
 from sa.runtime.backends import open_engine
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import Shapes
@@ -253,7 +257,7 @@ def slots_of_whole_parts(slots_by_part):
 
 
 def settings(**changes):
-    return ExportSettings(SHAPES, None, "tensorrt-rtx", plans=PlanSettings(("8.6", "8.9"), **changes))
+    return ExportSettings(SHAPES, TensorRtRtxTarget(PlanSettings(("8.6", "8.9"), **changes)))
 
 
 def test_a_range_of_one_number_needs_a_profile_too(checkpoint, building, tmp_path):
@@ -287,7 +291,7 @@ def test_programs_for_plans_have_no_operators_of_onnx_runtime(checkpoint, buildi
         domains.update(node.domain for node in model.graph.node)
         return record.model_copy(update={"program": "x.plan", "files": (record.files[0],)})
 
-    monkeypatch.setattr(exporter, "planned", seen)
+    monkeypatch.setattr(plan_targets, "planned", seen)
     with pytest.raises(ValueError, match=r"x.plan is not among"):
         export(checkpoint("recipe_hjb"), tmp_path / "out", settings(), Reporter(quiet=True))
     assert domains == {""}
@@ -305,11 +309,11 @@ def test_plans_for_the_gpu_at_hand_are_certified_themselves(checkpoint, building
         record = contract.model_copy(update={"program": program})
         return open_engine("onnxruntime", folder, record, threads)
 
-    monkeypatch.setattr(exporter, "open_engine", open_plan)
+    monkeypatch.setattr(targets, "open_engine", open_plan)
     plans = PlanSettings(("9.0",), compatible=True, kernels=True, workspace_bytes=3 << 30, level=4)
     out = tmp_path / "out"
     manifest = export(
-        checkpoint("recipe_hjb"), out, ExportSettings(SHAPES, None, "tensorrt", plans=plans), Reporter(quiet=True)
+        checkpoint("recipe_hjb"), out, ExportSettings(SHAPES, TensorRtTarget(plans)), Reporter(quiet=True)
     )
     assert opened == ["pose_net.plan", "vae_decoder.plan"]
     assert sorted(path.name for path in out.iterdir()) == ["manifest.json", *opened]
@@ -328,11 +332,11 @@ def test_stripped_plans_keep_programs_and_the_weights_they_share(checkpoint, bui
         program = contract.model_copy(update={"program": contract.refit})
         return open_engine("onnxruntime", folder, program, threads)
 
-    monkeypatch.setattr(exporter, "open_engine", open_program)
+    monkeypatch.setattr(targets, "open_engine", open_program)
     plans = PlanSettings(("9.0",), stripped=True)
     out = tmp_path / "out"
     manifest = export(
-        checkpoint("recipe_hjb"), out, ExportSettings(SHAPES, None, "tensorrt", plans=plans), Reporter(quiet=True)
+        checkpoint("recipe_hjb"), out, ExportSettings(SHAPES, TensorRtTarget(plans)), Reporter(quiet=True)
     )
     for engine in manifest.engines:
         names = [file.name for file in engine.files]

@@ -7,8 +7,10 @@ import pytest
 from sa.export import exporter
 from sa.export.engines.fixed_inputs import fixed_inputs
 from sa.export.engines.roles import DEFINITIONS
-from sa.export.exporter import ExportSettings, export
+from sa.export.exporter import export
+from sa.export.settings import ExportSettings
 from sa.export.targets.onnxruntime import prepack
+from sa.export.targets.onnxruntime.target import OnnxRuntimeTarget
 from sa.runtime.backends import onnxruntime as backend
 from sa.runtime.backends import open_engine
 from sa.runtime.console.progress import Reporter
@@ -24,7 +26,7 @@ def exported(checkpoint, monkeypatch, tmp_path):
     monkeypatch.setattr(exporter, "DEFINITIONS", few)
     monkeypatch.setattr(prepack, "WORTH_IT", 1 << 20)
     shapes = Shapes(height=64, width=64, tile_size=2, decode_chunk=1)
-    settings = ExportSettings(shapes, None, prepack=True)
+    settings = ExportSettings(shapes, OnnxRuntimeTarget(prepacked=True))
     return tmp_path / "out", export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
 
 
