@@ -3,6 +3,7 @@
 Run by `make versions`. uv resolves every combination from what is published, wheels alone; nothing is installed.
 """
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ SYSTEMS = {
     "Linux x86-64": "x86_64-manylinux_2_28",
     "Linux arm64": "aarch64-manylinux_2_28",
     "Windows": "x86_64-pc-windows-msvc",
-    "macOS arm64": "aarch64-apple-darwin",
+    "macOS 15 arm64": "aarch64-apple-darwin",
 }
 EXTRAS = ("", "cpu", "paddle", "cuda", "export", "prepare", "bench")
 
@@ -24,7 +25,8 @@ def resolves(uv: str, extra: str, python: str, system: str) -> bool:
     """Whether there are wheels for all that the project needs with this extra."""
     words = [uv, "pip", "compile", "pyproject.toml", "--quiet", "--only-binary", ":all:"]
     words += ["--python-version", python, "--python-platform", SYSTEMS[system], *(["--extra", extra] if extra else [])]
-    return subprocess.run(words, capture_output=True, cwd=ROOT).returncode == 0
+    environment = os.environ | {"MACOSX_DEPLOYMENT_TARGET": "15.0"}
+    return subprocess.run(words, capture_output=True, cwd=ROOT, env=environment).returncode == 0
 
 
 def table(uv: str) -> str:
