@@ -13,7 +13,7 @@ from sa.export.engines.roles import EngineDefinition, spec
 from sa.export.gradient import Gradient
 from sa.export.networks.arcface import FACE_SIZE, ArcFace, config_from_tensors
 from sa.export.networks.face_loss import DecodedFaceLoss, FaceLoss
-from sa.export.networks.vae import Segment as DecoderPiece
+from sa.export.networks.vae import DecoderSegment as DecoderPiece
 from sa.export.networks.vae import VaeDecoder
 from sa.runtime.contract import Segment, Shapes, TensorSpec
 

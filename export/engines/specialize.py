@@ -1,13 +1,13 @@
-"""The UNet specialized to StableAnimator's inference: what cannot change between calls leaves its graph (SPEC 12).
+"""The UNet specialized to inference: what does not change between its calls is computed in networks of its own.
 
-`specialize` takes the UNet apart into three networks that share its parameters:
+`specialize` splits the UNet into three networks that share its parameters:
 
-    conditioning     once per video and branch: what the UNet makes of image latents, tokens and frame positions
-    time_embedding   once per step: what it makes of the noise level
-    unet             once per tile and step: the rest
+    conditioning     runs once per video and branch: all that depends on image latents, tokens and frame positions
+    time_embedding   runs once per step: all that depends on the noise level
+    unet             runs once per tile and step: the rest
 
-Every rewrite is exact; a test holds each against the plain layer in float64. Parameters that none of the three reads
-are dead and reach no engine: queries and keys of attention to a single token, and the norm before it.
+Every rewrite is exact (docs/model.md, section 12); a test compares each with the plain layer in float64. None of the
+three networks reads the queries and keys of attention to a single token, nor the norm before it: no engine holds them.
 """
 
 import copy
@@ -19,34 +19,41 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from sa.export.networks.specialized import FoldedIDAttention, ImageVector, Positions, Prepared, Row, Stretch
+from sa.export.networks.specialized import (
+    CachedImageAttention,
+    CachedInputs,
+    CachedPositionEmbedding,
+    CachedTimeProjection,
+    FoldedIDAttention,
+    PackedSlice,
+)
 from sa.export.networks.transformer import FACE_TOKENS, IDAttention, ImageAttention, SpatioTemporalTransformer
 from sa.export.networks.unet import UNet
 from sa.runtime.backends.composed.specialized_unet import LATENTS
 
 
 def fold_image_attention(attention: ImageAttention, tokens: paddle.Tensor) -> paddle.Tensor:
-    """The vector [B, C] that attention to the image token gives every feature. tokens [B, 1 + 4, X].
+    """The vector [B, C] that attention to the image token adds to every feature. tokens [B, 1 + 4, X].
 
-    A softmax over one key is 1, so the result is W_o W_v t + b_o whatever the query. For the unconditional branch,
-    whose tokens are zero, this is b_o.
+    A softmax over one key is 1, so the result is W_o W_v t + b_o for any query. In the unconditional branch the tokens
+    are zero and the result is b_o.
     """
     return attention.to_out[0](attention.to_v(tokens[:, 0]))
 
 
 def fold_id_attention(attention: IDAttention, tokens: paddle.Tensor) -> paddle.Tensor:
-    """An ID attention folded to what its tokens leave open, [B, K] (`FoldedIDAttention`). tokens [B, 1 + 4, X].
+    """The tensors that a `FoldedIDAttention` needs of an ID attention and its tokens, packed into [B, K].
 
-    With x a normed feature of N, h a head of width d, j a face token, k and v its key and value, W_q, W_o the
-    projections, and P the softmax over j of the logits:
+    tokens [B, 1 + 4, X]. Let x be one of N features after the LayerNorm, h a head of width d, j a face token, k and v
+    its key and value, W_q and W_o the projections, and P the softmax of the logits over j:
 
-        logits    x . keys_hj,  keys_hj = W_q,h^T k_hj / sqrt(d)
-        shares    P_hj; the identity is sum_j P_hj v_hj for each head
+        logits          x . keys_hj,  keys_hj = W_q,h^T k_hj / sqrt(d)
+        probabilities   P_hj; the identity is sum_j P_hj v_hj for each head
 
-    The adapter moves the identity to mean and deviation of the attention to the image token. That attention is one
-    vector v for all features (see `fold_image_attention`), so its mean mu_b is the mean of v, and its deviation
-    sd_b = sqrt(N sum_c (v_c - mu_b)^2 / (N C - 1)). It does not see a shift of all values, so they are taken
-    relative to their mean: Vc = V - mean(V), which spares the sums below a cancellation. Then, over N C numbers,
+    The adapter gives the identity the mean and standard deviation of the attention to the image token. That attention
+    is one vector v for all features (see `fold_image_attention`), so its mean mu_b is the mean of v, and its standard
+    deviation is sd_b = sqrt(N sum_c (v_c - mu_b)^2 / (N C - 1)). A shift of all values changes nothing in the result.
+    We subtract their mean, Vc = V - mean(V), to avoid cancellation in the sums below. Then, over N C numbers,
 
         S1        sum of the identity = sum_n P_n . r,  r_hj = sum_d Vc_hjd
         S2        sum of its squares = sum_n P_n G P_n^T,  G block-diagonal with Vc_h Vc_h^T
@@ -55,8 +62,8 @@ def fold_id_attention(attention: IDAttention, tokens: paddle.Tensor) -> paddle.T
                   = base + sd_b / (sd + 1e-5) (P values - mu shift)
         base      W_o v + b_o + mu_b W_o 1;  values_hj = W_o,h Vc_hj;  shift = W_o 1
 
-    N is the features' own, so sd_b / sqrt(N / (N C - 1)) is stored, as `gain`. With tokens of zero, values and gain
-    are zero and base is b_o: the unconditional branch takes the same way and gets its bias.
+    N is known only when the layer runs, so `gain` stores sd_b / sqrt(N / (N C - 1)). With zero tokens, values and gain
+    are zero and base is b_o, so the same layer serves the unconditional branch.
     """
     heads, dim = attention.heads, attention.to_q.weight.shape[1]
     width = dim // heads
@@ -88,40 +95,41 @@ def fold_id_attention(attention: IDAttention, tokens: paddle.Tensor) -> paddle.T
 
 
 def convolve_image(conv_in: nn.Conv2D, image_latents: paddle.Tensor) -> paddle.Tensor:
-    """conv_in's share of the image latents, and its bias: [T, 4, h, w] -> [T, C0, h, w].
+    """The part of conv_in that depends on the image latents, with its bias: [T, 4, h, w] -> [T, C0, h, w].
 
-    A convolution is linear: over [latents, image latents] it is the sum of one over each, with its own half of the
-    weights. This half changes once per video, and so does the bias.
+    A convolution is linear: over [latents, image latents] it is the sum of two convolutions, each with half of the
+    weights. This one is the same in all steps of a video.
     """
     return F.conv2d(image_latents, conv_in.weight[:, LATENTS:], conv_in.bias, padding=1)
 
 
 def convolve_latents(conv_in: nn.Conv2D, latents: paddle.Tensor) -> paddle.Tensor:
-    """conv_in's share of the noisy latents: [B T, 4, h, w] -> [B T, C0, h, w]. See `convolve_image`."""
+    """The part of conv_in for the noisy latents (see `convolve_image`): [B T, 4, h, w] -> [B T, C0, h, w]."""
     return F.conv2d(latents, conv_in.weight[:, :LATENTS], padding=1)
 
 
-class Packing:
-    """What many layers make of the same thing, packed along the last axis: one tensor for all of them."""
+class PackedTensor:
+    """The results of many layers on one input, concatenated along the last axis."""
 
     def __init__(self):
         self.size = 0
-        self.makers: list[Callable] = []
+        self.layers: list[Callable] = []
 
-    def add(self, size: int, maker: Callable) -> Stretch:
-        """Room for what `maker` gives, [*, size]."""
-        self.makers.append(maker)
+    def add(self, size: int, layer: Callable) -> PackedSlice:
+        """Append the result of `layer`, [*, size]; returns where it will lie."""
+        self.layers.append(layer)
         self.size += size
-        return Stretch(self.size - size, self.size)
+        return PackedSlice(self.size - size, self.size)
 
-    def make(self, given: object) -> paddle.Tensor:
-        return paddle.concat([maker(given) for maker in self.makers], axis=-1)
+    def compute(self, value: object) -> paddle.Tensor:
+        """[*, self.size], from the input of all the layers."""
+        return paddle.concat([layer(value) for layer in self.layers], axis=-1)
 
 
-class Conditioning(nn.Layer):
-    """image_latents [T, 4, h, w], encoder_hidden_states [1, 1 + 4, X] -> image_features, constants, positions."""
+class ConditioningNetwork(nn.Layer):
+    """All that the UNet computes from one branch's image latents, tokens and frame positions."""
 
-    def __init__(self, unet: UNet, constants: Packing, positions: Packing):
+    def __init__(self, unet: UNet, constants: PackedTensor, positions: PackedTensor):
         super().__init__()
         self.conv_in = unet.conv_in
         self.constants, self.positions = constants, positions
@@ -129,28 +137,32 @@ class Conditioning(nn.Layer):
     def forward(
         self, image_latents: paddle.Tensor, encoder_hidden_states: paddle.Tensor
     ) -> tuple[paddle.Tensor, paddle.Tensor, paddle.Tensor]:
-        """Of one branch. Returns [T, C0, h, w], [1, K] and [T, P]."""
+        """image_latents [T, 4, h, w], encoder_hidden_states [1, 1 + 4, X] -> image_features, constants, positions.
+
+        These are [T, C0, h, w], [1, K] and [T, P].
+        """
         return (
             convolve_image(self.conv_in, image_latents),
-            self.constants.make(encoder_hidden_states),
-            self.positions.make(image_latents.shape[0]),
+            self.constants.compute(encoder_hidden_states),
+            self.positions.compute(image_latents.shape[0]),
         )
 
 
-class TimeEmbedding(nn.Layer):
-    """timestep [1], added_time_ids [1, 3] -> time_rows [1, R]: the same for both branches and all frames."""
+class TimeEmbeddingNetwork(nn.Layer):
+    """The time projections of all residual blocks, which both branches and all frames share."""
 
-    def __init__(self, unet: UNet, rows: Packing):
+    def __init__(self, unet: UNet, rows: PackedTensor):
         super().__init__()
         self.unet = unet
         self.rows = rows
 
     def forward(self, timestep: paddle.Tensor, added_time_ids: paddle.Tensor) -> paddle.Tensor:
-        return self.rows.make(F.silu(self.unet.time_features(timestep, added_time_ids)))
+        """timestep [1], added_time_ids [1, 3] -> time_rows [1, R]."""
+        return self.rows.compute(F.silu(self.unet.time_features(timestep, added_time_ids)))
 
 
-class SpecializedUNet(nn.Layer):
-    """The UNet behind what was prepared."""
+class CachedUNet(nn.Layer):
+    """The rest of the UNet, which takes the results of the other two networks as inputs."""
 
     def __init__(self, unet: UNet):
         super().__init__()
@@ -164,62 +176,66 @@ class SpecializedUNet(nn.Layer):
         constants: paddle.Tensor,
         positions: paddle.Tensor,
     ) -> paddle.Tensor:
-        """latents [B, T, 4, h, w], frame_features [B, T, C0, h, w]: of image and pose -> velocity [B, T, 4, h, w]."""
+        """latents [B, T, 4, h, w], frame_features [B, T, C0, h, w] of image and pose -> velocity [B, T, 4, h, w].
+
+        time_rows [1, R], constants [B, K], positions [T, P].
+        """
         frames, channels, height, width = frame_features.shape[1:]
         features = convolve_latents(self.unet.conv_in, latents.reshape([-1, LATENTS, height, width]))
         features = features + frame_features.reshape([-1, channels, height, width])
-        return self.unet.denoise(features, Prepared(frames, time_rows, constants, positions))
+        return self.unet.denoise(features, CachedInputs(frames, time_rows, constants, positions))
 
 
 @dataclass(frozen=True)
-class Specialized:
-    """The UNet in three networks, and the sizes of the packed tensors between them."""
+class SpecializedNetworks:
+    """The UNet as three networks, and the sizes of the packed tensors that they exchange."""
 
-    conditioning: Conditioning
-    time_embedding: TimeEmbedding
-    unet: SpecializedUNet
+    conditioning: ConditioningNetwork
+    time_embedding: TimeEmbeddingNetwork
+    unet: CachedUNet
     rows: int
     constants: int
     positions: int
 
 
-def specialize(unet: UNet) -> Specialized:
-    """The plain UNet stays as it is; the three networks share its parameters."""
-    rows, constants, positions = Packing(), Packing(), Packing()
-    twin = _twin(unet)
-    for layer in twin.sublayers():
+def specialize(unet: UNet) -> SpecializedNetworks:
+    """Three networks that share the parameters of `unet`, which is left unchanged."""
+    rows, constants, positions = PackedTensor(), PackedTensor(), PackedTensor()
+    cached = _copy_sharing_parameters(unet)
+    for layer in cached.sublayers():
         if hasattr(layer, "time_emb_proj"):
             projection = layer.time_emb_proj
-            layer.time_emb_proj = Row(rows.add(projection.weight.shape[1], projection))
+            layer.time_emb_proj = CachedTimeProjection(rows.add(projection.weight.shape[1], projection))
         if isinstance(layer, SpatioTemporalTransformer):
             embedding = layer.time_pos_embed
-            layer.time_pos_embed = Positions(positions.add(embedding.linear_2.weight.shape[1], embedding.of))
-            _without_tokens(layer.transformer_blocks[0], layer.temporal_transformer_blocks[0], constants)
-    return Specialized(
-        Conditioning(unet, constants, positions),
-        TimeEmbedding(unet, rows),
-        SpecializedUNet(twin),
+            size = embedding.linear_2.weight.shape[1]
+            layer.time_pos_embed = CachedPositionEmbedding(positions.add(size, embedding.embed))
+            _replace_cross_attentions(layer.transformer_blocks[0], layer.temporal_transformer_blocks[0], constants)
+    return SpecializedNetworks(
+        ConditioningNetwork(unet, constants, positions),
+        TimeEmbeddingNetwork(unet, rows),
+        CachedUNet(cached),
         rows.size,
         constants.size,
         positions.size,
     )
 
 
-def _without_tokens(spatial: nn.Layer, temporal: nn.Layer, constants: Packing) -> None:
-    """Put what the tokens leave open in place of both cross-attentions of a transformer."""
+def _replace_cross_attentions(spatial: nn.Layer, temporal: nn.Layer, constants: PackedTensor) -> None:
+    """Replace both cross-attentions of a transformer by layers that read `constants` instead of tokens."""
     identity, image = spatial.attn2, temporal.attn2
     dim, heads = identity.to_q.weight.shape[1], identity.heads
     size = sum(math.prod(shape) for shape in FoldedIDAttention.shapes(dim, heads))
-    stretch = constants.add(size, lambda tokens: fold_id_attention(identity, tokens))
-    spatial.attn2 = FoldedIDAttention(dim, heads, stretch)
-    stretch = constants.add(dim, lambda tokens: fold_image_attention(image, tokens))
-    temporal.attn2, temporal.norm2 = ImageVector(stretch), nn.Identity()
+    folded = constants.add(size, lambda tokens: fold_id_attention(identity, tokens))
+    spatial.attn2 = FoldedIDAttention(dim, heads, folded)
+    vector = constants.add(dim, lambda tokens: fold_image_attention(image, tokens))
+    temporal.attn2, temporal.norm2 = CachedImageAttention(vector), nn.Identity()
 
 
-def _twin(layer: nn.Layer) -> nn.Layer:
-    """The same layers with the same parameters, but a tree of its own, in which layers can be replaced."""
-    twin = copy.copy(layer)
-    twin.__dict__["_sub_layers"] = type(layer._sub_layers)(
-        (name, _twin(child)) for name, child in layer._sub_layers.items()
+def _copy_sharing_parameters(layer: nn.Layer) -> nn.Layer:
+    """A copy with the same parameters, in which sublayers can be replaced without changing the original."""
+    copied = copy.copy(layer)
+    copied.__dict__["_sub_layers"] = type(layer._sub_layers)(
+        (name, _copy_sharing_parameters(child)) for name, child in layer._sub_layers.items()
     )
-    return twin
+    return copied

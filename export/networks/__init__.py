@@ -1,1 +1,1 @@
-"""StableAnimator's networks in Paddle, float32 and unoptimised: the truth every engine is certified against."""
+"""StableAnimator's networks in Paddle, float32 and unoptimised: the reference that engines are certified against."""

@@ -1,4 +1,4 @@
-"""ArcFace's IResNet, the face recogniser of the HJB refinement (SPEC section 8)."""
+"""ArcFace's IResNet, the face recogniser of the HJB refinement (docs/model.md, section 8)."""
 
 import re
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ FACE_SIZE = 112
 
 
 class BatchNorm(nn.Layer):
-    """Inference-time batch normalisation with the checkpoint's names for the running statistics."""
+    """Batch normalisation at inference. The running statistics have the names of the checkpoint."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -28,7 +28,7 @@ class BatchNorm(nn.Layer):
 
 
 class PReLU(nn.Layer):
-    """A slope per channel; Paddle's own layer names it `_weight`."""
+    """PReLU with a slope per channel, named as in the checkpoint; Paddle's own layer names it `_weight`."""
 
     def __init__(self, channels: int):
         super().__init__()
@@ -88,7 +88,10 @@ class ArcFace(nn.Layer):
 
 
 def config_from_tensors(shapes: Mapping[str, tuple[int, ...]], source: str) -> ArcFaceConfig:
-    """Depth, width and feature count of the IResNet whose tensors have these shapes ([out, in, ...])."""
+    """Depth, width and feature count of an IResNet, from the shapes of its tensors ([out, in, ...]).
+
+    InputError if they are not those of an IResNet.
+    """
     depths: dict[int, int] = {}
     for name in shapes:
         if match := re.match(r"layer(\d{1,2})\.(\d{1,3})\.", name):

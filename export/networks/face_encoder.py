@@ -1,4 +1,4 @@
-"""FusionFaceId: an identity embedding, refined by the image token, becomes four tokens (SPEC section 3.2)."""
+"""FusionFaceId makes four face tokens of an identity embedding and the image token (docs/model.md, section 3.2)."""
 
 import paddle
 from paddle import nn

@@ -1,4 +1,4 @@
-"""What the HJB refinement minimises: how far the faces in frames are from the reference's (SPEC section 8)."""
+"""The loss of the HJB refinement: how far faces in frames are from the reference face (docs/model.md, section 8)."""
 
 import paddle
 from paddle import nn
@@ -11,7 +11,7 @@ EPS = 1e-8  # on norms, as in PyTorch's cosine similarity
 
 
 class FaceLoss(nn.Layer):
-    """Crop, ArcFace, cosine distance."""
+    """Crops the face in each frame, embeds it with ArcFace and sums the cosine distances to the reference."""
 
     def __init__(self, config: ArcFaceConfig):
         super().__init__()
@@ -27,8 +27,8 @@ class FaceLoss(nn.Layer):
     ) -> paddle.Tensor:
         """The sum over frames of weight * |1 - cos(embedding, reference)|, [1].
 
-        frames [F, 3, H, W], clamped to -1..1 here; rows [F, 112, H] and columns [F, 112, W]: each frame's crop and
-        bilinear resize as matrices (SPEC section 12); reference [1, n] embedding; weights [F].
+        frames [F, 3, H, W] are clamped to -1..1 here; rows [F, 112, H] and columns [F, 112, W] crop and resize each
+        frame (matrices, see docs/model.md, section 12); reference [1, n] embedding; weights [F].
         """
         faces = paddle.matmul(rows.unsqueeze(1), paddle.clip(frames, -1.0, 1.0))
         faces = paddle.matmul(faces, columns.transpose([0, 2, 1]).unsqueeze(1))
@@ -43,7 +43,7 @@ def _norm(x: paddle.Tensor) -> paddle.Tensor:
 
 
 class DecodedFaceLoss(nn.Layer):
-    """FaceLoss of what the decoder makes of latents: the refinement's objective in one network."""
+    """The face loss of latents, which are decoded first: the refinement's objective in one network."""
 
     def __init__(self, vae: VaeConfig, arcface: ArcFaceConfig):
         super().__init__()
@@ -58,5 +58,5 @@ class DecodedFaceLoss(nn.Layer):
         reference: paddle.Tensor,
         weights: paddle.Tensor,
     ) -> paddle.Tensor:
-        """latents [F, 4, h, w] as the sampler holds them; the others, and the result [1], as FaceLoss has them."""
+        """latents [F, 4, h, w], scaled as in the sampler; the other inputs and the result [1] are those of FaceLoss."""
         return self.face_loss(self.vae(latents), rows, columns, reference, weights)

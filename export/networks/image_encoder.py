@@ -1,4 +1,4 @@
-"""The CLIP vision tower with its projection (SPEC section 2.2): one token that tells what the reference shows."""
+"""The CLIP vision tower with its projection: the image token of the reference (docs/model.md, section 2.2)."""
 
 import paddle
 from paddle import nn

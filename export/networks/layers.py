@@ -1,4 +1,7 @@
-"""Layers several networks share. Parameters carry the names and (Linear aside) the shapes of the checkpoint."""
+"""Layers that several networks share.
+
+Parameters have the names of the checkpoint, and its shapes; Linear weights alone are transposed, [in, out].
+"""
 
 import math
 
@@ -19,7 +22,7 @@ def attend(query: paddle.Tensor, key: paddle.Tensor, value: paddle.Tensor, heads
 
 
 def attend_by_frame(query: paddle.Tensor, key: paddle.Tensor, value: paddle.Tensor, heads: int) -> paddle.Tensor:
-    """`attend`, one frame at a time when run eagerly: the scores of 16 frames at 512x512 would take 5 GB."""
+    """`attend`; in eager mode one frame at a time, as the scores of 16 frames at 512x512 would take 5 GB."""
     if not paddle.in_dynamic_mode():
         return attend(query, key, value, heads)
     frames = [attend(query[i : i + 1], key[i : i + 1], value[i : i + 1], heads) for i in range(query.shape[0])]
@@ -35,11 +38,11 @@ def sinusoid(position: paddle.Tensor, dim: int) -> paddle.Tensor:
 
 
 class GroupNorm(nn.Layer):
-    """GroupNorm of 32 groups over [B, C, *, *]; in a trace one of the last two sizes may be unknown.
+    """GroupNorm of 32 groups over [B, C, *, *]. In a trace, one of the last two sizes may be unknown.
 
-    Paddle's kernel takes the variance as E[x^2] - E[x]^2, which loses three digits where the mean outweighs the
-    spread. GroupNorm does not see a shift of a whole group, so the group's mean is taken off first: exact, and as
-    fast. The ONNX target undoes it, since InstanceNormalization takes two passes by itself.
+    Paddle's kernel computes the variance as E[x^2] - E[x]^2, which loses three digits where the mean is much larger
+    than the standard deviation. So each group's mean is subtracted first. The result is the same, at the same speed.
+    The ONNX graph leaves the subtraction out (`remove_centring`): InstanceNormalization takes two passes by itself.
     """
 
     GROUPS = 32
@@ -57,7 +60,7 @@ class GroupNorm(nn.Layer):
 
 
 class Attention(nn.Layer):
-    """Projections q, k, v (no bias) and out (bias); `context_dim` is the width keys and values come from."""
+    """Multi-head attention with projections q, k, v (no bias) and out (bias); `context_dim` is the context's width."""
 
     def __init__(self, dim: int, heads: int, context_dim: int | None = None):
         super().__init__()
@@ -78,7 +81,7 @@ class Attention(nn.Layer):
 
 
 class GEGLU(nn.Layer):
-    """Linear to twice the width; one half gates the other through the exact GELU."""
+    """A Linear to twice the width, of which the second half, through the exact GELU, gates the first."""
 
     def __init__(self, dim: int, inner: int):
         super().__init__()
@@ -90,7 +93,7 @@ class GEGLU(nn.Layer):
 
 
 class FeedForward(nn.Layer):
-    """GEGLU of four times the width, then back. `net.1` is a dropout in the checkpoint's model: it has no weights."""
+    """GEGLU to four times the width, then a Linear back. `net.1` is a dropout in the published model."""
 
     def __init__(self, dim: int):
         super().__init__()
@@ -113,27 +116,27 @@ class TimestepEmbedding(nn.Layer):
 
 
 class TimeMixer(nn.Layer):
-    """a * spatial + (1 - a) * temporal with a = sigmoid(mix_factor); `switched` exchanges the two (the VAE's way)."""
+    """a * spatial + (1 - a) * temporal with a = sigmoid(mix_factor); `switched` swaps the weights, as in the VAE."""
 
     def __init__(self, switched: bool = False):
         super().__init__()
         self.switched = switched
         self.mix_factor = self.create_parameter([1])
 
-    def temporal_share(self) -> paddle.Tensor:
-        """1 - a, [1]."""
+    def temporal_weight(self) -> paddle.Tensor:
+        """The weight of the temporal result, [1]: 1 - a, or a if `switched`."""
         a = F.sigmoid(self.mix_factor)
         return a if self.switched else 1.0 - a
 
     def forward(self, spatial: paddle.Tensor, temporal: paddle.Tensor) -> paddle.Tensor:
-        share = self.temporal_share()
-        return (1.0 - share) * spatial + share * temporal
+        weight = self.temporal_weight()
+        return (1.0 - weight) * spatial + weight * temporal
 
 
 class TemporalConv(nn.Layer):
     """The checkpoint's (3, 1, 1) convolution over time, zero-padded, on [1, C, T, N] with N pixels.
 
-    As a (3, 1) convolution of T x N images: the same numbers in half the time (SPEC section 12).
+    Computed as a (3, 1) convolution of T x N images: exact, and in half the time (docs/model.md, section 12).
     """
 
     def __init__(self, channels: int):
@@ -142,7 +145,7 @@ class TemporalConv(nn.Layer):
         self.bias = self.create_parameter([channels], is_bias=True)
 
     def forward(self, x: paddle.Tensor, scale: paddle.Tensor | None = None) -> paddle.Tensor:
-        """The result times `scale` [1], if given: taken into the weights, it costs nothing per pixel."""
+        """The result times `scale` [1], if given. The weights are scaled instead of the result, which is cheaper."""
         weight, bias = self.weight.squeeze(-1), self.bias
         if scale is not None:
             weight, bias = weight * scale, bias * scale
@@ -150,11 +153,11 @@ class TemporalConv(nn.Layer):
 
 
 class Upsample(nn.Layer):
-    """Nearest x2, then a 3x3 convolution, at 4/9 of its arithmetic.
+    """Nearest-neighbour x2, then a 3x3 convolution, in 4/9 of the arithmetic.
 
-    Of the three taps that meet at an output row, two see the same input row: an even row 2i is w0 x[i-1] +
-    (w1 + w2) x[i], an odd one (w0 + w1) x[i] + w2 x[i+1]. The same holds for columns, so each of the four phases of the
-    output is a 2x2 convolution of the input, of which zero padding remains zero padding.
+    Two of the three taps of an output row read the same input row: an even row 2i is w0 x[i-1] + (w1 + w2) x[i], an odd
+    one is (w0 + w1) x[i] + w2 x[i+1]. Columns are alike. So each of the output's four phases is a 2x2 convolution of
+    the input. Zero padding stays zero padding.
     """
 
     def __init__(self, channels: int):
@@ -164,7 +167,7 @@ class Upsample(nn.Layer):
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         channels, height, width = x.shape[1], x.shape[2], x.shape[3]
         phases = [
-            # The kernel reaches one further up (left) in the even phase, down (right) in the odd one.
+            # The 2x2 kernel reaches up (left) in the even phase, and down (right) in the odd one.
             F.conv2d(x, kernel, self.conv.bias, padding=[1 - row, row, 1 - column, column])
             for row, kernels in enumerate(_halves(self.conv.weight, axis=2))
             for column, kernel in enumerate(_halves(kernels, axis=3))
@@ -174,6 +177,6 @@ class Upsample(nn.Layer):
 
 
 def _halves(weight: paddle.Tensor, axis: int) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """Three taps along `axis` as two, for the even and for the odd outputs."""
+    """The kernel with two taps instead of three along `axis`: for the even outputs, and for the odd ones."""
     first, middle, last = paddle.split(weight, 3, axis=axis)
     return paddle.concat([first, middle + last], axis=axis), paddle.concat([first + middle, last], axis=axis)

@@ -1,4 +1,4 @@
-"""PoseNet: a pose image becomes an offset of the UNet's first features (SPEC section 3.1)."""
+"""PoseNet turns a pose image into an offset that is added to the UNet's first features (docs/model.md, section 3.1)."""
 
 import paddle
 from paddle import nn

@@ -1,4 +1,4 @@
-"""Residual blocks: per frame, over time, and the two mixed (SPEC section 3.4)."""
+"""Residual blocks: per frame, over time, and the two mixed (docs/model.md, section 3.4)."""
 
 import paddle
 from paddle import nn
@@ -29,7 +29,7 @@ class SpatialResBlock(nn.Layer):
 
 
 class TemporalResBlock(nn.Layer):
-    """Two convolutions over time; GroupNorm spans (T, H, W). x [B, C, T, N] -> what it adds to x, same shape."""
+    """Two convolutions over time, without the residual; GroupNorm spans (T, H, W). x [B, C, T, N] -> the same shape."""
 
     def __init__(self, channels: int, eps: float, time_dim: int | None = None):
         super().__init__()
@@ -41,7 +41,7 @@ class TemporalResBlock(nn.Layer):
         self.conv2 = TemporalConv(channels)
 
     def forward(self, x: paddle.Tensor, scale: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
-        """The residual branch times `scale` [1]."""
+        """The residual branch of x, times `scale` [1]."""
         y = self.conv1(F.silu(self.norm1(x)))
         if time is not None:
             y = y + self.time_emb_proj(time).unsqueeze(-1).unsqueeze(-1)
@@ -51,7 +51,7 @@ class TemporalResBlock(nn.Layer):
 class SpatioTemporalResBlock(nn.Layer):
     """A spatial block, a temporal block on its result, and their learned mix. x [B T, C, H, W] -> [B T, C_out, H, W].
 
-    The temporal block is residual, t = s + branch(s), so the mix a s + (1 - a) t is s + (1 - a) branch(s).
+    The temporal block has a residual, t = s + branch(s), so the mix a s + (1 - a) t is s + (1 - a) branch(s).
     """
 
     def __init__(
@@ -69,15 +69,15 @@ class SpatioTemporalResBlock(nn.Layer):
         self.time_mixer = TimeMixer(switched)
 
     def forward(self, x: paddle.Tensor, time: paddle.Tensor | None = None, frames: int | None = None) -> paddle.Tensor:
-        """time: [1, E], what SiLU makes of the embedding; frames: of each clip, or None for one clip of them all."""
+        """time [1, E]: SiLU of the time embedding; frames: per clip, or None if all frames are one clip."""
         return self.over_time(self.spatial_res_block(x, time), time, frames)
 
     def over_time(
         self, spatial: paddle.Tensor, time: paddle.Tensor | None = None, frames: int | None = None
     ) -> paddle.Tensor:
-        """The second half: spatial [B T, C, H, W] -> the block's result, same shape."""
+        """The temporal half: the result of the spatial half, [B T, C, H, W] -> the block's result, the same shape."""
         channels, height, width = spatial.shape[1], spatial.shape[2], spatial.shape[3]
         clips = [1, -1] if frames is None else [-1, frames]
         flat = spatial.reshape([*clips, channels, height * width]).transpose([0, 2, 1, 3])
-        branch = self.temporal_res_block(flat, self.time_mixer.temporal_share(), time)
+        branch = self.temporal_res_block(flat, self.time_mixer.temporal_weight(), time)
         return spatial + branch.transpose([0, 2, 1, 3]).reshape([-1, channels, height, width])

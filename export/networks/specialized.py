@@ -1,4 +1,4 @@
-"""What the specialized UNet has where the plain one has attentions and projections (export/engines/specialize.py)."""
+"""The layers that the specialized UNet has in place of attentions and projections (export/engines/specialize.py)."""
 
 import math
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ from sa.export.networks.transformer import FACE_TOKENS
 
 
 @dataclass(frozen=True)
-class Stretch:
-    """Where one layer's values lie on the last axis of a tensor that holds many layers'."""
+class PackedSlice:
+    """One layer's slice, along the last axis, of a tensor that holds the values of many layers."""
 
     start: int
     stop: int
@@ -20,8 +20,8 @@ class Stretch:
     def of(self, packed: paddle.Tensor) -> paddle.Tensor:
         return packed[..., self.start : self.stop]
 
-    def parts(self, packed: paddle.Tensor, *shapes: tuple[int, ...]) -> list[paddle.Tensor]:
-        """The stretch of packed [B, all] as tensors [B, *shape] behind each other."""
+    def split(self, packed: paddle.Tensor, *shapes: tuple[int, ...]) -> list[paddle.Tensor]:
+        """The slice of packed [B, all] as consecutive tensors [B, *shape]."""
         sizes = [math.prod(shape) for shape in shapes]
         return [
             part.reshape([-1, *shape])
@@ -30,85 +30,85 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """What every block of the specialized UNet is given beside the features of B clips."""
+class CachedInputs:
+    """The inputs that all blocks of the specialized UNet share, beside the features of B clips."""
 
     frames: int  # T, of each clip
-    time: paddle.Tensor  # [1, R]: a row for each residual block
-    constants: paddle.Tensor  # [B, K]: what each cross-attention makes of its branch's tokens
-    positions: paddle.Tensor  # [T, P]: a transformer's position embedding beside the next one's
+    time: paddle.Tensor  # [1, R]: the time projections of all residual blocks
+    constants: paddle.Tensor  # [B, K]: what the cross-attentions compute from the tokens of each branch
+    positions: paddle.Tensor  # [T, P]: the position embeddings of all transformers
 
 
-class Row(nn.Layer):
-    """For a projection of the time embedding: its row, [1, C]."""
+class CachedTimeProjection(nn.Layer):
+    """Replaces a residual block's projection of the time embedding by its cached result, [1, C]."""
 
-    def __init__(self, stretch: Stretch):
+    def __init__(self, packed_slice: PackedSlice):
         super().__init__()
-        self.stretch = stretch
+        self.packed_slice = packed_slice
 
-    def forward(self, rows: paddle.Tensor) -> paddle.Tensor:
-        return self.stretch.of(rows)
+    def forward(self, time_rows: paddle.Tensor) -> paddle.Tensor:
+        return self.packed_slice.of(time_rows)
 
 
-class Positions(nn.Layer):
-    """For a position embedding: its part of all of them, [T, C]."""
+class CachedPositionEmbedding(nn.Layer):
+    """Replaces a transformer's position embedding by its cached result, [T, C]."""
 
-    def __init__(self, stretch: Stretch):
+    def __init__(self, packed_slice: PackedSlice):
         super().__init__()
-        self.stretch = stretch
+        self.packed_slice = packed_slice
 
-    def forward(self, given: Prepared) -> paddle.Tensor:
-        return self.stretch.of(given.positions)
+    def forward(self, inputs: CachedInputs) -> paddle.Tensor:
+        return self.packed_slice.of(inputs.positions)
 
 
-class ImageVector(nn.Layer):
-    """For an attention to the image token: the vector it gives every feature, [B, 1, C]."""
+class CachedImageAttention(nn.Layer):
+    """Replaces attention to the image token by its cached result, the same vector for every feature: [B, 1, C]."""
 
-    def __init__(self, stretch: Stretch):
+    def __init__(self, packed_slice: PackedSlice):
         super().__init__()
-        self.stretch = stretch
+        self.packed_slice = packed_slice
 
-    def forward(self, x: paddle.Tensor, given: Prepared) -> paddle.Tensor:
-        return self.stretch.of(given.constants).unsqueeze(1)
+    def forward(self, x: paddle.Tensor, inputs: CachedInputs) -> paddle.Tensor:
+        return self.packed_slice.of(inputs.constants).unsqueeze(1)
 
 
 class FoldedIDAttention(nn.Layer):
-    """For an ID attention: a feature's shares of the four face tokens, and what these are made into.
+    """ID attention computed from the attention probabilities of the four face tokens.
 
-    The folded tensors and why this is the same: `sa.export.engines.specialize.fold_id_attention`.
+    `sa.export.engines.specialize.fold_id_attention` makes the folded tensors and derives the formula.
     """
 
-    def __init__(self, dim: int, heads: int, stretch: Stretch):
+    def __init__(self, dim: int, heads: int, packed_slice: PackedSlice):
         super().__init__()
         self.dim, self.heads = dim, heads
-        self.stretch = stretch
+        self.packed_slice = packed_slice
 
     @staticmethod
     def shapes(dim: int, heads: int) -> tuple[tuple[int, ...], ...]:
-        """Of keys, values, moments, base, shift and gain."""
+        """The shapes of keys, values, moments, base, shift and gain, without the batch."""
         tokens = heads * FACE_TOKENS
         return (dim, tokens), (tokens, dim), (tokens, tokens + 1), (dim,), (dim,), (1,)
 
-    def forward(self, x: paddle.Tensor, given: Prepared) -> paddle.Tensor:
-        """x [B T, N, C], normed -> the same shape."""
-        keys, values, moments, base, shift, gain = self.stretch.parts(
-            given.constants, *self.shapes(self.dim, self.heads)
+    def forward(self, x: paddle.Tensor, inputs: CachedInputs) -> paddle.Tensor:
+        """x [B T, N, C], after its LayerNorm -> the same shape."""
+        keys, values, moments, base, shift, gain = self.packed_slice.split(
+            inputs.constants, *self.shapes(self.dim, self.heads)
         )
-        pixels, tokens, frames = x.shape[1], values.shape[1], given.frames
+        pixels, tokens, frames = x.shape[1], values.shape[1], inputs.frames
         logits = paddle.matmul(x.reshape([-1, frames * pixels, self.dim]), keys)
-        shares = F.softmax(logits.reshape([-1, frames * pixels, self.heads, FACE_TOKENS]), axis=-1)
-        shares = shares.reshape([-1, frames * pixels, tokens])
+        probabilities = F.softmax(logits.reshape([-1, frames * pixels, self.heads, FACE_TOKENS]), axis=-1)
+        probabilities = probabilities.reshape([-1, frames * pixels, tokens])
 
-        # Sums one axis at a time: float32 loses digits over many numbers in a row.
-        squares, sums = paddle.split(paddle.matmul(shares, moments), num_or_sections=[tokens, 1], axis=-1)
+        # Sums go over one axis at a time: float32 loses digits in a sum of many numbers.
+        squares, sums = paddle.split(paddle.matmul(probabilities, moments), num_or_sections=[tokens, 1], axis=-1)
         sums = sums.reshape([-1, frames, pixels]).sum(axis=-1)
-        squares = (shares * squares).sum(axis=-1).reshape([-1, frames, pixels]).sum(axis=-1)
+        squares = (probabilities * squares).sum(axis=-1).reshape([-1, frames, pixels]).sum(axis=-1)
         mean = sums / float(pixels * self.dim)
         variance = F.relu(squares - sums * mean) / float(pixels * self.dim - 1)
-        spread = gain * math.sqrt(pixels / (pixels * self.dim - 1))
-        scale = (spread / (paddle.sqrt(variance) + 1e-5)).unsqueeze(-1)  # [B, T, 1]
+        image_std = gain * math.sqrt(pixels / (pixels * self.dim - 1))
+        scale = (image_std / (paddle.sqrt(variance) + 1e-5)).unsqueeze(-1)  # [B, T, 1]
         offset = base.unsqueeze(1) - scale * mean.unsqueeze(-1) * shift.unsqueeze(1)  # [B, T, C]
 
-        # A head's shares sum to 1, so what is added to the values of all its tokens comes out whole.
+        # The probabilities of a head sum to 1, so an offset added to the values of all its tokens reaches the result.
         values = scale.unsqueeze(-1) * values.unsqueeze(1) + (offset / float(self.heads)).unsqueeze(2)
-        return paddle.matmul(shares.reshape([-1, pixels, tokens]), values.reshape([-1, tokens, self.dim]))
+        return paddle.matmul(probabilities.reshape([-1, pixels, tokens]), values.reshape([-1, tokens, self.dim]))

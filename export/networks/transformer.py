@@ -11,16 +11,16 @@ FACE_TOKENS = 4
 
 
 @dataclass(frozen=True)
-class Given:
-    """What every block is given beside the features of B clips."""
+class BlockInputs:
+    """The inputs that all blocks of the UNet share, beside the features of B clips."""
 
     frames: int  # T, of each clip
-    time: paddle.Tensor  # [1, E]
+    time: paddle.Tensor  # [1, E], SiLU of the time embedding
     tokens: paddle.Tensor  # [B, 1 + 4, X]: the image token, then the face tokens
 
 
 class IDProjections(nn.Layer):
-    """Keys and values of the face tokens; in the checkpoint these belong to the attention's `processor`."""
+    """The projections of face tokens to keys and values, which the checkpoint stores under `processor`."""
 
     def __init__(self, dim: int, context_dim: int):
         super().__init__()
@@ -29,21 +29,21 @@ class IDProjections(nn.Layer):
 
 
 class IDAttention(Attention):
-    """The distribution-aware ID adapter (SPEC section 3.4).
+    """StableAnimator's distribution-aware ID adapter (docs/model.md, section 3.4).
 
-    Attention to the face tokens is shifted and scaled, frame by frame, to the mean and standard deviation of the
-    attention to the image token, so that the identity enters without moving the features' distribution.
+    In each frame, the attention to the face tokens gets the mean and standard deviation of the attention to the image
+    token. The identity then enters without changing the distribution of the features.
     """
 
     def __init__(self, dim: int, heads: int, context_dim: int):
         super().__init__(dim, heads, context_dim)
         self.processor = IDProjections(dim, context_dim)
 
-    def forward(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
-        """x [B T, N, C], normed -> the same shape."""
-        image, face = given.tokens[:, :-FACE_TOKENS], given.tokens[:, -FACE_TOKENS:]
+    def forward(self, x: paddle.Tensor, inputs: BlockInputs) -> paddle.Tensor:
+        """x [B T, N, C], after its LayerNorm -> the same shape."""
+        image, face = inputs.tokens[:, :-FACE_TOKENS], inputs.tokens[:, -FACE_TOKENS:]
         tokens, channels = x.shape[1], x.shape[2]
-        query = self.to_q(x).reshape([-1, given.frames * tokens, channels])
+        query = self.to_q(x).reshape([-1, inputs.frames * tokens, channels])
         base = attend(query, self.to_k(image), self.to_v(image), self.heads)
         identity = attend(query, self.processor.id_to_k(face), self.processor.id_to_v(face), self.heads)
         base, identity = (part.reshape([-1, tokens, channels]) for part in (base, identity))
@@ -54,14 +54,14 @@ class IDAttention(Attention):
 
 
 def _mean_and_std(x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-    """Mean and unbiased standard deviation of each frame: x [F, N, C] -> two [F, 1, 1]."""
+    """Mean and unbiased standard deviation of each frame: x [F, N, C] -> [F, 1, 1] each."""
     mean = _sum(x) / float(x.shape[1] * x.shape[2])
     centred = x - mean
     return mean, paddle.sqrt(_sum(centred * centred) / float(x.shape[1] * x.shape[2] - 1))
 
 
 def _sum(x: paddle.Tensor) -> paddle.Tensor:
-    """[F, N, C] -> [F, 1, 1], one axis at a time: float32 loses four digits over 10^6 numbers in a row."""
+    """[F, N, C] -> [F, 1, 1]. One axis at a time: a plain float32 sum of 10^6 numbers loses four digits."""
     return x.sum(axis=2, keepdim=True).sum(axis=1, keepdim=True)
 
 
@@ -77,18 +77,21 @@ class SpatialBlock(nn.Layer):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim)
 
-    def forward(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
+    def forward(self, x: paddle.Tensor, inputs: BlockInputs) -> paddle.Tensor:
         x = x + self.attn1(self.norm1(x))
-        x = x + self.attn2(self.norm2(x), given)
+        x = x + self.attn2(self.norm2(x), inputs)
         return x + self.ff(self.norm3(x))
 
 
 class ImageAttention(Attention):
-    """Over time, features see the image token alone: upstream cuts the four face tokens off (SPEC section 3.4)."""
+    """Cross-attention of the temporal block, to the image token alone.
 
-    def forward(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
-        """x [B, N T, C], normed -> the same shape."""
-        return super().forward(x, given.tokens[:, :-FACE_TOKENS])
+    The published code cuts off the four face tokens (docs/model.md, section 3.4).
+    """
+
+    def forward(self, x: paddle.Tensor, inputs: BlockInputs) -> paddle.Tensor:
+        """x [B, N T, C], after its LayerNorm -> the same shape."""
+        return super().forward(x, inputs.tokens[:, :-FACE_TOKENS])
 
 
 class TemporalBlock(nn.Layer):
@@ -105,31 +108,31 @@ class TemporalBlock(nn.Layer):
         self.norm3 = nn.LayerNorm(dim)
         self.ff = FeedForward(dim)
 
-    def forward(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
+    def forward(self, x: paddle.Tensor, inputs: BlockInputs) -> paddle.Tensor:
         frames, tokens, channels = x.shape[1:]
         x = x.transpose([0, 2, 1, 3]).reshape([-1, frames, channels])
         x = x + self.ff_in(self.norm_in(x))
         x = x + self.attn1(self.norm1(x))
         x = x.reshape([-1, tokens * frames, channels])
-        x = x + self.attn2(self.norm2(x), given)
+        x = x + self.attn2(self.norm2(x), inputs)
         x = x + self.ff(self.norm3(x))
         return x.reshape([-1, tokens, frames, channels]).transpose([0, 2, 1, 3])
 
 
 class TemporalSelfAttention(Attention):
-    """Self-attention over the T frames of all pixels at once: T is small, so no scores need to be spared."""
+    """Self-attention over the T frames, for all pixels at once: T is small, so the scores are too."""
 
     def forward(self, x: paddle.Tensor) -> paddle.Tensor:
         return self.to_out[0](attend(self.to_q(x), self.to_k(x), self.to_v(x), self.heads))
 
 
 class PositionEmbedding(TimestepEmbedding):
-    """What marks each frame of a clip for the temporal block, [T, C]."""
+    """The embedding of each frame's index in the clip, for the temporal block: [T, C]."""
 
-    def forward(self, given: Given) -> paddle.Tensor:
-        return self.of(given.frames)
+    def forward(self, inputs: BlockInputs) -> paddle.Tensor:
+        return self.embed(inputs.frames)
 
-    def of(self, frames: int) -> paddle.Tensor:
+    def embed(self, frames: int) -> paddle.Tensor:
         position = paddle.arange(frames, dtype=self.linear_1.weight.dtype)
         return super().forward(sinusoid(position, self.linear_1.weight.shape[0]))
 
@@ -147,11 +150,11 @@ class SpatioTemporalTransformer(nn.Layer):
         self.time_mixer = TimeMixer()
         self.proj_out = nn.Linear(dim, dim)
 
-    def forward(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
+    def forward(self, x: paddle.Tensor, inputs: BlockInputs) -> paddle.Tensor:
         channels, height, width = x.shape[1:]
         tokens = self.norm(x).transpose([0, 2, 3, 1]).reshape([-1, height * width, channels])
-        spatial = self.transformer_blocks[0](self.proj_in(tokens), given)
-        clips = spatial.reshape([-1, given.frames, height * width, channels])
-        temporal = self.temporal_transformer_blocks[0](clips + self.time_pos_embed(given).unsqueeze(1), given)
+        spatial = self.transformer_blocks[0](self.proj_in(tokens), inputs)
+        clips = spatial.reshape([-1, inputs.frames, height * width, channels])
+        temporal = self.temporal_transformer_blocks[0](clips + self.time_pos_embed(inputs).unsqueeze(1), inputs)
         tokens = self.proj_out(self.time_mixer(clips, temporal))
         return x + tokens.reshape([-1, height, width, channels]).transpose([0, 3, 1, 2])

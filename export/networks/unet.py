@@ -1,4 +1,4 @@
-"""The spatio-temporal UNet of Stable Video Diffusion with StableAnimator's ID attention (SPEC section 3.4)."""
+"""Stable Video Diffusion's spatio-temporal UNet with StableAnimator's ID attention (docs/model.md, section 3.4)."""
 
 import paddle
 from paddle import nn
@@ -7,7 +7,7 @@ from paddle.nn import functional as F
 from sa.export.checkpoint.architecture import UNetConfig
 from sa.export.networks.layers import GroupNorm, TimestepEmbedding, Upsample, sinusoid
 from sa.export.networks.resnet import SpatioTemporalResBlock
-from sa.export.networks.transformer import Given, SpatioTemporalTransformer
+from sa.export.networks.transformer import BlockInputs, SpatioTemporalTransformer
 
 
 class Downsample(nn.Layer):
@@ -20,7 +20,7 @@ class Downsample(nn.Layer):
 
 
 class Level(nn.Layer):
-    """One resolution of either half: resnets, a transformer after each if the level attends, then a resampler."""
+    """One resolution, going down or up: residual blocks, a transformer after each if `attention`, then a resampler."""
 
     def __init__(
         self,
@@ -40,9 +40,9 @@ class Level(nn.Layer):
         if resampler is not None:
             setattr(self, resampler[0], nn.LayerList([resampler[1]]))
 
-    def step(self, i: int, x: paddle.Tensor, given: Given) -> paddle.Tensor:
-        x = self.resnets[i](x, given.time, given.frames)
-        return self.attentions[i](x, given) if self.attends else x
+    def step(self, i: int, x: paddle.Tensor, inputs: BlockInputs) -> paddle.Tensor:
+        x = self.resnets[i](x, inputs.time, inputs.frames)
+        return self.attentions[i](x, inputs) if self.attends else x
 
 
 class MidBlock(nn.Layer):
@@ -51,9 +51,9 @@ class MidBlock(nn.Layer):
         self.resnets = nn.LayerList([SpatioTemporalResBlock(width, width, 1e-5, time_dim=time_dim) for _ in range(2)])
         self.attentions = nn.LayerList([SpatioTemporalTransformer(width, heads, context_dim)])
 
-    def forward(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
-        x = self.attentions[0](self.resnets[0](x, given.time, given.frames), given)
-        return self.resnets[1](x, given.time, given.frames)
+    def forward(self, x: paddle.Tensor, inputs: BlockInputs) -> paddle.Tensor:
+        x = self.attentions[0](self.resnets[0](x, inputs.time, inputs.frames), inputs)
+        return self.resnets[1](x, inputs.time, inputs.frames)
 
 
 class UNet(nn.Layer):
@@ -114,7 +114,7 @@ class UNet(nn.Layer):
         encoder_hidden_states: paddle.Tensor,
         pose_latents: paddle.Tensor,
     ) -> paddle.Tensor:
-        """The velocities of B clips, the branches of guidance, each one tile of T frames.
+        """The velocities of B clips: one tile of T frames in each of the B branches of guidance.
 
         sample [B, T, 8, h, w]: scaled latents and image latents; timestep [1] = 0.25 ln sigma; added_time_ids [1, 3];
         encoder_hidden_states [B, 1 + 4, X]; pose_latents [B, T, C0, h, w]. The unconditional branch has zeros for
@@ -124,28 +124,28 @@ class UNet(nn.Layer):
         features = self.conv_in(sample.reshape([-1, channels, height, width]))
         features = features + pose_latents.reshape([-1, self.first_width, height, width])
         time = F.silu(self.time_features(timestep, added_time_ids))
-        return self.denoise(features, Given(frames, time, encoder_hidden_states))
+        return self.denoise(features, BlockInputs(frames, time, encoder_hidden_states))
 
     def time_features(self, timestep: paddle.Tensor, added_time_ids: paddle.Tensor) -> paddle.Tensor:
-        """The embedding of noise level, frame rate, motion and noise augmentation, [1, E]."""
+        """The time embedding [1, E]: of noise level, frame rate, motion and noise augmentation."""
         added = sinusoid(added_time_ids.reshape([3]), self.added_time_dim).reshape([1, 3 * self.added_time_dim])
         return self.time_embedding(sinusoid(timestep, self.first_width)) + self.add_embedding(added)
 
-    def denoise(self, x: paddle.Tensor, given: Given) -> paddle.Tensor:
-        """Everything behind conv_in: x [B T, C0, h, w] -> velocities [B, T, 4, h, w]."""
+    def denoise(self, x: paddle.Tensor, inputs: BlockInputs) -> paddle.Tensor:
+        """Everything after conv_in: x [B T, C0, h, w] -> velocities [B, T, 4, h, w]."""
         skips = [x]
         for level in self.down_blocks:
             for i in range(len(level.resnets)):
-                x = level.step(i, x, given)
+                x = level.step(i, x, inputs)
                 skips.append(x)
             if level.resamples:
                 x = level.downsamplers[0](x)
                 skips.append(x)
-        x = self.mid_block(x, given)
+        x = self.mid_block(x, inputs)
         for level in self.up_blocks:
             for i in range(len(level.resnets)):
-                x = level.step(i, paddle.concat([x, skips.pop()], axis=1), given)
+                x = level.step(i, paddle.concat([x, skips.pop()], axis=1), inputs)
             if level.resamples:
                 x = level.upsamplers[0](x)
         x = self.conv_out(F.silu(self.conv_norm_out(x)))
-        return x.reshape([-1, given.frames, *x.shape[1:]])
+        return x.reshape([-1, inputs.frames, *x.shape[1:]])

@@ -1,4 +1,4 @@
-"""The temporal VAE: a plain image encoder and a decoder that smooths over time (SPEC sections 2.3 and 3.5)."""
+"""The VAE: an encoder of images, and a decoder with convolutions over time (docs/model.md, sections 2.3 and 3.5)."""
 
 import math
 from collections.abc import Callable
@@ -90,7 +90,7 @@ class Encoder(nn.Layer):
 
 
 class VaeEncoder(nn.Layer):
-    """The encoder and quant_conv; names as in the checkpoint's `vae`."""
+    """The encoder and quant_conv, with the names of the checkpoint's `vae`."""
 
     def __init__(self, config: VaeConfig):
         super().__init__()
@@ -108,18 +108,18 @@ def _block(channels: int, width: int) -> SpatioTemporalResBlock:
 
 
 @dataclass(frozen=True)
-class Segment:
-    """A stretch of the decoder, the unit of its refinement's forward and VJP engines: x [F, C, h, w] -> y.
+class DecoderSegment:
+    """A piece of the decoder, x [F, C, h, w] -> y. The refinement has a forward and a VJP engine for each segment.
 
-    The decoder is the chain of its segments. Those `by_frame` treat each frame by itself, the others look over time.
+    The decoder is the chain of its segments. Those that are `by_frame` treat each frame alone; the others mix frames.
     """
 
     name: str
     forward: Callable[[paddle.Tensor], paddle.Tensor]
     by_frame: bool
     channels: tuple[int, int]  # of x and of y
-    scale: tuple[int, int]  # of x and of y: pixels per latent pixel along a side
-    flops_per_byte: float = math.inf  # what computing y again would cost, where that may be worth its memory
+    scale: tuple[int, int]  # of x and of y: pixels per latent pixel, along one side
+    flops_per_byte: float = math.inf  # of computing y again rather than keeping it; inf where it must be kept
 
 
 class DecoderMid(nn.Layer):
@@ -154,9 +154,9 @@ class Decoder(nn.Layer):
         self.conv_out = nn.Conv2D(widths[-1], config.out_channels, 3, padding=1)
         self.time_conv_out = TemporalConv(config.out_channels)
 
-    def segments(self) -> list[Segment]:
-        """From latents to frames, in order."""
-        chain: list[Segment] = []
+    def segments(self) -> list[DecoderSegment]:
+        """The chain from latents to frames."""
+        chain: list[DecoderSegment] = []
         channels, scale = self.latent_channels, 1
 
         def add(
@@ -168,7 +168,9 @@ class Decoder(nn.Layer):
             flops_per_byte: float = math.inf,
         ) -> None:
             nonlocal channels, scale
-            chain.append(Segment(name, forward, by_frame, (channels, width), (scale, scale * growth), flops_per_byte))
+            chain.append(
+                DecoderSegment(name, forward, by_frame, (channels, width), (scale, scale * growth), flops_per_byte)
+            )
             channels, scale = width, scale * growth
 
         def add_block(name: str, block: SpatioTemporalResBlock, width: int) -> None:
@@ -178,8 +180,8 @@ class Decoder(nn.Layer):
 
         add("in", self.conv_in.forward, self.widths[0])
         add_block("mid_0", self.mid_block.resnets[0], self.widths[0])
-        # Upstream pairs the one attention with the second resnet: a single resnet runs without it (SPEC section 3.5),
-        # and a third one would not run.
+        # The published code pairs the one attention with the second block. A single block runs without attention, and a
+        # third block never runs (docs/model.md, section 3.5).
         if len(self.mid_block.resnets) > 1:
             add("mid_attention", self.mid_block.attentions[0].forward, self.widths[0])
             add_block("mid_1", self.mid_block.resnets[1], self.widths[0])
@@ -203,15 +205,15 @@ class Decoder(nn.Layer):
 
 
 class VaeDecoder(nn.Layer):
-    """The temporal decoder; names as in the checkpoint's `vae`."""
+    """The temporal decoder, with the names of the checkpoint's `vae`."""
 
     def __init__(self, config: VaeConfig):
         super().__init__()
         self.scaling_factor = config.scaling_factor
         self.decoder = Decoder(config)
 
-    def segments(self) -> list[Segment]:
-        """The decoder's segments, the first of which takes latents as the sampler holds them."""
+    def segments(self) -> list[DecoderSegment]:
+        """The decoder's segments. The first takes latents scaled as in the sampler."""
         first, *rest = self.decoder.segments()
         return [replace(first, forward=self._unscaled), *rest]
 
@@ -219,7 +221,7 @@ class VaeDecoder(nn.Layer):
         return self.decoder.conv_in(latents / self.scaling_factor)
 
     def forward(self, latents: paddle.Tensor) -> paddle.Tensor:
-        """latents [F, 4, h, w] as the sampler holds them -> frames [F, 3, 8h, 8w], nominally -1..1, not clamped."""
+        """latents [F, 4, h, w], scaled as in the sampler -> frames [F, 3, 8h, 8w], nominally -1..1, not clamped."""
         x = latents
         for segment in self.segments():
             x = segment.forward(x)

@@ -1,4 +1,4 @@
-"""The networks themselves, where a golden case does not reach them."""
+"""What the golden cases do not test of the networks."""
 
 import numpy as np
 import paddle
@@ -12,7 +12,7 @@ from sa.export.checkpoint.tensor_files import open_tensor_file
 from sa.export.engines.roles import slots
 from sa.export.networks.arcface import ArcFace, config_from_tensors
 from sa.export.networks.layers import GroupNorm, attend, attend_by_frame
-from sa.export.networks.transformer import Given, IDAttention
+from sa.export.networks.transformer import BlockInputs, IDAttention
 from sa.export.networks.vae import VaeDecoder
 from sa.runtime.errors import InputError
 
@@ -26,7 +26,7 @@ def test_id_attention_at_true_width():
         x = paddle.to_tensor(run(norm, unit["x"]))
         for branch, told in (("cond", tokens), ("uncond", np.zeros_like(tokens))):
             with paddle.no_grad():
-                result = attention(x, Given(2, x, paddle.to_tensor(told))).numpy()
+                result = attention(x, BlockInputs(2, x, paddle.to_tensor(told))).numpy()
             assert relative(result, unit[f"out_{branch}"]) < 1e-4
 
 
@@ -51,7 +51,7 @@ def test_arcface_depth_width_and_features_come_from_the_tensors():
 
 @pytest.mark.parametrize("layers", [1, 2, 3])
 def test_the_decoders_middle_pairs_its_attention_with_the_second_block(layers):
-    """One block runs without the attention, and a third never runs (SPEC section 3.5)."""
+    """One block runs without the attention, and a third never runs (docs/model.md, section 3.5)."""
     config = VaeConfig(
         block_out_channels=(32, 32, 32, 32),
         layers_per_block=layers,

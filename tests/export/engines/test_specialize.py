@@ -1,4 +1,4 @@
-"""The specialized UNet is the plain one: each rewrite and all together, in float64."""
+"""The specialized UNet computes what the plain one does: each rewrite, and all together, in float64."""
 
 import numpy as np
 import paddle
@@ -15,8 +15,8 @@ from sa.export.engines.specialize import (
     fold_image_attention,
     specialize,
 )
-from sa.export.networks.specialized import FoldedIDAttention, Prepared, Stretch
-from sa.export.networks.transformer import Given, IDAttention, ImageAttention
+from sa.export.networks.specialized import CachedInputs, FoldedIDAttention, PackedSlice
+from sa.export.networks.transformer import BlockInputs, IDAttention, ImageAttention
 from sa.export.networks.unet import UNet
 
 EXACT = 1e-12
@@ -38,19 +38,19 @@ def random():
 def folded(attention, x, tokens, frames):
     dim, heads = attention.to_q.weight.shape[1], attention.heads
     constants = fold_id_attention(attention, paddle.to_tensor(tokens))
-    layer = FoldedIDAttention(dim, heads, Stretch(0, constants.shape[-1]))
+    layer = FoldedIDAttention(dim, heads, PackedSlice(0, constants.shape[-1]))
     with paddle.no_grad():
-        return layer(paddle.to_tensor(x), Prepared(frames, None, constants, None)).numpy()
+        return layer(paddle.to_tensor(x), CachedInputs(frames, None, constants, None)).numpy()
 
 
 @pytest.mark.parametrize(("dim", "heads", "frames", "pixels"), [(64, 1, 3, 15), (96, 3, 1, 7), (128, 2, 2, 1)])
-def test_id_attention_is_what_its_shares_are_made_into(float64, random, dim, heads, frames, pixels):
-    """Of three branches, the last without tokens."""
+def test_folded_id_attention_is_id_attention(float64, random, dim, heads, frames, pixels):
+    """Three branches; the tokens of the last are zero."""
     attention = by_recipe(IDAttention(dim, heads, 48))
     x, tokens = 3 * random(3 * frames, pixels, dim), random(3, 5, 48)
     tokens[2] = 0
     with paddle.no_grad():
-        plain = attention(paddle.to_tensor(x), Given(frames, None, paddle.to_tensor(tokens))).numpy()
+        plain = attention(paddle.to_tensor(x), BlockInputs(frames, None, paddle.to_tensor(tokens))).numpy()
     result = folded(attention, x, tokens, frames)
     assert relative(result, plain) < EXACT
     bias = attention.to_out[0].bias.numpy()
@@ -58,14 +58,14 @@ def test_id_attention_is_what_its_shares_are_made_into(float64, random, dim, hea
 
 
 def test_id_attention_survives_values_far_from_zero(float64, random):
-    """The published formula shifts them to the image token's mean; the folded sums must not cancel."""
+    """The published formula subtracts their mean; the sums of the folded one must not cancel."""
     attention = by_recipe(IDAttention(64, 2, 32))
     x, tokens = random(2, 20, 64), random(1, 5, 32)
     weight = attention.processor.id_to_v.weight
     everywhere = np.linalg.pinv(tokens[0, 1:]).sum(axis=1, keepdims=True)  # every face token's product with it is 1
     weight.set_value(weight.numpy() + 1000 * everywhere)
     with paddle.no_grad():
-        plain = attention(paddle.to_tensor(x), Given(2, None, paddle.to_tensor(tokens))).numpy()
+        plain = attention(paddle.to_tensor(x), BlockInputs(2, None, paddle.to_tensor(tokens))).numpy()
     assert relative(folded(attention, x, tokens, 2), plain) < EXACT
 
 
@@ -85,7 +85,7 @@ def test_attention_to_one_token_is_a_vector(float64, random):
     x, tokens = random(2, 11, 64), random(2, 5, 32)
     tokens[1] = 0
     with paddle.no_grad():
-        plain = attention(paddle.to_tensor(x), Given(1, None, paddle.to_tensor(tokens))).numpy()
+        plain = attention(paddle.to_tensor(x), BlockInputs(1, None, paddle.to_tensor(tokens))).numpy()
         vector = fold_image_attention(attention, paddle.to_tensor(tokens)).numpy()
     assert relative(np.broadcast_to(vector[:, None], plain.shape), plain) < EXACT
     np.testing.assert_array_equal(vector[1], attention.to_out[0].bias.numpy())
@@ -112,17 +112,17 @@ def test_the_three_networks_are_the_unet(float64, random, checkpoint):
     pose[1] = 0
     truth = run(plain, sample, timestep, ids, tokens, pose)
     with paddle.no_grad():
-        prepared = [
+        cached = [
             parts.conditioning(paddle.to_tensor(sample[b, :, 4:]), paddle.to_tensor(tokens[b : b + 1])) for b in (0, 1)
         ]
-    features = np.stack([one[0].numpy() for one in prepared]) + pose
-    constants = np.concatenate([one[1].numpy() for one in prepared])
+    features = np.stack([one[0].numpy() for one in cached]) + pose
+    constants = np.concatenate([one[1].numpy() for one in cached])
     rows = run(parts.time_embedding, timestep, ids)
     assert rows.shape == (1, parts.rows) and constants.shape == (2, parts.constants)
-    velocity = run(parts.unet, sample[:, :, :4], features, rows, constants, prepared[0][2].numpy())
+    velocity = run(parts.unet, sample[:, :, :4], features, rows, constants, cached[0][2].numpy())
     assert relative(velocity, truth) < EXACT
     # one branch alone
-    alone = run(parts.unet, sample[:1, :, :4], features[:1], rows, constants[:1], prepared[0][2].numpy())
+    alone = run(parts.unet, sample[:1, :, :4], features[:1], rows, constants[:1], cached[0][2].numpy())
     assert relative(alone, truth[:1]) < EXACT
     # and the plain UNet is as it was
     np.testing.assert_array_equal(run(plain, sample, timestep, ids, tokens, pose), truth)

@@ -1,4 +1,4 @@
-"""Kernels as nodes: which there are, that they hold together, and that they are what the kernels compute."""
+"""Kernels as nodes: how many there are, that none is read inside, and that kernel and node compute the same."""
 
 import collections
 
@@ -12,7 +12,7 @@ from onnx import inliner
 from shared import relative
 
 from sa.export.engines.specialize import fold_id_attention
-from sa.export.networks.specialized import FoldedIDAttention, Prepared, Stretch
+from sa.export.networks.specialized import CachedInputs, FoldedIDAttention, PackedSlice
 from sa.export.networks.transformer import IDAttention
 from sa.export.onnx.rewrites.outline_kernels import DOMAIN, kernel_name, outline_kernels
 from sa.kernels.group_norm_silu.reference import group_norm_silu
@@ -30,12 +30,12 @@ def calls(model):
 
 def test_the_unet_calls_each_kernel_where_the_network_has_it(unet):
     model = onnx.load(unet, load_external_data=False)
-    # 10 transformers; 14 residual blocks with two norms per frame and two over time, and the one before conv_out
+    # 10 transformers; 14 residual blocks with two norms per frame and two over time; and the norm before conv_out
     assert calls(model) == {"IDAttention": 10, "GroupNormSiLU": 4 * 14 + 1}
     for node in model.graph.node:
         if node.domain == DOMAIN:
             assert len(node.input) == {"IDAttention": 9, "GroupNormSiLU": 3}[kernel_name(node.op_type)]
-    # Bodies are shared: one for each shape of ID attention, one for each epsilon of GroupNorm.
+    # Nodes share bodies: one for each shape of ID attention, one for each epsilon of GroupNorm.
     assert collections.Counter(kernel_name(function.name) for function in model.functions) == {
         "IDAttention": 4,
         "GroupNormSiLU": 2,
@@ -69,7 +69,7 @@ def test_what_a_kernel_makes_inside_may_not_be_read_outside():
 
 
 def test_the_id_attention_kernel_computes_what_the_engine_does():
-    """The layer as engines have it, with its norm and residual, against the definition of the kernel."""
+    """The layer of the engine, with its norm and residual, against the definition of the kernel."""
     paddle.set_default_dtype("float64")
     try:
         dim, heads, frames, pixels = 96, 3, 2, 11
@@ -79,18 +79,18 @@ def test_the_id_attention_kernel_computes_what_the_engine_does():
         tokens[1] = 0
         with paddle.no_grad():
             constants = fold_id_attention(attention, paddle.to_tensor(tokens))
-            stretch = Stretch(0, constants.shape[-1])
-            layer = FoldedIDAttention(dim, heads, stretch)
-            given = Prepared(frames, None, constants, None)
-            engine = x + layer(norm(paddle.to_tensor(x)), given).numpy()
-            parts = stretch.parts(constants, *FoldedIDAttention.shapes(dim, heads))
+            everything = PackedSlice(0, constants.shape[-1])
+            layer = FoldedIDAttention(dim, heads, everything)
+            inputs = CachedInputs(frames, None, constants, None)
+            engine = x + layer(norm(paddle.to_tensor(x)), inputs).numpy()
+            parts = everything.split(constants, *FoldedIDAttention.shapes(dim, heads))
     finally:
         paddle.set_default_dtype("float32")
     keys, values, moments, base, shift, gain = (part.numpy() for part in parts)
-    # The number of pixels is in the kernel's gain already.
-    spread = np.sqrt(pixels / (pixels * dim - 1))
+    # The kernel's gain includes the factor that depends on the number of pixels.
+    factor = np.sqrt(pixels / (pixels * dim - 1))
     weights = norm.weight.numpy(), norm.bias.numpy()
-    kernel = id_attention(x, *weights, keys, values, moments, shift, base, spread * gain[:, 0])
+    kernel = id_attention(x, *weights, keys, values, moments, shift, base, factor * gain[:, 0])
     assert relative(kernel, engine) < 1e-12
 
 
@@ -120,6 +120,6 @@ def test_the_group_norm_kernel_computes_what_the_node_does(unet):
 
 
 def test_functions_differ_by_name_alone(unet):
-    """TensorRT for RTX tells functions of one name apart by nothing else."""
+    """Functions must not be overloads of one name, which TensorRT for RTX does not tell apart."""
     functions = onnx.load(unet, load_external_data=False).functions
     assert len({function.name for function in functions}) == len(functions) > 2
