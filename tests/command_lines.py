@@ -14,10 +14,6 @@ from sa.runtime import cli as run_cli
 from sa.runtime.prepare import cli as prepare_cli
 
 CASE = "recipe_hjb"  # the smaller golden case: 64x64 pixels, tiles of 5 frames, 5 poses
-EXPORT = (
-    "sa-export --checkpoint CHECKPOINT --out ENGINES --backend onnxruntime --precision fp32 "
-    "--height 64 --width 64 --tile-size 5 --decode-chunk 4"
-)
 MAINS = {"sa-export": export_cli.main, "sa-prepare": prepare_cli.main, "sa-run": run_cli.main}
 
 

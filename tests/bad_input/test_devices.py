@@ -1,4 +1,4 @@
-"""What a machine cannot do, by its device or its memory: one exact sentence, and nothing left behind or changed."""
+"""What a machine cannot do, by its devices or its memory: one exact sentence, and nothing is added or changed."""
 
 import json
 import sys
@@ -7,12 +7,11 @@ import onnxruntime
 import paddle
 import pytest
 from command_lines import CASE, copied, export_arguments, fails, run_arguments
+from spoiling import edit_json
 
 from sa.export import exporter
 from sa.runtime.backends import cuda, libraries
 from sa.runtime.engine_set import memory_plan
-
-PLANS = {"backend": "tensorrt-rtx", "backend_version": "1.7.1.116", "device": "cuda", "compute_capabilities": ["8.9"]}
 
 
 @pytest.fixture
@@ -24,23 +23,23 @@ def gpu_build(monkeypatch):
 
 @pytest.fixture
 def place(tmp_path, engines, case_folder):
+    """A folder with an engine set and a case (a link, as nothing is written there)."""
     copied(tmp_path, engines=engines(CASE, "onnxruntime"))
     (tmp_path / "case").symlink_to(case_folder(CASE))
     return tmp_path
 
 
-def change(place, **fields):
-    path = place / "engines" / "manifest.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+def change_manifest(place, **fields):
+    edit_json("engines/manifest.json", **fields)(place)
 
 
 def refused(place, flags, message, capsys):
-    fails("sa-run", [*run_arguments(place), *flags], place, 3, f"{place}/engines {message}", capsys)
+    fails("sa-run", [*run_arguments(place), *flags], place, 3, message, capsys)
 
 
 def test_the_library_with_cuda_is_not_installed(place, capsys):
     message = (
-        "runs on onnxruntime-gpu, which is not installed: "
+        f"{place}/engines runs on onnxruntime-gpu, which is not installed: "
         "`pip uninstall onnxruntime && pip install 'stableanimator-deploy[cuda]'`."
     )
     refused(place, ["--device", "cuda"], message, capsys)
@@ -48,7 +47,9 @@ def test_the_library_with_cuda_is_not_installed(place, capsys):
 
 def test_no_library_is_installed(place, monkeypatch, capsys):
     monkeypatch.setattr(libraries, "find_spec", lambda name: None)
-    message = "runs on onnxruntime, which is not installed: `pip install 'stableanimator-deploy[cpu]'`."
+    message = (
+        f"{place}/engines runs on onnxruntime, which is not installed: `pip install 'stableanimator-deploy[cpu]'`."
+    )
     refused(place, [], message, capsys)
 
 
@@ -61,53 +62,60 @@ def test_a_library_that_cannot_be_imported(place, monkeypatch, capsys):
         "onnxruntime is installed but cannot be imported (libcudart.so.13: cannot open shared object file): "
         "install it again, or what it lacks."
     )
-    fails("sa-run", run_arguments(place), place, 3, message, capsys)
+    refused(place, [], message, capsys)
 
 
 def test_what_speaks_to_the_gpu_is_not_installed(place, gpu_build, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cuda.bindings.runtime", None)
-    message = "runs through cuda-bindings, which is not installed: `pip install 'stableanimator-deploy[cuda]'`."
+    message = (
+        f"{place}/engines runs through cuda-bindings, which is not installed: "
+        "`pip install 'stableanimator-deploy[cuda]'`."
+    )
     refused(place, ["--device", "cuda"], message, capsys)
 
 
 def test_there_is_no_gpu(place, gpu_build, monkeypatch, capsys):
     monkeypatch.setattr(cuda, "compute_capability", lambda: None)
-    message = "was to run on a GPU, but found none here, or no driver: leave out --device cuda."
+    message = f"{place}/engines was to run on a GPU, but found none here, or no driver: leave out --device cuda."
     refused(place, ["--device", "cuda"], message, capsys)
 
 
-PADDLE = {"backend": "paddle", "backend_version": "3.2.2"}
-
-
 def test_paddle_for_the_cpu_alone(place, capsys):
-    change(place, **PADDLE)
+    change_manifest(place, backend="paddle", backend_version="3.2.2")
     message = (
-        "was to run on a GPU with paddlepaddle-gpu, which is not installed: install paddlepaddle-gpu 3.2.2 in the "
-        "place of paddlepaddle, as Paddle's installation guide says."
+        f"{place}/engines was to run on a GPU with paddlepaddle-gpu, which is not installed: "
+        "install paddlepaddle-gpu 3.2.2 in the place of paddlepaddle, as Paddle's installation guide says."
     )
     refused(place, ["--device", "cuda"], message, capsys)
 
 
 def test_a_paddle_that_ends_on_gradients(place, gpu_build, monkeypatch, capsys):
     monkeypatch.setattr(paddle, "__version__", "3.3.1")
-    change(place, **PADDLE)
-    command = json.loads((place / "engines" / "manifest.json").read_text())["command"]
+    change_manifest(place, backend="paddle", backend_version="3.2.2")
     message = (
-        "was built for paddlepaddle-gpu 3.2.2, but 3.3.1 is installed; install that version or rebuild the engine set "
-        f"with `{command}`."
+        f"{place}/engines was built for paddlepaddle-gpu 3.2.2, but 3.3.1 is installed; install that version or "
+        "rebuild the engine set with `sa-export --checkpoint CHECKPOINT --out ENGINES --backend onnxruntime "
+        "--precision fp32 --height 64 --width 64 --tile-size 5 --decode-chunk 4`."
     )
     refused(place, ["--device", "cuda"], message, capsys)
 
 
 def test_paddles_fp16_is_for_gpus(place, capsys):
-    change(place, **PADDLE, device="cuda", precision="fp16")
-    message = "was made with paddle for GPUs alone: leave out --device cpu, or export with --backend onnxruntime."
+    change_manifest(place, backend="paddle", backend_version="3.2.2", device="cuda", precision="fp16")
+    message = (
+        f"{place}/engines was made with paddle for GPUs alone: "
+        "leave out --device cpu, or export with --backend onnxruntime."
+    )
     refused(place, ["--device", "cpu"], message, capsys)
 
 
 def test_plans_are_for_gpus(place, capsys):
-    change(place, **PLANS)
-    message = "was made with tensorrt-rtx for GPUs alone: leave out --device cpu, or export with --backend onnxruntime."
+    built = {"backend": "tensorrt-rtx", "backend_version": "1.7.1.116", "compute_capabilities": ["8.9"]}
+    change_manifest(place, **built, device="cuda")
+    message = (
+        f"{place}/engines was made with tensorrt-rtx for GPUs alone: "
+        "leave out --device cpu, or export with --backend onnxruntime."
+    )
     refused(place, ["--device", "cpu"], message, capsys)
 
 
@@ -120,30 +128,40 @@ def test_a_device_that_does_not_exist(place, capsys):
     assert "argument --device: invalid choice: 'tpu'" in capsys.readouterr().err
 
 
-SMALLER = "export a smaller --height, --width or --tile-size"
-
-
 @pytest.mark.parametrize(
-    ("free", "flags", "need", "remedy"),
-    [(6, [], "8.00", "give --low-memory"), (3, ["--low-memory"], "4.00", SMALLER)],
+    ("free", "flags", "message"),
+    [
+        (
+            6,
+            [],
+            "{place}/engines needs at least 8.00 GiB for denoising, but 6.00 GiB of memory are free: "
+            "give --low-memory.",
+        ),
+        (
+            3,
+            ["--low-memory"],
+            "{place}/engines needs at least 4.00 GiB for denoising, but 3.00 GiB of memory are free: "
+            "export a smaller --height, --width or --tile-size.",
+        ),
+    ],
+    ids=["all at once", "--low-memory"],
 )
-def test_a_run_that_cannot_fit(place, monkeypatch, capsys, free, flags, need, remedy):
+def test_a_run_that_cannot_fit(place, monkeypatch, capsys, free, flags, message):
     """Two engines of 4 GiB that may take turns, the others small."""
     engines = json.loads((place / "engines" / "manifest.json").read_text())["engines"]
     for engine in engines:
         large = engine["role"] in ("unet", "conditioning")
         engine |= {"parameters": 1 << 30 if large else 1 << 20, "working_bytes": 1 << 20}
-    change(place, engines=engines)
+    change_manifest(place, engines=engines)
     monkeypatch.setattr(memory_plan, "available_memory", lambda: free << 30)
-    message = f"needs at least {need} GiB for denoising, but {free}.00 GiB of memory are free: {remedy}."
-    refused(place, flags, message, capsys)
+    refused(place, flags, message.format(place=place), capsys)
 
 
 def test_an_export_that_cannot_fit(checkpoint, tmp_path, monkeypatch, capsys):
     (tmp_path / "checkpoint").symlink_to(checkpoint(CASE))
     monkeypatch.setattr(exporter, "available_memory", lambda: 1 << 20)
     message = (
-        "exporting needs at least 0.01 GiB for the float32 network of the unet, but 0.00 GiB of memory are free: end "
-        "other programs, or export on a machine with more."
+        "exporting needs at least 0.01 GiB for the float32 network of the unet, but 0.00 GiB of memory are free: "
+        "end other programs, or export on a machine with more."
     )
     fails("sa-export", export_arguments(tmp_path), tmp_path, 1, message, capsys)
