@@ -1,4 +1,4 @@
-"""Command lines that fail: what they say, and that they leave everything as it was."""
+"""Runs command lines that must fail: what they say, and that they add and change nothing."""
 
 import hashlib
 import os

@@ -11,7 +11,7 @@ from shared import GOLDEN
 from sa.runtime.prepare.whole_body import FACE, LEFT_HAND, RIGHT_HAND, Pose
 
 PREPARE = GOLDEN / "prepare"
-DRAWN = [*range(18), *range(24, 134)]  # of the 134 points, those that poses on record have
+DRAWN = [*range(18), *range(24, 134)]  # of the 134 points, those that the recorded poses have
 
 
 def golden_file(name: str) -> dict[str, np.ndarray]:
@@ -83,7 +83,7 @@ def constant_network(path: Path, takes: list, gives: list[np.ndarray]) -> Path:
 
 
 def pose_networks(folder: Path, arrays: dict[str, np.ndarray]) -> Path:
-    """yolox_l.onnx and dw-ll_ucoco_384.onnx with the given answers."""
+    """yolox_l.onnx and dw-ll_ucoco_384.onnx, which always give these answers."""
     constant_network(folder / "DWPose" / "yolox_l.onnx", [1, 3, 640, 640], [arrays["det_raw"]])
     answers = [arrays["simcc_x"], arrays["simcc_y"]]
     constant_network(folder / "DWPose" / "dw-ll_ucoco_384.onnx", ["batch", 3, 384, 288], answers)

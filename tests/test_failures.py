@@ -1,4 +1,4 @@
-"""What goes wrong in the middle of the work leaves nothing behind, and what was there before as it was."""
+"""When something goes wrong in the middle of the work, nothing new is left behind, and what was there is unchanged."""
 
 import errno
 import json
@@ -33,7 +33,7 @@ from sa.runtime.sampling import conditioning, denoiser
 INTERRUPTED = "interrupted; nothing was written."
 FULL = "{out} cannot be written (No space left on device): make room or choose another --out."
 
-# A place in each stage of a run, from its first to its last.
+# A function of each stage of a run, in their order.
 STAGES = [
     (conditioning, "pose_pixels"),
     (denoiser, "tile_weights"),
@@ -46,7 +46,7 @@ STAGES = [
 
 
 def raising(error: BaseException, after: int = 0) -> Callable:
-    """A function that raises, the first `after` calls excepted."""
+    """A function that does nothing in its first `after` calls, and then raises the error."""
     calls = iter(range(after))
 
     def function(*arguments: object, **named: object) -> None:
@@ -58,14 +58,14 @@ def raising(error: BaseException, after: int = 0) -> Callable:
 
 @pytest.fixture
 def place(tmp_path, engines, case_folder):
-    """A folder with an engine set (a link, as it is large) and a case."""
+    """A folder with an engine set (a link, as it is large and nothing is written there) and a case."""
     (tmp_path / "engines").symlink_to(engines(CASE, "onnxruntime"))
     return copied(tmp_path, case=case_folder(CASE))
 
 
 @pytest.fixture
 def earlier_run(place):
-    """What an earlier run left in --out, and a note of the user's among it."""
+    """What an earlier run left in --out, and with it a file of the user's."""
     (place / "out" / "frames").mkdir(parents=True)
     (place / "out" / "frames" / "frame_9.png").write_bytes(b"an earlier frame")
     (place / "out" / "notes.txt").write_text("mine")
@@ -147,7 +147,7 @@ def test_a_signal_while_results_are_moved_waits_for_them(place, earlier_run, mon
 
 
 def only_within(mount: Path) -> Callable[[Path, Path], None]:
-    """os.replace as it is where `mount` is a file system of its own."""
+    """os.replace as if `mount` were a file system of its own: nothing can be moved into it or out of it."""
     replace = os.replace
 
     def within(source: Path, target: Path) -> None:
@@ -203,7 +203,7 @@ def test_an_export_that_fails_leaves_the_earlier_engine_set(
 
 
 def failing_at(role: str, error: BaseException) -> Callable:
-    """Paddle's target, which fails after it has written a part of one engine."""
+    """PaddleTarget.write, but at the engine of this role it writes a part and then fails."""
 
     whole = PaddleTarget.write
 
@@ -262,7 +262,7 @@ def test_paddle_must_be_installed_to_export(export_place, monkeypatch, capsys):
     fails("sa-export", export_arguments(export_place), export_place, 2, message, capsys)
 
 
-# -- processes of their own ------------------------------------------------------------------------------------
+# -- commands in a process of their own ------------------------------------------------------------------------
 
 
 def start(command: str, arguments: list[str]) -> subprocess.Popen:
@@ -272,13 +272,13 @@ def start(command: str, arguments: list[str]) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Tests started in the background may have been told to ignore Ctrl-C, and a child would inherit that.
+        # A test run in the background may ignore Ctrl-C, and its child processes would inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 
 def signalled_at(stage: str, number: signal.Signals, process: subprocess.Popen) -> tuple[int, list[str]]:
-    """The exit code and the lines that follow after a signal shortly after `stage` has begun."""
+    """Send the signal shortly after `stage` has begun; the exit code, and the lines written from then on."""
     try:
         for line in process.stderr:
             if line.startswith(stage):
@@ -351,11 +351,11 @@ def test_flags_that_do_not_exist_or_do_not_parse(tmp_path, monkeypatch, capsys, 
     said = capsys.readouterr()
     usage, *_, last = said.err.splitlines()
     assert usage.startswith(f"usage: {command} ")
-    assert last.startswith(f"{command}: error: {error}")  # what follows a choice is Python's own list of choices
+    assert last.startswith(f"{command}: error: {error}")  # after a wrong choice, Python adds its list of choices
     assert said.out == ""
 
 
-# -- what is unusual, but good ---------------------------------------------------------------------------------
+# -- input that is unusual, but good ---------------------------------------------------------------------------
 
 
 def test_a_pinned_and_verified_engine_set_is_opened(engines):

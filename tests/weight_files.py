@@ -1,4 +1,4 @@
-"""Writes weight files as torch.save and paddle.save do, without PyTorch; wrong ones too, as tests need them."""
+"""Writes weight files as torch.save and paddle.save do, without PyTorch; also wrong ones, for tests."""
 
 import io
 import pickle
