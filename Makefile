@@ -11,7 +11,7 @@ SETUP := bench,cpu,export,prepare,test
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadscope
 
-.PHONY: install install-kernels install-peers check cli-reference demo gpu-check kernels lock puppet puppet-study test \
+.PHONY: install install-kernels install-peers check cli-reference demo gpu-check kernels lock map puppet puppet-study test \
 	test-browser test-fp16 test-kernels test-latest test-peers test-rtx true-size types versions clean
 
 install: $(VENV)/installed
@@ -77,7 +77,7 @@ test: types
 	$(PYTEST) $(PARALLEL)
 
 test-peers: install-peers
-	$(PYTEST) tests/benchmarks/peers tests/benchmarks/puppet/test_training.py tests/benchmarks/puppet/test_trial.py
+	$(PYTEST) tests/benchmarks/peers tests/benchmarks/puppet/training tests/benchmarks/measure/test_quality_trial.py
 
 # fp16 engine sets, emulated, against float64.
 test-fp16: install
@@ -96,7 +96,7 @@ $(VENV)/installed-rtx: $(VENV)/installed
 test-browser: install
 	command -v chromium || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium; } || \
 		{ echo "install Chromium first, on Debian: apt-get install chromium"; exit 1; }
-	$(PYTEST) -m browser tests/benchmarks/test_report_browser.py
+	$(PYTEST) -m browser tests/benchmarks/report/test_report_browser.py
 
 # On a machine with an NVIDIA GPU, with whichever engine libraries are installed in .venv: the tests of tests/gpu and
 # sa-bench, and one report of both, gpu-report/gpu-report.md. ONNX Runtime with CUDA takes the place of the one without.
@@ -124,20 +124,25 @@ test-kernels: install-kernels $(BINDINGS)
 kernels: install-kernels
 	$(BIN)/python -m sa.kernels --out build/kernels
 
-# Teaches the puppet checkpoint, from where it was interrupted; states and sheets are in .cache/puppet.
+# Trains the puppet checkpoint and resumes where it was interrupted; states and sheets are in .cache/puppet.
 puppet: install-peers
-	$(BIN)/python -m sa.benchmarks.puppet.training
+	$(BIN)/sa-bench puppet-train
 
-# What the settings of sa-run do to held-out puppets; writes the tables of docs/puppet.md.
+# Measures what the settings of sa-run do to held-out puppets, and writes the tables of docs/puppet.md.
 puppet-study: install-peers
-	$(BIN)/python -m sa.benchmarks.puppet.study
+	$(BIN)/sa-bench puppet-study
 
-# docs/cli.md, from the commands' parsers.
+# Writes docs/cli.md from the commands' parsers.
 cli-reference: install
 	$(BIN)/python -m sa.benchmarks.cli_reference
 
+# Export, load and one pair of UNet calls at StableAnimator's true size; about 10 GB in .cache/true-size.
 true-size: install
-	$(BIN)/python -m sa.benchmarks.measure.true_size
+	$(BIN)/sa-bench true-size
+
+# Which folder imports which.
+map: install
+	@$(BIN)/python .ci/map.py
 
 clean:
 	rm -rf .cache demo gpu-report build dist *.egg-info .pytest_cache .ruff_cache

@@ -4,7 +4,7 @@ The page depends on the parsers alone, not on the width of a terminal: a test co
 """
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sa.benchmarks.cli import parser as sa_bench
@@ -32,21 +32,31 @@ def page() -> str:
 
 def _with_subcommands(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
     yield parser
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            yield from action.choices.values()
+    for action in _subcommands(parser):
+        yield from action.choices.values()
+
+
+def _subcommands(parser: argparse.ArgumentParser) -> list[argparse._SubParsersAction]:
+    return [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]
+
+
+def _commands(action: argparse._SubParsersAction) -> Iterator[str]:
+    """A table row for each subcommand."""
+    for command in action._choices_actions:
+        yield f"| `{command.dest}` | {_cell(command.help or '')} |"
 
 
 def _section(parser: argparse.ArgumentParser) -> str:
     """One command: its description, a table for each group of flags, and its epilog."""
     level = "##" if " " not in parser.prog else "###"
     parts = [f"{level} {parser.prog}", _block(parser.description)]
+    parts += [_table("command", _commands(action)) for action in _subcommands(parser)]
     for group in parser._action_groups:
         if rows := list(_rows(parser, group)):
             titled = group.title not in ("options", "positional arguments")
             title = f"**{group.title[0].upper()}{group.title[1:]}**" if titled else ""
             parts.append(f"{title}: {group.description}" if group.description else title)
-            parts.append("\n".join(["| flag | meaning |", "| --- | --- |", *rows]))
+            parts.append(_table("flag", rows))
     parts.append(_block(parser.epilog))
     return "\n\n".join(part for part in parts if part) + "\n"
 
@@ -64,6 +74,10 @@ def _rows(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup) -> It
         words = f"{', '.join(action.option_strings)} {values}".strip()
         required = "**required**; " if action.required and action.option_strings else ""
         yield f"| `{_cell(words)}` | {required}{_cell(formatter._expand_help(action))} |"
+
+
+def _table(first: str, rows: Iterable[str]) -> str:
+    return "\n".join([f"| {first} | meaning |", "| --- | --- |", *rows])
 
 
 def _cell(text: str) -> str:

@@ -1,20 +1,17 @@
-"""How well the two alignments find a driving person's scale: a table for docs/prepare.md.
+"""sa-bench alignment: how well the two alignments find a driving person's scale, as tables for docs/prepare.md.
 
-    python -m sa.benchmarks.measure.alignment
-
-On recordings of the published code (tests/golden/prepare), and on synthetic people whose true scale is known. The
-robust fit was made with the people of seeds 0 to 1199 in view.
+They are tried on recordings of the published code (tests/golden/prepare), and on synthetic people whose true scale is
+known. The robust fit was tuned on the people of seeds 0 to 1199, so the tables use others.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
 
 from sa.benchmarks.fixtures.synthetic_people import Actor, actor
+from sa.runtime.errors import InputError
 from sa.runtime.prepare.motion.alignment import published_fit, robust_fit
 
-RECORDINGS = Path("tests/golden/prepare/align.npz")
 SEEDS = range(2000, 2200)
 KNOWN = {  # recording: output's width and height, what it shows, and the true scale of x and y
     "alignA": ((512, 512), "at rest, 1.25 times as large", (1.25, 1.25)),
@@ -55,7 +52,10 @@ def errors(seeds: range) -> tuple[np.ndarray, np.ndarray]:
     return published, robust
 
 
-def main(recordings: Path) -> None:
+def compare_alignments(recordings: Path) -> None:
+    """Print both tables; InputError where the file of recordings is missing."""
+    if not recordings.is_file():
+        raise InputError(f"{recordings} is missing: run this in a checkout of the project, or give --recordings FILE.")
     with np.load(recordings) as archive:
         arrays = dict(archive)
     print("| recording | true scale, x and y | published | robust |\n| --- | --- | --- | --- |")
@@ -68,9 +68,3 @@ def main(recordings: Path) -> None:
         for words, share in (("median", 0.5), ("95th percentile", 0.95), ("largest", 1)):
             cells = [f"{np.quantile(off[:, axis], share):.1%}" for off in (published, robust)]
             print(f"| {letter}, {words} | {' | '.join(cells)} |")
-
-
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser("sa.benchmarks.measure.alignment", description=__doc__.splitlines()[0])
-    parser.add_argument("--recordings", type=Path, default=RECORDINGS, help="default: %(default)s")
-    main(parser.parse_args().recordings)

@@ -12,7 +12,6 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from sa.benchmarks.measure.results import Machine
 from sa.runtime.contract import EngineRecord, Manifest, Record, Role
 from sa.runtime.sampling.tiles import tile_indices
 from sa.runtime.settings import Settings
@@ -79,11 +78,6 @@ class Rates:
     def seconds(self, flops: float, traffic: float) -> float:
         """The least time for so many FLOPs and bytes: whichever takes longer, the other hidden behind it."""
         return max(flops / self.flops, traffic / self.bandwidth)
-
-
-def machine_rates(machine: Machine) -> Rates:
-    """The ceilings found on the machine itself, float32: the same predictor, for what was measured there."""
-    return Rates(machine.gemm_flops, machine.copy_bytes)
 
 
 @dataclass(frozen=True)

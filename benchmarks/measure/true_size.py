@@ -1,55 +1,47 @@
-"""StableAnimator at its true size on this machine: a 1.55 B parameter UNet through export, load and one guidance pair.
+"""sa-bench true-size: export, load and one guidance pair of a UNet with 1.55 B parameters, on this machine.
 
-    python -m sa.benchmarks.measure.true_size --work .cache/true-size
-
-makes a checkpoint of the published architecture by recipe (once, about 10 GB), exports it to each backend at 256x256
-with tiles of 2 frames, and measures one pair of UNet calls (conditional and unconditional). Each export and each
-measurement is a process of its own, so that its peak memory, as the operating system counts it, is its own too.
+Each export and each measurement runs in its own process, so the operating system counts its peak memory separately.
 """
 
-import argparse
 import json
 import platform
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from sa.benchmarks.measure.worker import Draw
 from sa.runtime.backends.libraries import backend_version
 from sa.runtime.engine_set.open import EngineSet
+from sa.runtime.errors import UserError
 from sa.runtime.system.memory import peak_memory
 from sa.runtime.system.processors import usable_cores
 
 SHAPES = ("--height", "256", "--width", "256", "--tile-size", "2", "--decode-chunk", "4")
 REPETITIONS = 3  # after one warm-up
-VARIANTS = {"onnxruntime": (), "paddle": (), "paddle+onednn": ("--onednn",)}
+VARIANTS = {"onnxruntime": (), "paddle": (), "paddle+onednn": ("--onednn",)}  # flags of sa-export
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser("true_size", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path(".cache/true-size"), help="checkpoint, engines and results")
-    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=["onnxruntime", "paddle"])
-    parser.add_argument("--reuse", action="store_true", help="measure engine sets that are there, export the others")
-    parser.add_argument("--measure", type=Path, help=argparse.SUPPRESS)  # the child process of one measurement
-    arguments = parser.parse_args()
-    if arguments.measure is not None:
-        print(json.dumps(measure_pair(arguments.measure)))
-        return
-    checkpoint = arguments.work / "checkpoint"
+def measure_true_size(work: Path, variants: Sequence[str], reuse: bool) -> None:
+    """Export and measure each variant, print the table and write `work`/results.json.
+
+    The checkpoint is made once. `reuse` measures engine sets that are in `work` already and exports only the others.
+    """
+    checkpoint = work / "checkpoint"
     _make_checkpoint(checkpoint)
-    rows = [_run(variant, checkpoint, arguments.work, arguments.reuse) for variant in arguments.variants]
-    (arguments.work / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
+    rows = [_run(variant, checkpoint, work, reuse) for variant in variants]
+    (work / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
     print(table(rows))
 
 
 def _make_checkpoint(folder: Path) -> None:
-    # In a process of its own: it imports Paddle, which would add to every later child's start.
+    # In its own process: it imports Paddle, which would make every later child slower to start.
     code = (
-        "import sys; from pathlib import Path; from sa.benchmarks.fixtures.checkpoints import *; "
+        "import sys; from pathlib import Path; "
+        "from sa.benchmarks.fixtures.checkpoints import FULL_SIZE, FULL_SIZE_ARCFACE, write_checkpoint; "
         "write_checkpoint(Path(sys.argv[1]), FULL_SIZE, FULL_SIZE_ARCFACE)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)
@@ -61,8 +53,12 @@ def _run(variant: str, checkpoint: Path, work: Path, reuse: bool) -> dict:
     exported = None
     if not (reuse and engines.exists()):
         command = ["-m", "sa.export.cli", "--checkpoint", str(checkpoint), "--out", str(engines)]
-        exported = _child([*command, "--backend", backend, *SHAPES, *VARIANTS[variant]])
-    measured = _child(["-m", "sa.benchmarks.measure.true_size", "--measure", str(engines)])
+        exported = _child(f"exporting {engines}", [*command, "--backend", backend, *SHAPES, *VARIANTS[variant]])
+    code = (
+        "import json, sys; from pathlib import Path; from sa.benchmarks.measure.true_size import measure_pair; "
+        "print(json.dumps(measure_pair(Path(sys.argv[1]))))"
+    )
+    measured = _child(f"measuring {engines}", ["-c", code, str(engines)])
     return {
         "variant": variant,
         "version": backend_version(backend),
@@ -73,17 +69,19 @@ def _run(variant: str, checkpoint: Path, work: Path, reuse: bool) -> dict:
     }
 
 
-def _child(arguments: list[str]) -> dict:
-    """Run Python with these arguments: its output and seconds."""
+def _child(what: str, arguments: list[str]) -> dict:
+    """Run Python with these arguments; returns its output and how many seconds it took."""
     started = time.perf_counter()
     done = subprocess.run([sys.executable, *arguments], stdout=subprocess.PIPE, text=True)
     if done.returncode:
-        raise SystemExit(f"{' '.join(arguments)} failed with exit code {done.returncode}")
+        raise UserError(f"{what} failed with exit code {done.returncode}; what it said is above")
     return {"output": done.stdout, "seconds": time.perf_counter() - started}
 
 
 def measure_pair(folder: Path) -> dict:
     """Load the UNet of an engine set and time pairs of calls."""
+    from sa.benchmarks.measure.worker import Draw
+
     engines = EngineSet.open(folder)
     generator = np.random.default_rng(0)
     started = time.perf_counter()
@@ -131,7 +129,3 @@ def table(rows: list[dict]) -> str:
     head = ["", *(f"{row['variant']} {row['version']}" for row in rows)]
     body = [head, ["---"] * len(head), *([name, *cells] for name, cells in lines.items())]
     return "\n".join("| " + " | ".join(cells) + " |" for cells in body)
-
-
-if __name__ == "__main__":
-    main()

@@ -6,7 +6,6 @@ Each RESULT is a folder that sa-run wrote for a puppet's case (its run.json name
 the frames of a video; a set's figure is the mean over its videos, with a bootstrap interval over them.
 """
 
-import argparse
 import itertools
 import json
 from collections.abc import Iterable, Sequence
@@ -18,7 +17,6 @@ import numpy as np
 from PIL import Image
 
 from sa.benchmarks.puppet.cases import TRUTH, read_joints
-from sa.runtime.console.commands import run_command
 from sa.runtime.errors import InputError
 from sa.runtime.output.video import frame_path
 from sa.runtime.sampling.tiles import tile_indices
@@ -179,15 +177,3 @@ def _measure(folder: Path, case: Path, judges: "Judges", references: "dict[Path,
 def table(figures: dict[str, tuple[float, float, float]]) -> str:
     """One line per figure: mean [low, high]."""
     return "\n".join(f"{name:18} {mean:8.3f}  [{low:.3f}, {high:.3f}]" for name, (mean, low, high) in figures.items())
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("quality", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("results", type=Path, nargs="+", metavar="RESULT", help="folders that sa-run wrote")
-    return run_command(
-        "quality", parser, lambda arguments: print(table(summary(list(measure(arguments.results).values())))), argv
-    )
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -5,7 +5,6 @@ writes the tables between the markers of docs/puppet.md, and the figure beside i
 an interrupted study goes on where it was. Brackets are bootstrap intervals of 95 % over puppets.
 """
 
-import argparse
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,6 @@ from sa.export.cli import main as sa_export
 from sa.runtime.animator import animate
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.cli import main as sa_run
-from sa.runtime.console.commands import run_command
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import UserError
 from sa.runtime.output.video import frame_path
@@ -224,13 +222,3 @@ def figure(cases: list[Path], results: list[Path], frames: Sequence[int] = (1, 4
             row += [picture(frame_path(place, frame)) for place in (case / "poses", result / "frames", case / TRUTH)]
         rows.append(row)
     return grid(rows)
-
-
-def main(argv: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("study", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path(".cache/puppet-study"), help="engines, cases and results")
-    return run_command("study", parser, lambda arguments: study(arguments.work), argv)
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

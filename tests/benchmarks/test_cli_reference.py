@@ -24,7 +24,8 @@ def test_it_has_every_command_and_flag():
         assert f"\n## {parser.prog}\n" in text
         for flag in re.findall(r"^  (--[a-z-]+)", parser.format_help(), re.MULTILINE):
             assert f"| `{flag}" in text
-    assert "\n### sa-bench run\n" in text and "\n### sa-bench merge\n" in text
+    for command in ("run", "merge"):
+        assert f"\n### sa-bench {command}\n" in text and f"\n| `{command}` | " in text
     assert "| `--engines DIR` | **required**; " in text
 
 

@@ -1,6 +1,5 @@
-"""Some puppets on one page, to look at:  python -m sa.benchmarks.puppet.draw.sample_sheet sheet.png"""
+"""Pictures in rows on one page, and sa-bench puppet-sheet, which shows some puppets that way."""
 
-import sys
 from pathlib import Path
 
 from PIL import Image, ImageDraw
@@ -22,7 +21,8 @@ def grid(rows: list[list[Image.Image]], size: int = SIZE) -> Image.Image:
     return page
 
 
-def main(path: Path) -> None:
+def draw_sample_sheet(path: Path) -> None:
+    """Write a page of `PUPPETS` held-out puppets at `FRAMES`, each with its face box, above its pose image."""
     rows: list[list[Image.Image]] = []
     for frame in FRAMES:
         clips = [clip("held-out", number) for number in range(PUPPETS)]
@@ -31,7 +31,3 @@ def main(path: Path) -> None:
             ImageDraw.Draw(picture).rectangle(one.face_box(frame), outline="white")
         rows += [pictures, [one.pose(frame) for one in clips]]
     grid(rows).save(path)
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

@@ -113,9 +113,3 @@ def crop(picture: torch.Tensor, box: np.ndarray) -> torch.Tensor:
     left, top, right, bottom = (int(v) for v in np.clip(box, 0, SIZE - 1))
     rows, columns = crop_matrices(Box(top, max(top, bottom), left, max(left, right)), *picture.shape[1:])
     return (torch.from_numpy(rows) @ picture @ torch.from_numpy(columns).T)[None]
-
-
-def reference_identity(arcface: nn.Module, one: Clip, frame: float) -> torch.Tensor:
-    """[1, 512] not normalised: what stands in for a real recogniser's embedding of the reference."""
-    with torch.no_grad():
-        return arcface(crop(to_tensor([one.picture(frame)])[0], np.array(one.face_box(frame))))

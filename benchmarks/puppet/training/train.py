@@ -1,12 +1,5 @@
-"""Teach the puppet checkpoint:  python -m sa.benchmarks.puppet.training [--work DIR] [--threads N] [--more STEPS]
+"""sa-bench puppet-train: trains the puppet checkpoint, stage by stage. Every stage can be interrupted and resumed."""
 
-Runs the stages in order, each from where it was interrupted. States, logs, sample sheets and the weights of finished
-stages are kept in the work folder; once all are finished they take the place of the checkpoint in the repository. To
-teach a stage anew, remove its folder, and those of the stages after it. With --more, the diffusion stage of the
-checkpoint in the repository goes on for so many steps on clips, and nothing else is taught.
-"""
-
-import argparse
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -35,17 +28,16 @@ HELD_OUT = 24
 LOGS = "training"  # folder of the checkpoint
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser("puppet", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--work", type=Path, default=Path(".cache/puppet"), help="states, logs, sheets, examples")
-    parser.add_argument("--threads", type=int, default=2, help="of PyTorch")
-    parser.add_argument("--more", type=int, metavar="STEPS", help="go on with the checkpoint of the repository")
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
-    if arguments.more:
-        _more(arguments.work, arguments.more)
+def train(work: Path, threads: int, more: int | None) -> None:
+    """Run every stage, or only `more` further steps on clips, and replace the repository's checkpoint with the result.
+
+    States, logs and sheets are kept in `work`. `threads` are PyTorch's.
+    """
+    torch.set_num_threads(threads)
+    if more:
+        _more(work, more)
     else:
-        _all(arguments.work)
+        _all(work)
 
 
 def _all(work: Path) -> None:
@@ -122,7 +114,3 @@ def _deliver(work: Path) -> None:
         shutil.copy(log, kept)
     shutil.copytree(work / "checkpoint", CHECKPOINT, dirs_exist_ok=True)
     print(f"the checkpoint is in {CHECKPOINT}")
-
-
-if __name__ == "__main__":
-    main()

@@ -123,7 +123,7 @@ def test_half_precision_is_never_slower_than_single():
 def test_the_predictor_of_cards_is_the_floor_of_measured_rows():
     unet = manifest().engine("unet")
     measured = row(machine=machine(gemm_flops=185e9, copy_bytes=14e9), flops=unet.flops, bytes=unet.bytes, seconds=12.0)
-    predicted = engine_seconds(unet, roofline.machine_rates(measured.machine))
+    predicted = engine_seconds(unet, Rates(flops=185e9, bandwidth=14e9))
     assert predicted == pytest.approx(measured.floor) == pytest.approx(2e12 / 185e9)
     assert measured.fraction == pytest.approx(predicted / 12.0)
 

@@ -1,0 +1,121 @@
+"""The flags of sa-bench puppet-train, puppet-study, puppet-quality and puppet-sheet.
+
+What they need, PyTorch among it, is imported when they start.
+"""
+
+import argparse
+from importlib.util import find_spec
+from pathlib import Path
+
+from sa.benchmarks.interruption import work_is_kept
+from sa.runtime.errors import InputError
+
+TRAIN = """\
+Train the puppet checkpoint: StableAnimator in miniature, on drawn puppets (docs/puppet.md). Takes about an hour.
+
+Runs the stages in order and resumes an interrupted stage. States, logs, sample sheets and the weights of finished
+stages are kept in WORK. When all stages are finished, their weights replace the checkpoint in the repository. To train
+a stage again, remove its folder from WORK, and the folders of the stages after it.
+"""
+
+STUDY = """\
+Measure what the settings of sa-run do to the videos of held-out puppets. Refinement takes minutes per video on a CPU.
+
+Exports the puppet checkpoint, animates held-out puppets with every setting, and compares the videos with the truth.
+Writes the tables between the markers of docs/puppet.md, and docs/puppet.png. Engine sets, cases and videos are kept in
+WORK, so an interrupted study continues where it stopped.
+"""
+
+QUALITY = """\
+Compare the videos of puppets with the truth, and print each figure's mean with a bootstrap interval of 95 %.
+
+Each RESULT is a folder that sa-run wrote for a puppet's case; its run.json names the case. A figure is a mean over the
+frames of a video first, then over the videos.
+"""
+
+SHEET = """\
+Draw twelve held-out puppets on one page: each at three moments, with its face box and its pose image.
+"""
+
+
+def add_puppet_train(commands: argparse._SubParsersAction) -> None:
+    train = _add(commands, "puppet-train", "train the puppet checkpoint", TRAIN)
+    train.add_argument(
+        "--work",
+        type=Path,
+        default=Path(".cache/puppet"),
+        metavar="DIR",
+        help="folder for states, logs, sheets and examples (default: %(default)s)",
+    )
+    train.add_argument("--threads", type=int, default=2, help="threads of PyTorch (default: %(default)s)")
+    train.add_argument(
+        "--more",
+        type=int,
+        metavar="STEPS",
+        help="only train the repository's checkpoint on clips for so many more steps",
+    )
+    train.set_defaults(action=_train)
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    _require_torch("puppet-train")
+    from sa.benchmarks.puppet.training.train import train
+
+    with work_is_kept(arguments.work):
+        train(arguments.work, arguments.threads, arguments.more)
+
+
+def add_puppet_study(commands: argparse._SubParsersAction) -> None:
+    study = _add(commands, "puppet-study", "measure the settings of sa-run on puppets", STUDY)
+    study.add_argument(
+        "--work",
+        type=Path,
+        default=Path(".cache/puppet-study"),
+        metavar="DIR",
+        help="folder for engine sets, cases and results (default: %(default)s)",
+    )
+    study.set_defaults(action=_study)
+
+
+def _study(arguments: argparse.Namespace) -> None:
+    _require_torch("puppet-study")
+    from sa.benchmarks.puppet.study import study
+
+    with work_is_kept(arguments.work):
+        study(arguments.work)
+
+
+def add_puppet_quality(commands: argparse._SubParsersAction) -> None:
+    quality = _add(commands, "puppet-quality", "compare puppets' videos with the truth", QUALITY)
+    quality.add_argument("results", type=Path, nargs="+", metavar="RESULT", help="folders that sa-run wrote")
+    quality.set_defaults(action=_quality)
+
+
+def _quality(arguments: argparse.Namespace) -> None:
+    _require_torch("puppet-quality")
+    from sa.benchmarks.puppet.quality import measure, summary, table
+
+    print(table(summary(list(measure(arguments.results).values()))))
+
+
+def add_puppet_sheet(commands: argparse._SubParsersAction) -> None:
+    sheet = _add(commands, "puppet-sheet", "draw some puppets on one page", SHEET)
+    sheet.add_argument("picture", type=Path, metavar="FILE", help="the picture to write, for example sheet.png")
+    sheet.set_defaults(action=_sheet)
+
+
+def _sheet(arguments: argparse.Namespace) -> None:
+    from sa.benchmarks.puppet.draw.sample_sheet import draw_sample_sheet
+
+    draw_sample_sheet(arguments.picture)
+
+
+def _add(commands: argparse._SubParsersAction, name: str, words: str, description: str) -> argparse.ArgumentParser:
+    return commands.add_parser(
+        name, help=words, description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+
+
+def _require_torch(command: str) -> None:
+    if find_spec("torch") is None or find_spec("diffusers") is None:
+        raise InputError(f"{command} needs PyTorch and diffusers: pip install 'stableanimator-deploy[peers]'")
