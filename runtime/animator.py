@@ -1,4 +1,4 @@
-"""From an engine set and a case to a video: the whole way on one page."""
+"""From an engine set and a case to a video, start to finish."""
 
 import contextlib
 import json
@@ -34,9 +34,9 @@ from sa.runtime.system.memory import StagePeaks
 
 
 def animate(engines: EngineSource, case_folder: Path, out: Path, settings: Settings, reporter: Reporter) -> dict:
-    """Animate a case into the folder `out` and return what run.json says.
+    """Animate a case, write the results to the folder `out` and return the contents of run.json.
 
-    InputError for a case or an output folder that cannot be used, before any engine is loaded.
+    InputError if the case or the output folder cannot be used. It is raised before any engine is loaded.
     """
     manifest = engines.manifest
     shapes = manifest.shapes
@@ -67,7 +67,8 @@ def animate(engines: EngineSource, case_folder: Path, out: Path, settings: Setti
         with reporter.stage(f"loading {role}"):
             return engines.open_engine(role)
 
-    engine_class(engines.backend)  # now, as nothing could be cleaned up if Paddle met SIGTERM while it is imported
+    # Import the library before there is anything to clean up: SIGTERM during Paddle's import ends the process at once.
+    engine_class(engines.backend)
     peaks = StagePeaks()
     with staged(out) as staging:
         with peaks.stage("conditioning"), reporter.stage("conditioning", case.frames) as advance:
@@ -140,7 +141,7 @@ def _certified(manifest: Manifest) -> str:
 def _planned_memory(
     engines: EngineSource, frames: int, settings: Settings, warnings: list[str], reporter: Reporter
 ) -> MemoryPlan | None:
-    """What the run will take, if that is known; EngineSetError if it cannot fit."""
+    """Predict the run's memory and warn if it is short. None if it is unknown; EngineSetError if it cannot fit."""
     guided = max(settings.guidance, settings.guidance_start or 0) > 1
     choices = Choices(frames, engines.low_memory, settings.refine, branches=2 if guided else 1)
     plan = engines.plan_memory(choices)
@@ -168,7 +169,7 @@ def _decode(decoder: Engine, latents: np.ndarray, chunk: int, folder: Path, adva
 
 
 def _embedder(upstream: bool) -> Callable[[np.ndarray, Path], np.ndarray]:
-    """What makes the identity of a case that has none, by networks that sa-prepare brings."""
+    """A function that makes an identity embedding with the face networks of the extra 'prepare'."""
 
     def embed(picture: np.ndarray, models: Path) -> np.ndarray:
         try:

@@ -139,7 +139,7 @@ def require(good: bool, flag: str, expected: str, found: object) -> None:
 
 
 def refine_settings_from(arguments: argparse.Namespace) -> RefineSettings:
-    """When and how long to refine; InputError for a flag out of its range or without --refine."""
+    """The refinement settings; InputError for a flag that is out of range or given without --refine."""
     flags = {"start": "--refine-start", "end": "--refine-end", "iterations": "--refine-iters"}
     flags["tolerance"] = "--refine-tolerance"
     given = {name: getattr(arguments, flag[2:].replace("-", "_")) for name, flag in flags.items()}
@@ -158,7 +158,7 @@ def refine_settings_from(arguments: argparse.Namespace) -> RefineSettings:
 
 
 def settings_from(arguments: argparse.Namespace) -> Settings:
-    """The settings of a run; InputError names the first flag out of its range."""
+    """The settings of a run; InputError names the first flag that is out of range."""
     a = arguments
     require(1 <= a.steps <= 1000, "--steps", "1 to 1000", a.steps)
     for flag, scale in (("--guidance", a.guidance), ("--guidance-start", a.guidance_start)):

@@ -1,16 +1,16 @@
-"""The contract between export and run: the manifest of an engine set, as data. export/ writes what this defines."""
+"""The manifest of an engine set: sa-export writes it and the runtime reads it."""
 
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-FORMAT_VERSION = 2  # since then, the UNet takes both branches of guidance in one call
+FORMAT_VERSION = 2  # since version 2, one UNet call takes both guidance branches
 MANIFEST = "manifest.json"
 
 ROLES = ("image_encoder", "face_encoder", "pose_net", "vae_encoder", "unet", "vae_decoder")
-SPECIALIZED = ("conditioning", "time_embedding")  # beside the UNet, unless it is exported plain
-# With refinement also `arcface`, and `face_loss` with the decoder's segments, or `loss_gradient` in one engine.
+SPECIALIZED = ("conditioning", "time_embedding")  # additional engines, unless the UNet is exported plain
+# Refinement adds `arcface`, and either `face_loss` with the decoder's segments or the single engine `loss_gradient`.
 _NAMED = (*ROLES, *SPECIALIZED, "arcface", "face_loss", "loss_gradient")
 Role = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(_NAMED)}|decoder_[a-z0-9_]{{1,60}})$")]
 
@@ -26,7 +26,7 @@ class Record(BaseModel):
 
 
 class TensorSpec(Record):
-    """One input or output: a dimension is a size, or (least, most) where the engine takes a range."""
+    """One input or output. A dimension is a size, or (least, most) where the engine accepts a range."""
 
     name: BareName
     shape: tuple[Size | Span, ...]
@@ -45,7 +45,7 @@ class TensorSpec(Record):
 
 @dataclass(frozen=True)
 class Signature:
-    """What an engine takes and gives, whatever it is made of. An EngineContract says this too."""
+    """An engine's role, inputs and outputs. EngineContract has the same three fields."""
 
     role: Role
     inputs: tuple[TensorSpec, ...]
@@ -59,28 +59,28 @@ class FileRecord(Record):
 
 
 class Certificate(Record):
-    """How closely the engine matches the float32 network on fixed inputs; the worst of its outputs."""
+    """How closely the engine matches the float32 network on fixed inputs. The worst output counts."""
 
     shapes: Literal["full", "reduced"]  # the engine itself, or a smaller twin exported by the same code and weights
-    # What was run: the engine; what its dtypes make of its graph, where no hardware is; or the ONNX program of a plan.
+    # What was run: the engine, a CPU emulation of its dtypes, or the ONNX program that a plan is built from.
     executed: Literal["engine", "emulation", "program"] = "engine"
     input_shapes: dict[str, tuple[int, ...]]
     max_abs: float
     relative: float  # |engine - network| / |network|, in the norm named next
-    norm: Literal["max", "euclidean"] = "max"  # euclidean for gradients across kinks, of which single values may jump
+    norm: Literal["max", "euclidean"] = "max"  # euclidean for gradients across kinks, where single values may jump
     cosine: float
-    tolerance: float  # on `relative`
+    tolerance: float  # the limit for `relative`
 
 
 class Prepacked(Record):
-    """An engine as ONNX Runtime has it once loaded: graph optimized, weights packed. Loading it only maps its files."""
+    """The engine as ONNX Runtime holds it once loaded: graph optimized, weights packed. Loading only maps the files."""
 
     program: BareName
-    host: str  # the library's version and the CPU's instruction set, with which alone it may be loaded
+    host: str  # library version and CPU instruction set; both must match to load it
 
 
 class OperatorSet(Record):
-    """The operators that an ONNX program takes from one of its opsets."""
+    """The operators that an ONNX program uses from one of its opsets."""
 
     domain: Annotated[str, Field(max_length=100)]  # "" is ONNX's own
     version: Annotated[int, Field(ge=1)]
@@ -95,14 +95,12 @@ class EngineContract(Record):
     files: Annotated[tuple[FileRecord, ...], Field(min_length=1)]
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
-    operator_sets: tuple[OperatorSet, ...] = ()  # ONNX Runtime only: what a version of it must know to run this
-    onednn: bool = False  # Paddle Inference only: run on oneDNN kernels, certified so
-    # Paddle Inference on a GPU only: fp16 but for these operators, in Paddle's names; None: float32 as it is stored.
+    operator_sets: tuple[OperatorSet, ...] = ()  # ONNX Runtime only: the installed version must have these
+    onednn: bool = False  # Paddle Inference only: run, and certified, on oneDNN kernels
+    # Paddle Inference on a GPU only: run in fp16 except for these operators (Paddle's names). None: run in float32.
     float32_operators: tuple[str, ...] | None = None
-    prepacked: Prepacked | None = None  # ONNX Runtime only: loaded instead, where the host is the one it was made on
-    refit: BareName | None = (
-        None  # TensorRT only: the ONNX program whose weights the plan lacks and is given on loading
-    )
+    prepacked: Prepacked | None = None  # ONNX Runtime only: loaded instead on the host it was made on
+    refit: BareName | None = None  # TensorRT only: ONNX program that holds the weights of a stripped plan
 
     @model_validator(mode="after")
     def _program_is_listed(self) -> "EngineContract":
@@ -118,47 +116,47 @@ class EngineRecord(EngineContract):
 
     parameters: int
     flops: int  # 2 per multiply-add of convolutions and matrix products, at the largest shape
-    bytes: int  # weights, inputs and outputs once each: what a call moves at the very least
-    working_bytes: int  # predicted: the tensors alive at once inside a call
+    bytes: int  # weights, inputs and outputs once each: the least a call can move
+    working_bytes: int  # predicted peak of the live tensors inside a call
     precision: Precision = "fp32"
-    float32_tensors: tuple[str, ...] = ()  # of an fp16 engine: tensors that were measured and found unfit for fp16
-    loss_scale: float | None = None  # of an fp16 VJP: its cotangent is scaled to this magnitude, its result scaled back
+    float32_tensors: tuple[str, ...] = ()  # fp16 engines: tensors that measurement showed unfit for fp16
+    loss_scale: float | None = None  # fp16 VJPs: the cotangent is scaled to this magnitude, the result scaled back
     certificate: Certificate
 
     @property
     def weight_bytes(self) -> int:
-        """Of its weights as they are stored."""
+        """Bytes of the weights as stored."""
         return {"fp32": 4, "fp16": 2}[self.precision] * self.parameters
 
 
 class Segment(Record):
-    """A stretch of the decoder: an engine x -> y and its VJP (x, dy) -> dx, which recomputes its own inside."""
+    """A segment of the decoder: an engine x -> y and its VJP (x, dy) -> dx, which recomputes the activations."""
 
     forward: Role
     vjp: Role
-    by_frame: bool  # takes one frame at a time; the others take the whole chunk
-    keep: bool  # y is kept for the next segment's VJP; otherwise it is computed again, which costs this segment once
+    by_frame: bool  # takes one frame at a time; other segments take the whole chunk
+    keep: bool  # keep y for the next segment's VJP; otherwise run this segment once more to get it
 
 
 class RefinePlan(Record):
     """How the gradient of the face loss is computed."""
 
     plan: Literal["segmented", "whole"]
-    segments: tuple[Segment, ...]  # from latents to frames; none where one engine does it all
-    flops: int  # of a chunk's loss gradient, nothing computed twice
-    bytes: int  # what it moves at the very least
-    predicted_bytes: int  # counted at its peak: kept tensors, the engine at work, and all weights as they are stored
+    segments: tuple[Segment, ...]  # from latents to frames; empty if the plan is `whole`
+    flops: int  # of one chunk's loss gradient, without recomputation
+    bytes: int  # the least it can move
+    predicted_bytes: int  # at its peak: kept tensors, the running engine's tensors and all weights as stored
 
 
 class Schedule(Record):
-    """Karras sigmas (SPEC section 5)."""
+    """The range of the Karras sigmas (docs/model.md, section 5)."""
 
     sigma_min: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     sigma_max: Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Shapes(Record):
-    """What an engine set is made for: pixels, frames per UNet call, frames per decoder call."""
+    """The sizes an engine set is exported for: pixels, frames per UNet call, frames per decoder call."""
 
     height: Annotated[int, Field(ge=64, le=4096, multiple_of=64)]
     width: Annotated[int, Field(ge=64, le=4096, multiple_of=64)]
@@ -175,7 +173,7 @@ class Shapes(Record):
 
 
 class SourceFile(Record):
-    """A checkpoint file the engines were made from, relative to the checkpoint folder."""
+    """A checkpoint file that the engines were made from. Its path is relative to the checkpoint folder."""
 
     path: str
     bytes: int
@@ -191,11 +189,11 @@ class Manifest(Record):
     backend: Literal["onnxruntime", "paddle", "tensorrt", "tensorrt-rtx"]
     backend_version: str
     device: Literal["cpu", "cuda"]
-    compute_capabilities: tuple[str, ...]  # of the GPUs the engines were built for; none on a CPU
-    hardware_compatible: bool = False  # TensorRT: for every GPU from the least of these capabilities on
-    kernels: bool = False  # TensorRT: our kernels are in the plans
+    compute_capabilities: tuple[str, ...]  # of the GPUs the engines were built for; empty for a CPU
+    hardware_compatible: bool = False  # TensorRT: the plans run on the lowest of these capabilities and on all above
+    kernels: bool = False  # TensorRT: the plans contain this project's kernels
     libraries: dict[str, str]
-    command: str  # rebuilds the set, with CHECKPOINT and ENGINES for the folders
+    command: str  # rebuilds the set; CHECKPOINT and ENGINES stand for the folders
     schedule: Schedule
     image_mean: tuple[float, float, float]
     image_std: tuple[float, float, float]
@@ -218,19 +216,19 @@ class Manifest(Record):
 
     @property
     def specialized(self) -> bool:
-        """Whether the UNet comes with engines for what does not change between its calls."""
+        """Whether engines of their own compute what does not change between UNet calls."""
         return any(engine.role in SPECIALIZED for engine in self.engines)
 
     @property
     def refinement(self) -> RefinePlan:
-        """The plan of a set made with --refine; ValueError for another."""
+        """The refinement's plan; ValueError if the set was exported without --refine."""
         if self.refine is None:
             raise ValueError("an engine set without refinement engines")
         return self.refine
 
     @property
     def refinement_roles(self) -> tuple[Role, ...]:
-        """The engines refinement needs beside those of every run."""
+        """The engines that refinement needs in addition to those of every run."""
         if self.refine is None:
             return ()
         ends = ("face_loss",) if self.refine.plan == "segmented" else ("loss_gradient",)

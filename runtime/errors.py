@@ -1,10 +1,10 @@
-"""The errors a user can meet, each one sentence and each with its exit code."""
+"""Errors for the user. Each message is one sentence, and each class has an exit code."""
 
 import reprlib
 
 from pydantic import ValidationError
 
-# pydantic's words for what it expected, and plainer ones
+# pydantic's wording and ours
 PLAINER = {
     "greater than or equal to": "at least",
     "less than or equal to": "at most",
@@ -14,7 +14,7 @@ PLAINER = {
 
 
 class UserError(Exception):
-    """A problem the user can mend: one sentence with what was expected, what was found and what to do."""
+    """A problem the user can fix. Its message says what was expected, what was found and what to do."""
 
     exit_code = 1
 
@@ -32,18 +32,18 @@ class EngineSetError(UserError):
 
 
 class InterruptedRunError(UserError):
-    """Ctrl-C or SIGTERM, after which the same command can go on."""
+    """Ctrl-C or SIGTERM; the same command can resume the work."""
 
     exit_code = 130
 
 
 def first_line(error: BaseException) -> str:
-    """What a library's error says first, for a sentence of ours."""
+    """The first line of a library's error, to quote in a message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def first_fault(error: ValidationError) -> str:
-    """The first thing pydantic found wrong, in words that fit into a sentence: `height must be ..., not ...`."""
+    """The first thing pydantic found wrong, as a clause for a message: `height must be ..., not ...`."""
     fault = error.errors()[0]
     where, kind, found = ".".join(str(part) for part in fault["loc"]), fault["type"], reprlib.repr(fault["input"])
     if kind == "missing":
@@ -57,8 +57,8 @@ def first_fault(error: ValidationError) -> str:
     expected = "be a table of names" if kind == "model_type" else fault["msg"].partition(" should ")[2]
     for words, plainer in PLAINER.items():
         expected = expected.replace(words, plainer)
-    if kind in ("too_short", "too_long"):  # says itself what was found
+    if kind in ("too_short", "too_long"):  # pydantic already says what was found
         return f"{where} must {expected}"
-    if kind.startswith(("int_", "float_")):  # how the value failed to be a number
+    if kind.startswith(("int_", "float_")):  # drop the reason why it is not a number
         expected = expected.partition(",")[0]
     return f"{where or 'it'} must {expected}, not {found}"

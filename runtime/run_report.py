@@ -1,4 +1,4 @@
-"""run.json: the account of a run."""
+"""run.json: the record of a run."""
 
 import platform
 import time
@@ -25,7 +25,7 @@ def run_report(
     seconds: dict[str, float],
     refinement: Refinement | None,
 ) -> dict:
-    """What run.json says, but for memory."""
+    """The contents of run.json, except for memory."""
     manifest = engines.manifest
     arguments = asdict(settings) | {"threads": engines.threads, "low_memory": engines.low_memory}
     return {

@@ -1,4 +1,4 @@
-"""What a run computes, as the flags of sa-run say it."""
+"""The settings of a run, as the flags of sa-run give them."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +18,7 @@ class Settings:
     seed: int = 23123134
     fps: float = 8.0
     identity: str | None = None  # a .npy file, "none", or None for the case's identity.npy
-    models: Path | None = None  # with face networks, for a case without identity.npy
+    models: Path | None = None  # folder of face networks, for a case without identity.npy
     noise: Path | None = None  # an .npz with the two draws, instead of the seed
     compat: str | None = None  # "upstream"
     refine: bool = False  # the HJB face refinement

@@ -1,4 +1,4 @@
-"""Engine libraries. Each is imported only when an engine of its kind is opened."""
+"""Engine libraries. Each is imported when its first engine is opened."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +15,7 @@ def open_engine(backend: str, folder: Path, contract: EngineContract, threads: i
 
 
 def engine_class(backend: str) -> Callable[[Path, EngineContract, int], Engine]:
-    """The engines of a backend, its library imported now."""
+    """The engine class of a backend. Its library is imported now."""
     if backend == "onnxruntime":
         from sa.runtime.backends.onnxruntime import OnnxRuntimeEngine
 

@@ -1,4 +1,4 @@
-"""The one protocol between the runtime and an engine library."""
+"""The interface between the runtime and the engine libraries."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
@@ -11,9 +11,9 @@ from sa.runtime.contract import Role, TensorSpec
 
 
 class Handle(ABC):
-    """A float32 tensor that stays with its backend. A CPU backend needs none: there an array is its own handle.
+    """A float32 tensor in the backend's own memory, such as a GPU's. CPU backends use arrays instead.
 
-    As of an array, len() is its first dimension, and a slice is a view of a part of it, in the same memory.
+    As with an array, len() is the first dimension, and a slice is a view of the same memory.
     """
 
     shape: tuple[int, ...]
@@ -29,14 +29,14 @@ Tensor = np.ndarray | Handle
 
 
 def as_array(tensor: Tensor) -> np.ndarray:
-    """A tensor of the host's as the array it is; TypeError for a handle."""
+    """The tensor as an array; TypeError for a handle."""
     if isinstance(tensor, Handle):
         raise TypeError("this tensor stays with its backend: an array was expected")
     return tensor
 
 
 class Interface(Protocol):
-    """What an engine is called with, whatever it is made of; an EngineContract is one."""
+    """An engine's role, inputs and outputs, as EngineContract and Signature have them."""
 
     @property
     def role(self) -> Role: ...
@@ -49,7 +49,7 @@ class Interface(Protocol):
 class Engine(ABC):
     """One loaded engine. Use it as a context manager, or close it: weights are large.
 
-    A backend implements `_infer` and `close`; this class holds its inputs and outputs to the manifest.
+    A backend implements `_infer` and `close`; this class checks inputs and outputs against the manifest.
     """
 
     def __init__(self, contract: Interface):
@@ -62,9 +62,9 @@ class Engine(ABC):
     @overload
     def infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]: ...
     def infer(self, inputs: Mapping[str, Tensor], keep: Collection[str] = ()) -> dict[str, Any]:
-        """Run once. `inputs`: a tensor per input name; outputs come back as float32 arrays, those in `keep` as handles.
+        """Run once on a tensor for each input name. Returns float32 arrays, and handles for the outputs in `keep`.
 
-        ValueError for a name, shape or dtype that is not the engine's: a mistake of the caller, not of the user.
+        ValueError for a wrong name, shape or dtype, which is a mistake of the caller and not of the user.
         """
         if inputs.keys() != self._inputs.keys():
             raise ValueError(f"{self.contract.role} takes {sorted(self._inputs)}, was given {sorted(inputs)}")
@@ -78,7 +78,7 @@ class Engine(ABC):
         return outputs
 
     def infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
-        """Run once and write every output into the tensor given for it: contiguous, of exactly its shape."""
+        """Run once and write each output into the tensor given for it, which is contiguous and has its exact shape."""
         if outputs.keys() != self._outputs.keys():
             raise ValueError(f"{self.contract.role} has outputs {sorted(self._outputs)}, not {sorted(outputs)}")
         for given, specs in ((inputs, self._inputs), (outputs, self._outputs)):
@@ -91,14 +91,14 @@ class Engine(ABC):
             np.copyto(as_array(outputs[name]), as_array(value))
 
     def empty(self, shape: tuple[int, ...]) -> Tensor:
-        """A float32 tensor for results, where engines of this backend work on them without a copy."""
+        """A new float32 tensor, contents undefined, that engines of this backend use without a copy."""
         return np.empty(shape, np.float32)
 
-    def unload(self) -> None:  # noqa: B027  most engines keep what they have loaded
-        """Told that this engine is not needed for a while: one that can load itself again gives up its memory."""
+    def unload(self) -> None:  # noqa: B027  most engines stay loaded
+        """Free the memory until the next call. Does nothing in engines that cannot load themselves again."""
 
     def warnings(self) -> tuple[str, ...]:
-        """What the user should know of how this engine runs here: sentences, for the warnings of a run."""
+        """Sentences for the warnings of a run: what the user should know about how this engine runs here."""
         return ()
 
     def _check(self, spec: TensorSpec, value: Tensor) -> None:
@@ -114,7 +114,7 @@ class Engine(ABC):
 
     @abstractmethod
     def close(self) -> None:
-        """Release the engine's memory; it cannot be used afterwards."""
+        """Free the engine's memory. The engine cannot be used afterwards."""
 
     def __enter__(self) -> "Engine":
         return self

@@ -1,6 +1,6 @@
-"""The little of CUDA that engines need, through cuda-python: device memory, pinned memory, a stream, graphs.
+"""The parts of CUDA that engines need, through cuda-python: device memory, pinned memory, a stream, graphs.
 
-Not run on a GPU yet; the tests put a CUDA of their own in cuda-python's place.
+Not run on a GPU yet: the tests replace cuda-python with a stub.
 """
 
 import ctypes
@@ -19,7 +19,7 @@ FLOAT_BYTES = 4
 
 
 def compute_capability() -> str | None:
-    """The current device's, as "8.9"; None without a GPU or its driver. ImportError without cuda-python."""
+    """The current GPU's compute capability, as "8.9". None without GPU or driver; ImportError without cuda-python."""
     api = import_module("cuda.bindings.runtime")
     try:
         error, devices = api.cudaGetDeviceCount()
@@ -33,7 +33,7 @@ def compute_capability() -> str | None:
 
 
 def memory_of_device() -> tuple[int, int]:
-    """Bytes of the current device: free now, and in all."""
+    """Free and total bytes of the current device."""
     error, *sizes = (api := import_module("cuda.bindings.runtime")).cudaMemGetInfo()
     if error != api.cudaError_t.cudaSuccess:
         raise UserError("CUDA's cudaMemGetInfo failed: look after the GPU's driver.")
@@ -67,11 +67,12 @@ class Cuda:
         return Pinned(self, shape)
 
     def upload(self, target: int, source: np.ndarray) -> None:
-        """Start a copy from pinned memory; the stream is not waited for, nor in the other copies."""
+        """Start a copy from pinned memory to the device, without waiting for it."""
         kind = self._api.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._call("cudaMemcpyAsync", target, source.ctypes.data, source.nbytes, kind, self.stream)
 
     def download(self, target: np.ndarray, source: int) -> None:
+        """Start a copy from the device to pinned memory, without waiting for it."""
         kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._call("cudaMemcpyAsync", target.ctypes.data, source, target.nbytes, kind, self.stream)
 
@@ -79,7 +80,7 @@ class Cuda:
         self._call("cudaStreamSynchronize", self.stream)
 
     def capture(self, enqueue: Callable[[], None]) -> object:
-        """What `enqueue` puts on the stream, as a graph that can be launched again and again."""
+        """Record what `enqueue` puts on the stream as a graph, which can be launched many times."""
         mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
         self._call("cudaStreamBeginCapture", self.stream, mode)
         try:
@@ -105,7 +106,7 @@ class Cuda:
 
 
 class Pinned:
-    """Page-locked host memory as an array; copies from elsewhere would go through such memory anyway, and wait."""
+    """Page-locked host memory as an array. CUDA would copy other memory through such memory, and block."""
 
     def __init__(self, cuda: Cuda, shape: tuple[int, ...]):
         self._cuda = cuda
@@ -120,7 +121,7 @@ class Pinned:
 
 
 class DeviceTensor(Handle):
-    """A float32 tensor in device memory, freed with its last reference or that of its last view."""
+    """A float32 tensor in device memory. The memory is freed when the tensor and all its views are gone."""
 
     def __init__(self, cuda: Cuda, shape: tuple[int, ...]):
         self.shape = tuple(shape)
@@ -139,7 +140,7 @@ class DeviceTensor(Handle):
 
 
 class _Memory:
-    """Device memory, freed with its last reference."""
+    """Device memory, freed when the last reference is gone."""
 
     def __init__(self, cuda: Cuda, size: int):
         self._cuda = cuda
@@ -151,18 +152,18 @@ class _Memory:
 
 
 class Buffer:
-    """Where an input or output lies when it comes from or goes to the host: pinned memory and device memory."""
+    """Pinned memory and device memory for one input or output that crosses between host and device."""
 
     def __init__(self, cuda: Cuda, spec: TensorSpec):
         self._cuda = cuda
         self._largest = spec.largest
         self._host: Pinned | None = None
         self._device: DeviceTensor | None = None
-        self._there: np.ndarray | None = None
+        self._uploaded: np.ndarray | None = None
 
     @property
     def address(self) -> int:
-        if self._device is None:  # tensors that stay on the device never need one
+        if self._device is None:  # inputs and outputs that stay on the device never need one
             self._device = DeviceTensor(self._cuda, self._largest)
         return self._device.address
 
@@ -172,15 +173,15 @@ class Buffer:
         return self._host.array.reshape(-1)[: int(np.prod(shape))].reshape(shape)
 
     def upload(self, value: np.ndarray) -> int:
-        """Bring an input to the device, on the stream; its address there. A read-only array goes once."""
-        if value is not self._there:
+        """Start copying an input to the device; returns its address there. A read-only array is copied only once."""
+        if value is not self._uploaded:
             staged = self.host(value.shape)
             np.copyto(staged, value)
             self._cuda.upload(self.address, staged)
-            self._there = None if value.flags.writeable else value
+            self._uploaded = None if value.flags.writeable else value
         return self.address
 
     def free(self) -> None:
         if self._host is not None:
             self._host.free()
-        self._host = self._device = self._there = None
+        self._host = self._device = self._uploaded = None

@@ -1,7 +1,7 @@
-"""The engine libraries: which is installed, in which version, and whether an engine set can run on it.
+"""Which engine libraries are installed, in which version, and whether an engine set can run on them.
 
-A library is asked itself, not the distribution it came in: onnxruntime and onnxruntime-gpu are one module, TensorRT
-comes in a distribution for each version of CUDA, and what pip remembers need not be what Python imports.
+Versions come from the imported module and not from pip's records: onnxruntime and onnxruntime-gpu are one module,
+TensorRT has a distribution for each version of CUDA, and pip may list something else than what Python imports.
 """
 
 import os
@@ -17,11 +17,11 @@ from sa.runtime.errors import EngineSetError, first_line
 
 @dataclass(frozen=True)
 class Library:
-    """What a backend runs on."""
+    """The library of a backend."""
 
-    name: str  # as it is installed
+    name: str  # of its pip distribution
     module: str
-    extra: str  # of ours, that installs it
+    extra: str  # the extra of this project that installs it
 
 
 LIBRARY_OF = {
@@ -33,14 +33,14 @@ LIBRARY_OF = {
     "tensorrt-rtx": Library("tensorrt-rtx", "tensorrt_rtx", "tensorrt-rtx"),
 }
 PADDLE_GPU = "install paddlepaddle-gpu 3.2.2 in the place of paddlepaddle, as Paddle's installation guide says"
-# Found by running sets of 3.2.2: 3.1.1 runs them; 3.3.1 ends in a segmentation fault on the refinement's programs.
+# Tested with engine sets of 3.2.2: 3.1.1 runs them; 3.3.1 ends in a segmentation fault on the refinement's programs.
 PADDLE_RELEASES = ((3, 1), (3, 2))
 
 
 def backend_version(backend: str) -> str | None:
-    """The version of the library that a backend would run on here; None: not installed, or not for that device.
+    """The installed version of a backend's library. None if it is missing or cannot use the backend's device.
 
-    EngineSetError for a library that is installed but cannot be imported.
+    EngineSetError if it is installed but cannot be imported.
     """
     library = LIBRARY_OF[backend]
     if find_spec(library.module) is None:
@@ -49,7 +49,7 @@ def backend_version(backend: str) -> str | None:
         quiet_paddle()
     try:
         module = import_module(library.module)
-    except Exception as error:  # whatever a native library that lacks another one raises
+    except Exception as error:  # a native library with a missing dependency may raise anything
         raise EngineSetError(
             f"{library.name} is installed but cannot be imported ({first_line(error)}): install it again, or what it "
             "lacks."
@@ -64,20 +64,20 @@ def _knows_gpus(module: ModuleType) -> bool:
 
 
 def quiet_paddle() -> None:
-    """Before Paddle is imported: keep its remarks on compilers and API variants from the user; errors still show."""
+    """Silence Paddle's notes on compilers and APIs; errors still show. Call this before Paddle is imported."""
     os.environ.setdefault("GLOG_minloglevel", "2")
     warnings.filterwarnings("ignore", module=r"paddle(\.|$)")
 
 
 def missing_operator(needed: Iterable[tuple[str, int, Iterable[str]]]) -> str | None:
-    """The first operator that the installed ONNX Runtime lacks, in words; None: it knows all.
+    """The first operator that the installed ONNX Runtime lacks, in words; None if it has all.
 
-    `needed`: an operator set's domain ("" is ONNX's own) and version, and the operators taken from it. ONNX's own only
-    have to be defined, because those without a kernel are made of others; of another domain a kernel must be there.
+    `needed`: an operator set's domain ("" is ONNX's own), its version, and the operators used from it. ONNX's own
+    operators only have to be defined, because one without a kernel is built from others. Other domains need a kernel.
     """
     from onnxruntime.capi import onnxruntime_pybind11_state as ort
 
-    since: dict[tuple[str, str], int] = {}  # the earliest version that each operator is defined from
+    since: dict[tuple[str, str], int] = {}  # the first opset version of each operator
     for schema in ort.get_all_operator_schema():
         key = schema.domain, schema.name
         since[key] = min(since.get(key, schema.since_version), schema.since_version)
@@ -93,7 +93,7 @@ def missing_operator(needed: Iterable[tuple[str, int, Iterable[str]]]) -> str | 
 
 
 def release(version: str) -> tuple[int, ...]:
-    """The leading three numbers of a version, or of a compute capability its two."""
+    """The first three numbers of a version, or the two of a compute capability."""
     numbers = []
     for part in version.split(".")[:3]:
         digits = "".join(character for character in part if character.isdigit())

@@ -1,4 +1,4 @@
-"""Engines on ONNX Runtime's CPU provider, and what all its providers share."""
+"""Engines on ONNX Runtime's CPU provider, and helpers for all its providers."""
 
 import contextlib
 import platform
@@ -47,20 +47,21 @@ class OnnxRuntimeEngine(Engine):
 
 
 def session_options(threads: int) -> onnxruntime.SessionOptions:
-    """What sessions have in common on every device."""
+    """Session options that are the same on every device."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.log_severity_level = 3  # errors only
-    # Threads of an engine that waits must not spin: the refinement holds seventy engines at once.
+    # Threads of an idle engine must not spin: the refinement holds seventy engines at once.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")  # weights: not the arena
-    options.enable_mem_reuse = False  # planned at load in seconds for a UNet; the arena reuses as well by itself
-    options.enable_mem_pattern = False  # takes a whole peak in one piece, for which a shared arena seldom has room
+    # Keep the weights out of the arena.
+    options.add_session_config_entry("session.use_device_allocator_for_initializers", "1")
+    options.enable_mem_reuse = False  # planning takes seconds for a UNet, and the arena reuses memory anyway
+    options.enable_mem_pattern = False  # needs the whole peak in one block, which a shared arena seldom has
     return options
 
 
 def new_session(path: Path, options: onnxruntime.SessionOptions, providers: list) -> onnxruntime.InferenceSession:
-    """The program loaded, on these providers or not at all; EngineSetError for one that cannot be."""
+    """Load a program on these providers, with no fallback to others; EngineSetError if that fails."""
     try:
         return onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
     except Exception as error:  # ONNX Runtime raises a dozen types of its own, without a common base
@@ -71,9 +72,9 @@ def new_session(path: Path, options: onnxruntime.SessionOptions, providers: list
 
 
 def host() -> str:
-    """What a prepacked engine depends on: how weights are packed is decided by the library and the instruction set."""
+    """What prepacked weights depend on: the version of the library and the instruction set of the CPU."""
     flags: set[str] = set()
-    with contextlib.suppress(OSError):  # Linux alone has it; elsewhere the processor's name must do
+    with contextlib.suppress(OSError):  # Linux only; elsewhere the processor's name has to do
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith(("flags", "Features")):
                 flags = set(line.partition(":")[2].split())

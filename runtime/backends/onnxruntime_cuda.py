@@ -1,11 +1,10 @@
 """Engines on ONNX Runtime's CUDA provider (`--device cuda`).
 
-Not run on a GPU yet; the tests put a library of their own in the provider's and CUDA's places.
+Not run on a GPU yet: the tests replace the provider and CUDA with stubs.
 
-Inputs and outputs are bound to device memory and never cross the bus but for what the host gives and takes, through
-pinned memory on the engine's stream. What is called hundreds of times is captured as a CUDA graph per shape; that needs
-addresses that never change, so such an engine keeps the memory it worked in, where the others give theirs back after
-every call.
+Inputs and outputs are bound to device memory. Only what the host supplies or reads crosses the bus, through pinned
+memory and on the engine's stream. An engine that is called hundreds of times is captured as one CUDA graph per shape.
+A graph needs fixed addresses, so such an engine keeps its working memory; the others free theirs after every call.
 """
 
 import contextlib
@@ -25,8 +24,8 @@ from sa.runtime.errors import EngineSetError
 
 PROVIDER = "CUDAExecutionProvider"
 INSTALL = "pip uninstall onnxruntime && pip install 'stableanimator-deploy[cuda]'"
-# Results first: TF32 keeps 10 bits of a float32's 23; an exhaustive search of convolutions picks another algorithm, and
-# so other roundings, from run to run; fp16 layer norms sum in float32.
+# Exact results come first. TF32 would keep only 10 of a float32's 23 bits. An exhaustive search for convolutions would
+# pick other algorithms, and so round differently, from run to run. Strict mode makes fp16 layer norms sum in float32.
 OPTIONS = {
     "device_id": "0",
     "use_tf32": "0",
@@ -35,13 +34,13 @@ OPTIONS = {
     "arena_extend_strategy": "kSameAsRequested",
     "do_copy_in_default_stream": "1",
 }
-GRAPHED = ("unet",)  # a graph is worth its memory where thousands of kernels are launched hundreds of times
-NO_GRAPH = "-1"  # an id by which a call is neither captured nor replayed
+GRAPHED = ("unet",)  # worth a graph's memory: thousands of kernels, launched hundreds of times
+NO_GRAPH = "-1"  # with this id, a call is neither captured nor replayed
 PRODUCTS = ("Conv", "ConvTranspose", "FusedConv", "FusedMatMul", "Gemm", "MatMul", "MultiHeadAttention")
 
 
 class OnnxRuntimeCudaEngine(Engine):
-    _cuda: Cuda | None = None  # one stream for all engines: they take turns
+    _cuda: Cuda | None = None  # one stream for all engines, which run one at a time
 
     def __init__(self, folder: Path, contract: EngineContract, threads: int):
         super().__init__(contract)
@@ -100,7 +99,7 @@ class OnnxRuntimeCudaEngine(Engine):
         return DeviceTensor(self._device, shape)
 
     def _shapes(self, inputs: Mapping[str, Tensor]) -> dict[str, tuple[int, ...]]:
-        """Of the outputs: what may vary is the batch, the same in all tensors."""
+        """Shapes of the outputs. Only the batch varies, and it is the same in all tensors."""
         batches = [
             value.shape[axis]
             for spec in self.contract.inputs
@@ -116,7 +115,7 @@ class OnnxRuntimeCudaEngine(Engine):
     def _run(
         self, inputs: Mapping[str, Tensor], stay: Mapping[str, DeviceTensor], shapes: Mapping[str, tuple[int, ...]]
     ) -> dict[str, np.ndarray]:
-        """Outputs not in `stay`, in pinned memory that the next call writes again."""
+        """Run once; returns the outputs that are not in `stay`, in pinned memory that the next call overwrites."""
         binding = self._session.io_binding()
         for name, value in inputs.items():
             address = value.address if isinstance(value, DeviceTensor) else self._buffers[name].upload(as_array(value))
@@ -138,7 +137,7 @@ class OnnxRuntimeCudaEngine(Engine):
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
             return options
         graph = NO_GRAPH
-        if not on_device:  # else addresses differ from call to call
+        if not on_device:  # tensors on the device change their addresses from call to call
             shapes = tuple((name, tuple(inputs[name].shape)) for name in sorted(inputs))
             graph = self._graphs.setdefault(shapes, str(len(self._graphs) + 1))
         options.add_run_config_entry("gpu_graph_id", graph)
@@ -156,7 +155,7 @@ class OnnxRuntimeCudaEngine(Engine):
 
 
 def _load_libraries() -> str:
-    """Load CUDA and cuDNN from where pip put them; what ONNX Runtime said of failures, to end a sentence with."""
+    """Load CUDA and cuDNN from where pip put them. Returns ONNX Runtime's first complaint, to end a message with."""
     if PROVIDER not in onnxruntime.get_available_providers():
         raise EngineSetError(
             f"--device cuda needs onnxruntime-gpu, but onnxruntime {onnxruntime.__version__} without CUDA is "
@@ -169,7 +168,7 @@ def _load_libraries() -> str:
 
 
 def _on_host(session: onnxruntime.InferenceSession) -> Counter[str]:
-    """How many nodes of which operators were given to the CPU: arithmetic on shapes usually is."""
+    """How many nodes of each operator run on the CPU. Arithmetic on shapes usually does."""
     return Counter(
         node.op_type
         for part in session.get_provider_graph_assignment_info()

@@ -1,4 +1,4 @@
-"""Engines on Paddle Inference: the predictor on a CPU, and what one on a GPU has in common with it."""
+"""Engines on Paddle Inference, on a CPU. PaddleCudaEngine extends them for GPUs."""
 
 import contextlib
 import os
@@ -15,9 +15,9 @@ from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.contract import EngineContract
 from sa.runtime.errors import EngineSetError
 
-# Paddle catches SIGTERM to abort with a C++ traceback; the program's own handler, which cleans up, takes it back.
+# Paddle catches SIGTERM and aborts with a C++ traceback. Put back the program's own handler, which cleans up.
 paddle.disable_signal_handler()
-with contextlib.suppress(ValueError):  # not the main thread: the program around us minds its signals
+with contextlib.suppress(ValueError):  # not the main thread: signals are the calling program's business
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 PARAMS_SUFFIX = ".pdiparams"
@@ -45,12 +45,12 @@ class PaddleEngine(Engine):
             ) from error
 
     def _place(self, config: inference.Config, threads: int) -> None:
-        """Say where it runs."""
+        """Choose the device and its options."""
         config.disable_gpu()
         config.set_cpu_math_library_num_threads(threads)  # the default is 1
         if self.contract.onednn:
             config.enable_mkldnn()
-            # With it, a tensor with two readers is overwritten by the first: 0.65 absolute error on the UNet.
+            # With this pass, the first of two readers overwrites a tensor: 0.65 absolute error on the UNet.
             config.delete_pass("inplace_pass")
         else:
             config.disable_mkldnn()  # it is on by default
@@ -60,7 +60,7 @@ class PaddleEngine(Engine):
             self._predictor.get_input_handle(name).copy_from_cpu(np.ascontiguousarray(value))
         with _stdout_silenced() if self.contract.onednn else contextlib.nullcontext():
             self._predictor.run()
-        # Outputs have Paddle's own names; their order is the manifest's.
+        # Outputs have Paddle's own names, but the manifest's order.
         handles = [self._predictor.get_output_handle(name) for name in self._predictor.get_output_names()]
         return {spec.name: handle.copy_to_cpu() for spec, handle in zip(self.contract.outputs, handles, strict=True)}
 
@@ -70,7 +70,7 @@ class PaddleEngine(Engine):
 
 @contextlib.contextmanager
 def _stdout_silenced() -> Iterator[None]:
-    """Paddle's oneDNN kernels print a line per mean they take; keep it from the user's output."""
+    """Hide stdout: Paddle's oneDNN kernels print a line for every mean they compute."""
     sys.stdout.flush()
     kept = os.dup(1)
     with open(os.devnull, "wb") as nowhere:

@@ -1,7 +1,7 @@
 """Engines on Paddle Inference's GPU predictor (`--device cuda`). Not run on a GPU yet.
 
-An fp16 engine's program and weights are float32 on disk: Paddle converts them as it loads them, by which fp16 kernels
-its GPU build has. Nothing but such a build can say what comes of that, so sa-export certifies these engines on the GPU.
+An fp16 engine is float32 on disk. Paddle converts it on loading, and the result depends on the fp16 kernels of the GPU
+build. So sa-export certifies these engines on the GPU.
 """
 
 import os
@@ -15,14 +15,14 @@ from sa.runtime.backends.paddle import PaddleEngine
 from sa.runtime.contract import EngineContract
 from sa.runtime.errors import EngineSetError
 
-POOL_MIB = 256  # of device memory taken at first; it grows
+POOL_MIB = 256  # of device memory at first; grows when needed
 
 
 class PaddleCudaEngine(PaddleEngine):
     def __init__(self, folder: Path, contract: EngineContract, threads: int):
         if not paddle.is_compiled_with_cuda():
             raise EngineSetError(f"--device cuda needs paddlepaddle-gpu, but this Paddle knows no GPUs: {PADDLE_GPU}.")
-        # Results first: TF32 keeps 10 bits of a float32's 23. The libraries read this when they first see the GPU.
+        # TF32 would keep only 10 of a float32's 23 bits. The libraries read this when they first use the GPU.
         os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")
         super().__init__(folder, contract, threads)
 

@@ -1,11 +1,11 @@
 """Engines on TensorRT and TensorRT for RTX: plans built by sa-export, run through cuda-python.
 
-Not run on a GPU yet; the tests put a library of their own in TensorRT's and CUDA's places.
+Not run on a GPU yet: the tests replace TensorRT and CUDA with stubs.
 
-An engine's inputs and outputs lie in buffers of its own whose addresses never change, so that everything between the
-copies is captured as a CUDA graph after the first call of a shape, and launched as one from then on. Tensors that stay
-on the device are read and written where they are; such calls are not captured. What engines need inside a call, they
-share: one runs at a time. Kernels of ours in a plan need nothing here: their PTX and launches are part of it.
+Each engine has buffers with fixed addresses for its inputs and outputs. After the first call of a shape, everything
+between the copies is captured as a CUDA graph and launched as one from then on. Tensors that stay on the device are
+read and written in place; such calls are not captured. Engines run one at a time, so they share their scratch memory.
+This project's kernels need no code here: a plan contains their PTX and launches.
 """
 
 from collections.abc import Collection, Mapping
@@ -22,7 +22,7 @@ from sa.runtime.errors import EngineSetError
 
 
 class Device:
-    """The GPU at hand: its stream, the library's runtime, and the memory that all engines work in."""
+    """The current GPU: its stream, the library's runtime, and the scratch memory that all engines share."""
 
     _current: ClassVar[dict[str, "Device"]] = {}  # by backend
 
@@ -40,7 +40,7 @@ class Device:
         return cls._current[backend]
 
     def scratch(self, size: int) -> int:
-        """The address of the shared memory, made larger if need be; what lies there is lost."""
+        """The address of `size` bytes of shared scratch memory. It grows if necessary, and then loses its contents."""
         if size > self._size:
             self.cuda.wait()
             if self._scratch:
@@ -54,7 +54,7 @@ class TensorRtEngine(Engine):
     backend = "tensorrt"
 
     def __init__(self, folder: Path, contract: EngineContract, threads: int):
-        """threads: for engines on the CPU; unused."""
+        """threads: unused, since the engine runs on the GPU."""
         super().__init__(contract)
         self._device = Device.current(self.backend)
         path = folder / contract.program
@@ -65,15 +65,15 @@ class TensorRtEngine(Engine):
                 "rebuild the engine set with sa-export."
             )
         if contract.refit is not None:
-            self._give_weights(folder / contract.refit)
+            self._refit(folder / contract.refit)
         strategy = self._device.trt.ExecutionContextAllocationStrategy.USER_MANAGED
         self._context = self._engine.create_execution_context(strategy)
         self._scratch_size = self._engine.device_memory_size_v2
         self._buffers = {spec.name: Buffer(self._device.cuda, spec) for spec in (*contract.inputs, *contract.outputs)}
         self._graphs: dict[tuple, object] = {}  # by the scratch memory's address and the inputs' shapes
 
-    def _give_weights(self, program: Path) -> None:
-        """To an engine that was built without; it keeps a copy on the device."""
+    def _refit(self, program: Path) -> None:
+        """Load the weights from the ONNX program into a stripped plan. The engine keeps a copy on the device."""
         trt, logger = self._device.trt, self._device.logger
         refitter = trt.Refitter(self._engine, logger)
         found = trt.OnnxParserRefitter(refitter, logger).refit_from_file(str(program))
@@ -85,7 +85,7 @@ class TensorRtEngine(Engine):
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         results = self._run(inputs, dict.fromkeys(keep))
-        # Pinned memory is written again by the next call.
+        # The next call overwrites pinned memory.
         return {name: value.copy() if isinstance(value, np.ndarray) else value for name, value in results.items()}
 
     def _infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
@@ -100,7 +100,7 @@ class TensorRtEngine(Engine):
     def _run(
         self, inputs: Mapping[str, Tensor], stay: Mapping[str, DeviceTensor | None]
     ) -> dict[str, np.ndarray | DeviceTensor]:
-        """`stay`: outputs that stay on the device, in the tensor given or a new one; the others in pinned memory."""
+        """Run once. Outputs in `stay` go to the given device tensor, or to a new one; the others to pinned memory."""
         cuda, context = self._device.cuda, self._context
         for name, value in inputs.items():
             context.set_input_shape(name, tuple(value.shape))
@@ -127,14 +127,14 @@ class TensorRtEngine(Engine):
         return results
 
     def _execute(self, shapes: tuple | None) -> None:
-        """Run on the stream; `shapes` None: not as a graph, since addresses differ from call to call."""
+        """Run on the stream. `shapes` None: without a graph, because addresses change from call to call."""
         scratch = self._device.scratch(self._scratch_size)
         self._context.set_device_memory(scratch, self._scratch_size)
         graph = self._graphs.get((scratch, shapes))
         if graph is not None:
             self._device.cuda.launch(graph)
             return
-        self._enqueue()  # also the warm-up that capturing needs
+        self._enqueue()  # also the warm-up run that capture needs
         if shapes is not None:
             self._device.cuda.wait()
             self._graphs[scratch, shapes] = self._device.cuda.capture(self._enqueue)

@@ -1,7 +1,7 @@
-"""TensorRT 10.9 to 11 and TensorRT for RTX have one API, but for what stands here.
+"""TensorRT 10.9 to 11 and TensorRT for RTX share one API. This module has the differences.
 
-11 and RTX know strongly typed networks alone, and dropped the builder's flags for precisions: we build no other, and
-ask for no such flag. Enumerations were renumbered between 10 and 11, so their members are always looked up by name.
+11 and RTX have only strongly typed networks and no precision flags, so sa-export builds strongly typed networks
+everywhere. Enumerations were renumbered between 10 and 11, so members are looked up by name.
 """
 
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-OLDEST, NEWEST = (10, 9), (11,)  # of TensorRT: ahead-of-time plugins came with the first, the next may change anything
+OLDEST, NEWEST = (10, 9), (11,)  # of TensorRT; 10.9 brought ahead-of-time plugins, and 12 may change anything
 
 
 @dataclass(frozen=True)
 class Library:
-    """One of the two."""
+    """One of the two libraries."""
 
     title: str
     module: str
-    timed: bool  # picks kernels by running them where it builds, so needs the GPU and keeps the times
+    timed: bool  # picks kernels by timing them, so it builds on the GPU and has a timing cache
 
 
 LIBRARIES = {
@@ -28,7 +28,7 @@ LIBRARIES = {
 
 
 def load(backend: str) -> ModuleType:
-    """The library's module, imported now."""
+    """Import the library and return its module."""
     return import_module(LIBRARIES[backend].module)
 
 
@@ -38,7 +38,7 @@ def is_supported(backend: str, release: tuple[int, ...]) -> bool:
 
 
 def network_flags(trt: ModuleType) -> int:
-    """Of a strongly typed network; where there is no flag for that, there is nothing else."""
+    """Creation flags of a strongly typed network. Versions without the flag have no other networks."""
     flag = getattr(trt.NetworkDefinitionCreationFlag, "STRONGLY_TYPED", None)
     return 0 if flag is None else 1 << int(flag)
 
@@ -46,8 +46,8 @@ def network_flags(trt: ModuleType) -> int:
 def choose_gpus(trt: ModuleType, config: Any, capabilities: tuple[str, ...], compatible: bool) -> None:
     """Tell the builder which GPUs the plan is for.
 
-    RTX is given their compute capabilities. TensorRT builds for the GPU at hand and all of its capability, or, if
-    `compatible`, for every one from Ampere on, which leaves it fewer kernels to choose from.
+    RTX takes their compute capabilities. TensorRT builds for the current GPU and all others of its capability. With
+    `compatible` it builds for every GPU since Ampere, which leaves fewer kernels to choose from.
     """
     if hasattr(trt, "ComputeCapability"):
         config.num_compute_capabilities = len(capabilities)

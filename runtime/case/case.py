@@ -1,4 +1,4 @@
-"""A case: the reference image and the poses, checked in full before any engine is loaded."""
+"""A case: a reference image and its poses. Every file is checked before any engine is loaded."""
 
 import re
 from dataclasses import dataclass, field
@@ -11,7 +11,7 @@ from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
 
 ASPECT_TOLERANCE = 0.02
-MINIMUM_SIDE = 16  # pixels; less is a mistake, and the published resize cannot reflect its borders
+MINIMUM_SIDE = 16  # pixels; the published resize cannot reflect the borders of a smaller image
 
 
 @dataclass(frozen=True)
@@ -29,9 +29,9 @@ class Case:
 
 
 def read_case(folder: Path, shapes: Shapes, command: str) -> Case:
-    """The case in `folder`, to be animated at `shapes`; InputError names the file that does not fit and why.
+    """The case in `folder`, checked against `shapes`; InputError names the file that does not fit and why.
 
-    `command` is the engine set's export command, quoted when the case has fewer poses than a tile has frames.
+    `command` is the engine set's export command. The error quotes it if the case has fewer poses than a tile.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give --case a folder with reference.png and poses/.")
@@ -72,7 +72,7 @@ def _find_reference(folder: Path) -> Path:
 
 
 def _numbered_images(folder: Path, what: str) -> list[Path]:
-    """The images of a folder by the number in their names; every image needs one of its own."""
+    """The images of a folder in the order of the numbers in their names. Every number must be unique."""
     if not folder.is_dir():
         raise InputError(f"{folder} is missing: a case needs a folder of {what}; add it.")
     images = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
@@ -106,7 +106,7 @@ def _warn_about_aspect(path: Path, size: tuple[int, int], shapes: Shapes, warnin
 def _find_masks(
     folder: Path, poses: list[Path], reference_size: tuple[int, int]
 ) -> tuple[Path | None, list[Path] | None]:
-    """Face masks are optional, but those that are there must fit: one per pose, the reference's at its size."""
+    """The face masks, which are optional. There must be one per pose, and the reference's must have its size."""
     masks = None
     if (folder / "faces").is_dir():
         masks = _numbered_images(folder / "faces", "face masks frame_0.png, frame_1.png, ...")

@@ -1,4 +1,4 @@
-"""Where the identity embedding of the reference face comes from."""
+"""Finds the identity embedding of the reference face."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -23,8 +23,9 @@ def find_identity(
 ) -> np.ndarray:
     """The identity embedding [1, size] float32, not normalised.
 
-    From `--identity FILE.npy`, or zeros for `--identity none`, or the case's identity.npy, or made by the networks in
-    `--models` from the largest face of the case's reference, by `embed(picture, models)`; InputError if there is none.
+    It comes from `--identity FILE.npy`, else from the case's identity.npy, else from `embed(picture, models)`, which
+    runs the networks in `--models` on the largest face of the reference. `--identity none` gives zeros. InputError if
+    there is none.
     """
     if flag == NONE:
         warnings.append("--identity none: no face identity is given, so the person's face will not be kept.")
@@ -55,14 +56,14 @@ def _recognised(
 
 
 def read_identity(path: Path, size: int) -> np.ndarray:
-    """The embedding in a .npy file as [1, size] float32; float32 or float64 of any shape with `size` elements."""
+    """The embedding [1, size] float32 from a .npy file. The file has `size` float32 or float64 numbers."""
     try:
         value = np.load(path, allow_pickle=False, mmap_mode="r")
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:
         raise InputError(
             f"{path} cannot be read ({error.strerror}): --identity takes a .npy file with {size} floats, or none."
         ) from None
-    except Exception:  # zip, value and other errors, by what is damaged
+    except Exception:  # the type depends on what is damaged
         raise InputError(
             f"{path} is not a .npy file of plain numbers: expected {size} floats; make the identity embedding again."
         ) from None

@@ -1,4 +1,4 @@
-"""Pixels the way the published pipeline prepares them, in NumPy and Pillow (SPEC section 2)."""
+"""Image preprocessing as in the published pipeline, in NumPy and Pillow (docs/model.md, sections 2 and 9)."""
 
 import warnings
 from pathlib import Path
@@ -9,18 +9,18 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sa.runtime.errors import InputError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the name says: Pillow hands some others to outside programs
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the suffix says; Pillow opens some others with outside programs
 
 
 def read_image(path: Path, mode: str = "RGB") -> Image.Image:
-    """The image in `path`, upright (EXIF applied once), in `mode`; InputError if it cannot be decoded whole."""
+    """The image in `path`, upright (EXIF applied once), in `mode`; InputError if it cannot be decoded completely."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
                 image.load()
                 upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("I;16", "I"):  # 16-bit grey, which Pillow would not scale but cut off at 255
+        if upright.mode in ("I;16", "I"):  # 16-bit grey, which Pillow would clip at 255 instead of scaling
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         return upright.convert(mode)
     except MemoryError:
@@ -29,7 +29,7 @@ def read_image(path: Path, mode: str = "RGB") -> Image.Image:
         raise InputError(f"{path} is not an image that can be read; expected a PNG, JPEG, WebP or BMP.") from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise InputError(f"{path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; give a smaller image.") from None
-    except Exception as error:  # a damaged file gives nearly any type
+    except Exception as error:  # damaged files raise errors of nearly any type
         if isinstance(error, OSError) and error.errno:
             raise InputError(f"{path} cannot be read ({error.strerror}); expected an image file, replace it.") from None
         raise InputError(f"{path} is damaged or cut short; expected a whole image, replace it.") from None
@@ -42,12 +42,12 @@ def to_unit_range(image: Image.Image) -> np.ndarray:
 
 
 def reference_pixels(reference: Image.Image, height: int, width: int) -> np.ndarray:
-    """The reference stretched to the output size (Lanczos) -> [1, 3, H, W] float32 in -1..1 (SPEC 2.3)."""
+    """The reference stretched to the output size (Lanczos) -> [1, 3, H, W] float32 in -1..1."""
     return to_unit_range(reference.resize((width, height), Image.Resampling.LANCZOS)) * 2 - 1
 
 
 def pose_pixels(pose: Image.Image, height: int, width: int) -> np.ndarray:
-    """A pose stretched to the output size (antialiased bicubic) -> [1, 3, H, W] float32 in -1..1 (SPEC 2.4)."""
+    """A pose stretched to the output size (antialiased bicubic) -> [1, 3, H, W] float32 in -1..1."""
     resized = pose.resize((width, height), Image.Resampling.BICUBIC)
     pixels = np.asarray(resized, dtype=np.float32) / np.float32(127.5) - 1
     return np.ascontiguousarray(pixels.transpose(2, 0, 1)[None])
@@ -56,10 +56,11 @@ def pose_pixels(pose: Image.Image, height: int, width: int) -> np.ndarray:
 def clip_pixels(
     reference: Image.Image, size: int, mean: tuple[float, float, float], std: tuple[float, float, float]
 ) -> np.ndarray:
-    """The reference as the image encoder sees it -> [1, 3, size, size] float32, normalised (SPEC 2.2).
+    """The reference as the image encoder sees it -> [1, 3, size, size] float32, normalised.
 
-    The published resize is a Gaussian blur (only when shrinking does it do much) followed by bicubic interpolation on
-    aligned corners. Both are linear and separable, so each axis is one matrix. Values may leave 0..1; nothing clips.
+    The published resize (docs/model.md, section 2.2) is a Gaussian blur, which matters only when shrinking, followed by
+    bicubic interpolation with aligned corners. Both are linear and separable, so each axis is one matrix. Values may
+    leave 0..1; they are not clipped.
     """
     pixels = (to_unit_range(reference) * 2 - 1).astype(np.float64)
     height, width = pixels.shape[2:]
@@ -70,7 +71,7 @@ def clip_pixels(
 
 
 def resize_matrix(size: int, out: int) -> np.ndarray:
-    """[out, size]: blur, then interpolate, along one axis."""
+    """[out, size]: blur and interpolation along one axis."""
     return _bicubic_matrix(size, out) @ _blur_matrix(size, out)
 
 
@@ -108,6 +109,6 @@ def _bicubic_matrix(size: int, out: int) -> np.ndarray:
 
 
 def frames_to_bytes(frames: np.ndarray) -> np.ndarray:
-    """Decoded frames [n, 3, H, W] float32, nominally -1..1 -> [n, H, W, 3] uint8, rounded half to even (SPEC 9)."""
+    """Decoded frames [n, 3, H, W] float32, nominally -1..1 -> [n, H, W, 3] uint8, rounded half to even."""
     levels = np.clip(frames / 2 + 0.5, 0, 1) * 255
     return np.ascontiguousarray(np.rint(levels).astype(np.uint8).transpose(0, 2, 3, 1))

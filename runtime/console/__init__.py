@@ -1,1 +1,1 @@
-"""How the commands speak and end."""
+"""Output and exit codes of the commands."""

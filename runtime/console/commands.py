@@ -1,4 +1,4 @@
-"""How every command of the project ends: done, or one sentence on stderr and an exit code."""
+"""Runs a command. If it fails, the user sees one sentence on stderr and an exit code."""
 
 import argparse
 import os
@@ -13,9 +13,9 @@ DEBUG = "SA_DEBUG"
 def run_command(
     name: str, parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], argv: list[str] | None
 ) -> int:
-    """Parse, run, and turn any failure into one sentence; returns the exit code.
+    """Parse the arguments, run the command, and turn any failure into one sentence. Returns the exit code.
 
-    0 done; 2 and 3 by the error's kind (see errors.py); 130 interrupted; 1 anything else.
+    0 done; 2 and 3 for the errors in errors.py; 130 interrupted; 1 anything else.
     With SA_DEBUG=1 an unexpected error keeps its traceback.
     """
     try:
@@ -40,7 +40,7 @@ def run_command(
 
 
 def _fail(name: str, sentence: str, code: int) -> int:
-    # Names from files and folders may hold line ends or a terminal's control characters.
+    # File names may contain line breaks or terminal control characters.
     shown = "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in sentence)
     print(f"{name}: {shown}{'' if shown.endswith('.') else '.'}", file=sys.stderr)
     return code

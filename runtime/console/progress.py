@@ -1,4 +1,4 @@
-"""What a person sees while work goes on: bars on a terminal, plain lines in a log, nothing with --quiet."""
+"""Progress for the user: bars on a terminal, plain lines in a log, nothing with --quiet."""
 
 import contextlib
 import time
@@ -9,11 +9,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 LOG_WIDTH = 120
-LINE_EVERY = 15.0  # seconds between a bar's lines where there is no terminal
+LINE_EVERY = 15.0  # seconds between progress lines without a terminal
 
 
 class Reporter:
-    """Stages with their seconds, progress bars, warnings and a closing table. Everything goes to stderr."""
+    """Shows stages, progress bars, warnings and a summary table on stderr, and times the stages."""
 
     def __init__(self, quiet: bool = False):
         self.quiet = quiet
@@ -24,7 +24,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-        """Time a stage and show it. Yields `advance(note="")`, to be called once per unit of `total`."""
+        """Show and time a stage. Yields `advance(note="")`; call it once per unit of `total`."""
         started = time.perf_counter()
         try:
             if total is None or not self.console.is_terminal:
@@ -39,7 +39,7 @@ class Reporter:
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Time something that happens within a stage, again and again."""
+        """Time a part of a stage without showing it. Repeated calls add up."""
         started = time.perf_counter()
         try:
             yield

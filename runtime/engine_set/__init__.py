@@ -1,1 +1,1 @@
-"""An engine set on disk: verified, planned for, opened."""
+"""Engine sets on disk: verify them, plan their memory, open them."""

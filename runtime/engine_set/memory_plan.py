@@ -1,8 +1,8 @@
-"""How much memory each stage of a run will take, from the manifest alone, and whether this machine has it.
+"""Predicts the memory of each stage of a run from the manifest, and checks that this machine has it.
 
-Two figures for every stage. `least` is what is counted: weights as they are stored and the tensors alive at once inside
-a call. Below it a run cannot fit, and is refused. `predicted` adds what was measured beyond that on ONNX Runtime's CPU
-provider (docs/gpu.md). On GPUs nothing was measured, and both figures are the same.
+Each stage has two figures. `least` is counted: the weights as stored and the live tensors inside a call. If less than
+that is free, the run is refused. `predicted` adds the overhead that was measured on ONNX Runtime's CPU provider
+(docs/gpu.md). On GPUs nothing was measured, so both figures are the same.
 """
 
 import math
@@ -13,28 +13,28 @@ from sa.runtime.contract import EngineRecord, Manifest
 from sa.runtime.errors import EngineSetError
 from sa.runtime.system.memory import available_memory
 
-# Of a weight's bytes: once packed for its kernels, and while it is being packed. Of a tensor's: with what an arena
-# leaves unused. One engine that goes there and back is not run in the order its tensors were counted in.
-PACKED, LOADING, ARENA, THERE_AND_BACK = 1.12, 2.0, 1.1, 1.45
-SESSION = 1 << 20  # bytes of a loaded engine beside its weights
+# Factors. Weights: once packed for the kernels, and while they are being packed. Tensors: with the unused part of the
+# arena. The plan `whole` needs more, because its operators do not run in the order that the count assumes.
+PACKED, LOADING, ARENA, WHOLE_GRADIENT = 1.12, 2.0, 1.1, 1.45
+SESSION = 1 << 20  # bytes of a loaded engine in addition to its weights
 SMALLER = "export a smaller --height, --width or --tile-size"
 
 
 @dataclass(frozen=True)
 class Choices:
-    """What decides how much memory a run of an engine set takes."""
+    """The settings that decide how much memory a run takes."""
 
     frames: int
     low_memory: bool = False
     refine: bool = False
-    branches: int = 2  # of guidance in one call of the UNet
-    half: bool = False  # if a float32 set were fp16
-    chunk: int | None = None  # if the set were exported for so many frames at once; None: as it was
+    branches: int = 2  # guidance branches in one UNet call
+    half: bool = False  # count a float32 set as if it were fp16
+    chunk: int | None = None  # count as if exported with this --decode-chunk; None: as exported
 
 
 @dataclass(frozen=True)
 class StageMemory:
-    """Bytes of one stage at its peak, beside what the process held when the run began."""
+    """Bytes of one stage at its peak, beyond what the process held when the run began."""
 
     stage: str
     least: int
@@ -43,7 +43,7 @@ class StageMemory:
 
 @dataclass(frozen=True)
 class Moment:
-    """Of a stage: the engines loaded at it, the bytes of tensors alive, and what these are known to grow by."""
+    """A moment of a stage: the loaded engines, the bytes of live tensors, and a measured factor for those bytes."""
 
     engines: list[EngineRecord]
     working: int
@@ -61,7 +61,7 @@ class MemoryPlan:
         return max(self.stages, key=lambda stage: stage.predicted)
 
     def report(self, measured: dict[str, int]) -> dict:
-        """What run.json says; measured: bytes by stage, of those that were."""
+        """The entry `memory` of run.json. measured: bytes by stage, for the stages that were measured."""
         return {
             "device": self.device,
             "available_bytes": self.available,
@@ -78,7 +78,7 @@ class MemoryPlan:
 
 
 def plan_memory(folder: Path, manifest: Manifest, device: str, choices: Choices) -> MemoryPlan:
-    """The stages' memory; EngineSetError, with the setting that helps, where one cannot fit."""
+    """The memory of every stage. If one cannot fit, EngineSetError names a setting that helps."""
     available = _available(device)
     plan = MemoryPlan(device, available, stage_memory(manifest, device, choices))
     heaviest = max(plan.stages, key=lambda stage: stage.least)
@@ -92,7 +92,7 @@ def plan_memory(folder: Path, manifest: Manifest, device: str, choices: Choices)
 
 
 def stage_memory(manifest: Manifest, device: str, choices: Choices) -> tuple[StageMemory, ...]:
-    """In the order of a run."""
+    """The memory of every stage, in the order of a run."""
     counted = _Counted(manifest, device, choices)
     before = [manifest.engine(role) for role in ("image_encoder", "face_encoder", "vae_encoder", "pose_net")]
     decoder = manifest.engine("vae_decoder")
@@ -108,21 +108,21 @@ def gibibytes(size: int) -> str:
 
 
 class _Counted:
-    """Adds up the stages of a run, in their order."""
+    """Adds up the memory of a run. Ask for the stages in their order, because they share the arena."""
 
     def __init__(self, manifest: Manifest, device: str, choices: Choices):
         self.manifest, self.choices = manifest, choices
         self.on_cpu = device == "cpu"
         pose = next(engine for engine in manifest.engines if engine.role == "pose_net")
         self.host = choices.frames * _tensor_bytes(pose) if self.on_cpu else 0  # pose latents of the video
-        self._arena = 0.0  # its tensors at most, in any stage so far: it is shared, and never gives them back
+        self._arena = 0.0  # largest tensors of the stages so far; the shared arena never shrinks
 
     def weights(self, engine: EngineRecord) -> int:
         size = engine.weight_bytes
         return size // 2 if self.choices.half and engine.precision == "fp32" else size
 
     def working(self, engine: EngineRecord) -> int:
-        """Of a call, at the sizes it will have."""
+        """Bytes of live tensors inside a call, at the sizes of this run."""
         size = engine.working_bytes
         chunk = self.manifest.shapes.decode_chunk
         if engine.role == "unet":
@@ -136,7 +136,7 @@ class _Counted:
         unet = [engine("unet"), *([engine("time_embedding")] if self.manifest.specialized else [])]
         once = [engine("conditioning")] if self.manifest.specialized else []
         refined = [self.refinement()] if choices.refine else []
-        # One after the other, or all beside each other.
+        # In low memory engines are loaded one after the other, else all at once.
         held = [] if choices.low_memory else [*unet, *(one for moment in refined for one in moment.engines)]
         return [
             Moment(held or unet, self.working(unet[0])),
@@ -145,14 +145,14 @@ class _Counted:
         ]
 
     def refinement(self) -> Moment:
-        """The worst moment of the loss gradient's way there and back."""
+        """The peak of the loss gradient's forward and backward pass."""
         manifest, choices = self.manifest, self.choices
         plan, chunk = manifest.refinement, manifest.shapes.decode_chunk
         chain = [manifest.engine(role) for role in manifest.refinement_roles if role != "arcface"]
         tensors = max(0, plan.predicted_bytes - sum(engine.weight_bytes for engine in chain))
         if choices.low_memory and plan.plan == "segmented":
             chain = [max(chain, key=self.weights)]
-        growth = THERE_AND_BACK if plan.plan == "whole" else 1.0
+        growth = WHOLE_GRADIENT if plan.plan == "whole" else 1.0
         return Moment(chain, tensors * min(choices.frames, choices.chunk or chunk) // chunk, growth)
 
     def stage(self, name: str, moments: list[Moment]) -> StageMemory:
@@ -170,7 +170,7 @@ class _Counted:
 
 
 def refinement_bytes(manifest: Manifest, device: str, low_memory: bool) -> int:
-    """Predicted, of the loss gradient of a chunk alone."""
+    """Predicted bytes of one chunk's loss gradient alone."""
     counted = _Counted(manifest, device, Choices(manifest.shapes.decode_chunk, low_memory, refine=True))
     return counted.stage("refinement", [counted.refinement()]).predicted - counted.host
 
@@ -184,7 +184,7 @@ def _available(device: str) -> int:
 
 
 def _remedy(manifest: Manifest, device: str, choices: Choices, available: int) -> str:
-    """The first setting, alone or on top of those before it, with which the run fits."""
+    """The first setting that makes the run fit, alone or together with those before it."""
     tries = []
     if not choices.low_memory:
         choices = replace(choices, low_memory=True)
@@ -206,5 +206,5 @@ def _remedy(manifest: Manifest, device: str, choices: Choices, available: int) -
 
 
 def _tensor_bytes(engine: EngineRecord) -> int:
-    """Of what the engine makes."""
+    """Bytes of the engine's outputs."""
     return sum(4 * math.prod(output.largest) for output in engine.outputs)

@@ -1,4 +1,4 @@
-"""An engine set that was found sound, and what opens its engines."""
+"""Opens engine sets and their engines."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -16,7 +16,7 @@ from sa.runtime.errors import EngineSetError
 
 
 class EngineSource(Protocol):
-    """What a run needs of an engine set. What is measured beside engine sets offers the same."""
+    """What a run needs from an engine set. Benchmarks implement it for other frameworks as well."""
 
     folder: Path
     manifest: Manifest
@@ -36,7 +36,7 @@ class EngineSource(Protocol):
 
 
 class EngineSet:
-    """A verified engine set, and how its engines are opened."""
+    """A verified engine set. It opens its engines."""
 
     def __init__(
         self,
@@ -47,17 +47,17 @@ class EngineSet:
         threads: int | None = None,
         low_memory: bool = False,
     ):
-        """`threads` None: every core this process may use. `low_memory`: engines are loaded only while they work."""
+        """`threads` None: every core this process may use. `low_memory`: engines are loaded only while in use."""
         self.folder = folder
         self.manifest = manifest
         self.digest = digest  # SHA-256 of manifest.json, which holds the hash of everything else
-        self.device = device or manifest.device  # on which it runs
+        self.device = device or manifest.device  # the engines run here
         self.threads = threads
         self.low_memory = low_memory
 
     @property
     def backend(self) -> str:
-        """What opens its engines: the library, and for one that runs on several devices the device."""
+        """The name of the backend that opens the engines, such as "onnxruntime-cuda"."""
         return backend_on(self.manifest, self.device)
 
     @classmethod
@@ -72,11 +72,11 @@ class EngineSet:
         threads: int | None = None,
         low_memory: bool = False,
     ) -> "EngineSet":
-        """Check and open the engine set in `folder`; EngineSetError says what is wrong and how to rebuild.
+        """Check and open the engine set in `folder`; EngineSetError says what is wrong and how to rebuild it.
 
-        `refine` asks for the refinement's engines too. `verify` hashes every file even if it was hashed before and has
-        not changed since; `digest` is the manifest's expected SHA-256. `device`, "cpu" or "cuda", is where it is to
-        run; None: where it was exported for.
+        `refine` requires the refinement's engines too. `verify` hashes every file, even if its hash is cached.
+        `digest` is the expected SHA-256 of the manifest. `device` is "cpu", "cuda" or None for the device that the set
+        was exported for.
         """
         manifest, found = read_manifest(folder)
         if digest is not None and digest.lower() != found:
@@ -88,27 +88,27 @@ class EngineSet:
         return cls(folder, manifest, found, device, threads, low_memory)
 
     def open_engine(self, role: Role) -> Engine:
-        """Load one engine; in low memory it is loaded by its first call instead, and again after it was unloaded.
+        """Load one engine. With `low_memory`, the first call loads it, and so does the first call after `unload`.
 
-        `unet` has the plain UNet's signature, whether it is one engine or specialized.
+        The role `unet` always has the plain UNet's signature, in specialized sets too.
         """
         if role == "unet" and self.manifest.specialized:
             return SpecializedUNet({name: self.manifest.engine(name) for name in ENGINES}, self._open_single)
         return self._open_single(role)
 
     def open_loss_gradient(self) -> Engine:
-        """The engine (or the chain of them) for a chunk's loss gradient, of a set made with --refine."""
+        """The engine, or chain of engines, for a chunk's loss gradient. The set must have been made with --refine."""
         if self.manifest.refinement.plan == "whole":
             return self.open_engine("loss_gradient")
         return SegmentedLossGradient(self.manifest, self.open_engine)
 
     def plan_memory(self, choices: Choices) -> MemoryPlan:
-        """What a run will take; EngineSetError if that cannot fit."""
+        """The memory that a run will take; EngineSetError if it cannot fit."""
         return plan_memory(self.folder, self.manifest, self.device, choices)
 
     @property
     def size(self) -> int:
-        """Bytes of all engine files, each counted once."""
+        """Bytes of all engine files. A shared file counts once."""
         return sum({file.name: file.bytes for engine in self.manifest.engines for file in engine.files}.values())
 
     def _open_single(self, role: Role) -> Engine:

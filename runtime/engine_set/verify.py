@@ -1,8 +1,8 @@
-"""An engine set is sound and fits this machine, or EngineSetError says what is wrong and how to rebuild it.
+"""Checks that an engine set is sound and fits this machine. EngineSetError says what is wrong and how to rebuild it.
 
-The manifest is valid, every engine that a run needs is there, every listed file has the size and SHA-256 of the
-manifest, and the installed library and GPU run the engines. Hashes prove damage, not origin: trust an engine set as you
-would a program, or pin it by its digest.
+The manifest must be valid, every engine that a run needs must exist, every listed file must have its size and SHA-256,
+and the installed library and GPU must be able to run the engines. Hashes detect damage but do not prove the origin:
+trust an engine set as you would trust a program, or pin it by its digest.
 """
 
 import hashlib
@@ -25,15 +25,15 @@ from sa.runtime.contract import FORMAT_VERSION, MANIFEST, FileRecord, Manifest, 
 from sa.runtime.errors import EngineSetError, first_fault
 from sa.runtime.system import hashing
 
-MANIFEST_LIMIT = 16 << 20  # bytes; a real one has some kilobytes
+MANIFEST_LIMIT = 16 << 20  # bytes; real manifests have a few kilobytes
 
 
 def check_engines(
     folder: Path, manifest: Manifest, device: str, roles: Iterable[Role], refine: bool, rehash: bool
 ) -> None:
-    """EngineSetError unless these engines are there, whole, and run on `device`.
+    """EngineSetError unless these engines exist, are undamaged and run on `device`.
 
-    `rehash`: files whose hashes are known from before are hashed again.
+    `rehash`: hash every file again, even if its hash is cached.
     """
     missing = [role for role in roles if role not in {engine.role for engine in manifest.engines}]
     if missing:
@@ -51,7 +51,7 @@ def check_engines(
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:
-    """The manifest in a folder and its SHA-256; the engines are not looked at."""
+    """The manifest in a folder and its SHA-256. The engine files are not checked."""
     path = folder / MANIFEST
     if not folder.is_dir():
         raise EngineSetError(f"{folder} is not a folder: give --engines the folder that sa-export wrote.")
@@ -94,7 +94,7 @@ def _check_file(folder: Path, file: FileRecord, manifest: Manifest, verify: bool
             f"{path} has {path.stat().st_size} bytes, the manifest says {file.bytes}: it is truncated or changed; "
             f"{rebuild}"
         )
-    if hashing.sha256(path, use_memory=not verify) != file.sha256:
+    if hashing.sha256(path, use_cache=not verify) != file.sha256:
         raise EngineSetError(f"{path} does not have the SHA-256 of the manifest: it was changed or damaged; {rebuild}")
 
 
@@ -103,13 +103,13 @@ def _rebuild(manifest: Manifest) -> str:
 
 
 def backend_on(manifest: Manifest, device: str) -> str:
-    """What opens the engines: the library, and for one that runs on several devices the device."""
+    """The name of the backend that opens the engines on a device, such as "onnxruntime-cuda"."""
     on_gpu = manifest.backend in ("onnxruntime", "paddle") and device == "cuda"
     return f"{manifest.backend}-cuda" if on_gpu else manifest.backend
 
 
 def _check_choice(folder: Path, manifest: Manifest, device: str) -> None:
-    """Whether the set can run on the device that was chosen."""
+    """EngineSetError if the set cannot run on the chosen device."""
     if device == "cpu" and manifest.device == "cuda":
         raise EngineSetError(
             f"{folder} was made with {manifest.backend} for GPUs alone: leave out --device cpu, or export with "
@@ -118,7 +118,7 @@ def _check_choice(folder: Path, manifest: Manifest, device: str) -> None:
 
 
 def _check_library(folder: Path, manifest: Manifest, device: str) -> None:
-    """Whether the installed library runs these engines."""
+    """EngineSetError unless the installed library can run these engines."""
     backend = backend_on(manifest, device)
     library, installed = LIBRARY_OF[backend], backend_version(backend)
     if installed is None:
@@ -126,7 +126,7 @@ def _check_library(folder: Path, manifest: Manifest, device: str) -> None:
             raise EngineSetError(
                 f"{folder} was to run on a GPU with {library.name}, which is not installed: {PADDLE_GPU}."
             )
-        # The two must not be installed side by side: they are the same package to Python.
+        # onnxruntime and onnxruntime-gpu must not be installed together: they share one Python module.
         first = "pip uninstall onnxruntime && " if backend == "onnxruntime-cuda" else ""
         raise EngineSetError(
             f"{folder} runs on {library.name}, which is not installed: "
@@ -142,7 +142,7 @@ def _check_library(folder: Path, manifest: Manifest, device: str) -> None:
             )
         return
     have, built = release(installed), release(manifest.backend_version)
-    # Plans are for the very version.
+    # A plan runs only on the version that built it.
     if have[:2] not in PADDLE_RELEASES if manifest.backend == "paddle" else have != built:
         raise EngineSetError(
             f"{folder} was built for {library.name} {manifest.backend_version}, but {installed} is installed; "
@@ -151,7 +151,7 @@ def _check_library(folder: Path, manifest: Manifest, device: str) -> None:
 
 
 def _check_device(folder: Path, manifest: Manifest) -> None:
-    """Plans run on the compute capabilities they were built for, and on no other."""
+    """EngineSetError unless there is a GPU that runs these engines: plans need the capability they were built for."""
     from sa.runtime.backends.cuda import compute_capability
 
     extra = manifest.backend if manifest.compute_capabilities else "cuda"
@@ -163,7 +163,7 @@ def _check_device(folder: Path, manifest: Manifest) -> None:
             f"{folder} runs through cuda-bindings, which is not installed: "
             f"`pip install 'stableanimator-deploy[{extra}]'`."
         ) from None
-    if not manifest.compute_capabilities:  # programs, which any GPU's library takes
+    if not manifest.compute_capabilities:  # programs, which run on any GPU
         if found is None:
             raise EngineSetError(
                 f"{folder} was to run on a GPU, but found none here, or no driver: leave out --device cuda."

@@ -1,1 +1,1 @@
-"""What comes out of a run, whole or not at all."""
+"""Writes the results of a run, completely or not at all."""

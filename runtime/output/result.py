@@ -1,4 +1,4 @@
-"""The folder a run writes: what may be there before, and how results take its place."""
+"""The output folder of a run: what it may hold before, and how results get there."""
 
 import json
 import re
@@ -13,7 +13,7 @@ RUN_FILE = "run.json"
 
 
 def check_output(out: Path) -> None:
-    """InputError if results in `out` would mix with files that are no earlier run's."""
+    """InputError if results in `out` would mix with files that are not from an earlier run."""
     if out.is_dir():
         if any(out.iterdir()) and not _is_earlier_run(out):
             raise InputError(
@@ -32,7 +32,7 @@ def _is_earlier_run(out: Path) -> bool:
 
 
 def deliver(staging: Path, out: Path) -> None:
-    """Move the finished results into place; frames of an earlier, longer run go, anything else in `out` stays."""
+    """Move the finished results into `out`. Frames of an earlier run are removed; all other files there stay."""
     out.mkdir(exist_ok=True)
     earlier = out / "frames"
     if earlier.is_dir():

@@ -1,4 +1,4 @@
-"""Results appear whole or not at all: they are made in a temporary folder and moved into place when complete."""
+"""Results appear completely or not at all: they are made in a temporary folder and moved when complete."""
 
 import contextlib
 import errno
@@ -17,29 +17,28 @@ from sa.runtime.system import signals
 
 @contextlib.contextmanager
 def staged(place: Path) -> Iterator[Path]:
-    """A temporary folder for what will be in `place`, removed with all it still holds when the block ends, however.
+    """A temporary folder for the contents of `place`. It is removed whenever and however the block ends.
 
-    It lies in `place` if that is a folder already, which may be a mount that nothing can be moved into from outside;
-    else beside it.
+    It is made in `place` if that folder exists, because nothing can be moved into a mount from outside; else beside it.
     """
     home = place if place.is_dir() else place.absolute().parent
 
     def make() -> Path:
         return Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=home))
 
-    with _workplace(place, home, make) as folder:
+    with _working_folder(place, home, make) as folder:
         yield folder
 
 
 @contextlib.contextmanager
 def resumable(place: Path, key: dict) -> Iterator[Path]:
-    """A temporary folder beside `place`, which a kill or an interrupt leaves for the next command with the same `key`.
+    """A temporary folder beside `place`. After a kill or an interrupt, the next command with the same `key` reuses it.
 
-    With another key it starts empty. It is removed when the block ends in any other way. `key` goes through JSON.
+    With another key it starts empty. It is removed if the block ends in any other way. `key` must be JSON-serialisable.
     """
     home = place.absolute().parent
     folder = home / f".{place.absolute().name}.partial"
-    lock = FileLock(folder / "lock", timeout=0)  # the system lets go of it when the process ends
+    lock = FileLock(folder / "lock", timeout=0)  # the system releases it when the process ends
 
     def make() -> Path:
         folder.mkdir(exist_ok=True)
@@ -50,15 +49,15 @@ def resumable(place: Path, key: dict) -> Iterator[Path]:
         _start_over_unless(folder, json.dumps(key, sort_keys=True))
         return folder
 
-    with _workplace(place, home, make, keep=True):
+    with _working_folder(place, home, make, keep=True):
         try:
             yield folder
         finally:
-            lock.release()  # before the folder goes: Windows removes no file that is open
+            lock.release()  # before the folder is removed: Windows cannot remove an open file
 
 
 def _start_over_unless(folder: Path, key: str) -> None:
-    """Empty the folder unless it was begun with this key."""
+    """Empty the folder unless it was started with this key."""
     note = folder / "key.json"
     if note.exists() and note.read_bytes() == key.encode():
         return
@@ -69,10 +68,10 @@ def _start_over_unless(folder: Path, key: str) -> None:
 
 
 @contextlib.contextmanager
-def _workplace(place: Path, home: Path, make: Callable[[], Path], keep: bool = False) -> Iterator[Path]:
-    """The folder that `make` makes in `home` for what will be in `place`; `keep`: an interrupt does not remove it.
+def _working_folder(place: Path, home: Path, make: Callable[[], Path], keep: bool = False) -> Iterator[Path]:
+    """The folder that `make` makes in `home` for the contents of `place`. `keep`: an interrupt does not remove it.
 
-    Ctrl-C and SIGTERM unwind the stack; a folder that cannot be made and a full disk are said in one sentence.
+    Ctrl-C and SIGTERM unwind the stack. InputError if the folder cannot be made; UserError if the disk is full.
     """
     made = [parent for parent in (home, *home.absolute().parents) if not parent.exists()]
     interrupts = []
@@ -82,7 +81,7 @@ def _workplace(place: Path, home: Path, make: Callable[[], Path], keep: bool = F
         raise KeyboardInterrupt
 
     with signals.handled(interrupt), contextlib.ExitStack() as undo:
-        for parent in reversed(made):  # undone in the opposite order; those that then hold the result stay
+        for parent in reversed(made):  # removed in the opposite order; folders that hold the result stay
             undo.callback(_remove_if_empty, parent)
         try:
             if place.is_symlink() and not place.exists():
@@ -99,7 +98,7 @@ def _workplace(place: Path, home: Path, make: Callable[[], Path], keep: bool = F
         try:
             yield folder
         except (Exception, KeyboardInterrupt) as error:
-            if interrupts or isinstance(error, KeyboardInterrupt):  # of which a library in C may make its own error
+            if interrupts or isinstance(error, KeyboardInterrupt):  # a C library may turn it into its own error
                 if not keep:
                     raise KeyboardInterrupt from error
                 undo.pop_all()
@@ -114,7 +113,7 @@ def _workplace(place: Path, home: Path, make: Callable[[], Path], keep: bool = F
 
 
 def replace_entry(source: Path, target: Path) -> None:
-    """Move `source` to `target`, taking the place of a file or folder there."""
+    """Move `source` to `target` and replace the file or folder there."""
     if target.is_dir() and not target.is_symlink():
         shutil.rmtree(target)
     os.replace(source, target)

@@ -1,4 +1,4 @@
-"""Frames to PNG, MP4 and GIF. Frames go to disk as they are decoded; the videos are made from those files."""
+"""Writes frames as PNG, MP4 and GIF. Each decoded frame goes to disk; the videos are made from these files."""
 
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 GIF_TICKS = 100  # a GIF counts time in hundredths of a second
-UPSTREAM_GIF_MS = 125  # whatever the frame rate; Pillow stores 120 (SPEC section 9)
+UPSTREAM_GIF_MS = 125  # at every frame rate; Pillow stores 120 (docs/model.md, section 9)
 
 
 def frame_path(folder: Path, index: int) -> Path:
@@ -28,12 +28,12 @@ def _frames(folder: Path, count: int) -> Iterator[Image.Image]:
 
 
 def write_mp4(path: Path, folder: Path, count: int, fps: float) -> None:
-    """The frames in `folder` as H.264 at visually lossless quality; plays in every browser."""
+    """The frames in `folder` as H.264 in visually lossless quality, which every browser plays."""
     encode_mp4(path, _frames(folder, count), fps)
 
 
 def encode_mp4(path: Path, images: Iterable[Image.Image], fps: float) -> None:
-    """RGB images, all of one size with even sides, one after another."""
+    """images: RGB, all of the same size, with even sides."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream(
             "libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "16", "preset": "medium"}
@@ -47,7 +47,7 @@ def encode_mp4(path: Path, images: Iterable[Image.Image], fps: float) -> None:
 
 
 def gif_durations(count: int, fps: float) -> list[int]:
-    """Milliseconds per frame in whole GIF ticks, the rounding carried on so that the video keeps its length."""
+    """Milliseconds per frame in whole GIF ticks. Rounding errors carry over, so the video keeps its length."""
     ends = [round((i + 1) * GIF_TICKS / fps) for i in range(count)]
     return [max(end - start, 2) * 10 for start, end in zip([0, *ends], ends, strict=False)]
 

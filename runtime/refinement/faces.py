@@ -1,4 +1,4 @@
-"""Faces: boxes from masks, and a box's crop and resize as two matrices (SPEC sections 8, 11 and 12)."""
+"""Faces: boxes from masks, and a box's crop and resize as two matrices (docs/model.md, sections 8, 11 and 12)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
 
 FACE_SIZE = 112  # pixels the face recogniser sees along a side
-THRESHOLD = 128  # a mask's pixels from here on are face; upstream counts 255 alone
+THRESHOLD = 128  # mask pixels from this value on are face; the published code counts only 255
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,10 @@ class Box:
 
 @dataclass(frozen=True)
 class FaceTargets:
-    """What the refinement compares: the reference's face, and where the faces of the video are."""
+    """The faces that the refinement compares: the reference's, and the one in each frame."""
 
     reference: np.ndarray  # [1, 3, 112, 112] float32, RGB in -1..1
-    boxes: list[Box | None]  # one per frame, in its pixels; None: no face, the frame does not count
+    boxes: list[Box | None]  # one per frame, in frame pixels; None: no face, so the frame does not count
 
 
 def read_targets(
@@ -43,11 +43,11 @@ def read_targets(
     upstream: bool,
     warnings: list[str],
 ) -> FaceTargets:
-    """The faces of a case; InputError for a mask that cannot serve. Adds to `warnings` the frames without a face.
+    """The faces of a case; InputError for a mask that cannot be used. Frames without a face are added to `warnings`.
 
-    `upstream` reproduces the published code: only pixels of exactly 255 count, several faces make one box, boxes keep
-    the mask's units whatever the frame's size, and a mask that is all face, which its face detector writes where it
-    found none, is the full frame.
+    `upstream` reproduces the published code: only pixels of exactly 255 count, several faces make one box, and boxes
+    are not scaled to the frame's size. An all-white mask, which the published script writes if it finds no face, means
+    the full frame.
     """
     find = _upstream_box if upstream else _largest_box
     box = find(_pixels(reference_mask))
@@ -63,7 +63,7 @@ def read_targets(
         mask = _pixels(path)
         found = find(mask)
         if upstream:
-            boxes.append(_cut_off(path, found, height, width))
+            boxes.append(_clipped(path, found, height, width))
         else:
             boxes.append(None if found is None or mask.all() else _scaled(found, mask.shape, height, width))
     missing = [i for i, found in enumerate(boxes) if found is None]
@@ -81,7 +81,10 @@ def read_targets(
 
 
 def crop_matrices(box: Box, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """rows [112, H], columns [112, W] float32: rows @ X @ columns^T is X's box resized bilinearly (SPEC section 12)."""
+    """rows [112, H], columns [112, W] float32: rows @ X @ columns.T crops X to the box and resizes it bilinearly.
+
+    The two matrices are derived in docs/model.md, section 12.
+    """
     return _resize(box.top, box.bottom, height), _resize(box.left, box.right, width)
 
 
@@ -106,7 +109,7 @@ def _upstream_box(mask: np.ndarray) -> Box | None:
 
 
 def _largest_box(mask: np.ndarray) -> Box | None:
-    """Of the largest connected face: a second person, or a speck, must not widen the box."""
+    """The box of the largest connected face: a second person or a speck must not widen it."""
     components = _components(mask >= THRESHOLD)
     return max(components, key=lambda found: found[1])[0] if components else None
 
@@ -117,7 +120,7 @@ def _bounds(face: np.ndarray) -> Box | None:
 
 
 def _components(face: np.ndarray) -> list[tuple[Box, int]]:
-    """Box and number of pixels of every 4-connected component, joined from the runs of each row."""
+    """Box and pixel count of every 4-connected component, found by joining the runs of neighbouring rows."""
     parents: list[int] = []
     runs: list[tuple[int, int, int]] = []  # row, first and last column
 
@@ -150,7 +153,7 @@ def _components(face: np.ndarray) -> list[tuple[Box, int]]:
 
 
 def _scaled(box: Box, mask: tuple[int, ...], height: int, width: int) -> Box:
-    """From mask pixels to frame pixels, outwards."""
+    """From mask pixels to frame pixels, rounded outwards."""
     down, across = height / mask[0], width / mask[1]
     return Box(
         int(box.top * down),
@@ -160,8 +163,8 @@ def _scaled(box: Box, mask: tuple[int, ...], height: int, width: int) -> Box:
     )
 
 
-def _cut_off(path: Path, box: Box | None, height: int, width: int) -> Box:
-    """The part of a box that lies in the frame; --compat upstream has no answer to a frame without a face."""
+def _clipped(path: Path, box: Box | None, height: int, width: int) -> Box:
+    """The part of a box inside the frame; InputError if there is none, where the published code fails."""
     if box is None or box.top >= height or box.left >= width:
         found = "no pixel of exactly 255" if box is None else f"a face outside the frame of {width}x{height} pixels"
         raise InputError(f"{path} has {found}, on which the published code fails: run without --compat upstream.")
@@ -180,7 +183,7 @@ def _ranges(frames: list[int]) -> str:
 
 
 def case_targets(case: Case, shapes: Shapes, upstream: bool, warnings: list[str]) -> FaceTargets:
-    """The faces that --refine leads and follows; InputError for a case without masks."""
+    """The faces that --refine compares; InputError for a case without masks."""
     if case.reference_mask is None or case.faces is None:
         path = "reference_mask.png" if case.reference_mask is None else "faces/"
         raise InputError(

@@ -1,8 +1,8 @@
-"""The HJB face refinement: a denoiser whose result is led towards the reference's face (SPEC section 8).
+"""The HJB face refinement: it moves denoised latents towards the reference's face (docs/model.md, section 8).
 
-At some steps of the sampler the denoised latents are improved by a few steps of Adam on the face loss, whose gradient
-comes from engines. What drives Adam is the sign of the gradient more than its size: after K iterations nearly every
-latent has moved by about K times the learning rate.
+At some steps of the sampler, a few steps of Adam on the face loss improve the denoised latents. Engines compute the
+gradient. Its sign matters more than its size: after K iterations, nearly every latent has moved by about K times the
+learning rate.
 """
 
 from collections.abc import Callable
@@ -14,24 +14,24 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.refinement.faces import FACE_SIZE, FaceTargets, crop_matrices
 from sa.runtime.sampling.sampler import Denoiser
 
-LEARNING_RATE = 0.1  # at step 0, falling linearly to 0 at the last step's end
+LEARNING_RATE = 0.1  # at step 0; falls linearly and reaches 0 after the last step
 
 
 @dataclass(frozen=True)
 class RefineSettings:
     start: int = 0  # the first step refined
-    end: int = 20  # the last one, inclusive as published
+    end: int = 20  # the last step refined, inclusive as published
     iterations: int = 3
-    tolerance: float | None = None  # stop a step's iterations where the loss falls by less than this share of it
+    tolerance: float | None = None  # stop a step's iterations once the loss falls by less than this share
 
     def gradients(self, steps: int) -> int:
-        """How many loss gradients a run of so many steps computes at most."""
+        """The most loss gradients that a run of `steps` steps computes."""
         return len(range(self.start, min(self.end, steps - 1) + 1)) * self.iterations
 
 
 @dataclass
 class RefinedStep:
-    """What happened at one step: a line of run.json."""
+    """The losses and gradient norms of one step, for run.json."""
 
     step: int
     losses: list[float] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Adam:
         self._square: np.ndarray | float = 0.0
 
     def step(self, value: np.ndarray, gradient: np.ndarray) -> np.ndarray:
-        """The value after one more step down the gradient; both of one shape, float32."""
+        """The value after one more step. `value` and `gradient` are float32 and have one shape."""
         self._steps += 1
         self._mean = np.float32(self.beta1) * self._mean + np.float32(1 - self.beta1) * gradient
         self._square = np.float32(self.beta2) * self._square + np.float32(1 - self.beta2) * gradient * gradient
@@ -58,10 +58,10 @@ class Adam:
 
 
 class VideoLoss:
-    """The face loss of a whole video and its gradient, chunk by chunk: chunks are independent, so this is exact."""
+    """The face loss of a whole video and its gradient. Chunks are independent, so going chunk by chunk is exact."""
 
     def __init__(self, engine: Engine, targets: FaceTargets, embedding: np.ndarray, height: int, width: int):
-        """engine: a chunk's loss gradient; embedding [1, n] of the reference's face."""
+        """engine: computes a chunk's loss and gradient; embedding: [1, n], of the reference's face."""
         self.engine = engine
         self.embedding = embedding
         count = sum(box is not None for box in targets.boxes)
@@ -93,7 +93,7 @@ class VideoLoss:
 
 
 class RefinedDenoiser:
-    """A denoiser whose result is refined at the steps between start and end."""
+    """A denoiser that refines its result at the steps from start to end."""
 
     def __init__(
         self,
@@ -105,9 +105,9 @@ class RefinedDenoiser:
         before: Callable[[], None] = lambda: None,
         after: Callable[[], None] = lambda: None,
     ):
-        """loss: latents [1, T, 4, h, w] -> loss and gradient; sigmas [steps + 1], the sampler's.
+        """loss: latents [1, T, 4, h, w] -> loss and gradient; sigmas: [steps + 1], the sampler's.
 
-        before, after: called around the iterations of a step, so that engines that take turns can make room.
+        before, after: called before and after a step's iterations, so that engines can make room for each other.
         """
         self.denoise = denoise
         self.loss = loss
@@ -115,7 +115,7 @@ class RefinedDenoiser:
         self.on_iteration = on_iteration
         self.before, self.after = before, after
         self.steps: list[RefinedStep] = []
-        self.saved = 0  # iterations that the tolerance made needless
+        self.saved = 0  # iterations skipped because of the tolerance
         self._step_of = {float(sigma): i for i, sigma in enumerate(sigmas[:-1])}
 
     def __call__(self, x: np.ndarray, sigma: float) -> np.ndarray:
@@ -130,7 +130,7 @@ class RefinedDenoiser:
         return refined
 
     def refine(self, latents: np.ndarray, step: int) -> np.ndarray:
-        """One step's iterations: each measures the loss, then moves; Adam starts afresh at every step."""
+        """One step's iterations on latents [1, T, 4, h, w]. Adam starts anew at every step."""
         adam = Adam(LEARNING_RATE * (1 - step / len(self._step_of)))
         record = RefinedStep(step)
         self.steps.append(record)
@@ -139,12 +139,12 @@ class RefinedDenoiser:
             record.losses.append(loss)
             record.gradient_norms.append(float(np.linalg.norm(gradient.astype(np.float64))))
             self.on_iteration(record)
-            if self._settled(record.losses):
+            if self._converged(record.losses):
                 self.saved += self.settings.iterations - 1 - i
                 break
             latents = adam.step(latents, gradient)
         return latents
 
-    def _settled(self, losses: list[float]) -> bool:
+    def _converged(self, losses: list[float]) -> bool:
         tolerance = self.settings.tolerance
         return tolerance is not None and len(losses) > 1 and losses[-2] - losses[-1] < tolerance * losses[-2]

@@ -1,4 +1,4 @@
-"""The refinement as a run uses it: its engines, the reference's embedding, progress and the account in run.json."""
+"""Face refinement during a run: engines, the reference's embedding, progress, and the entry in run.json."""
 
 from collections.abc import Callable
 
@@ -15,7 +15,7 @@ from sa.runtime.system.memory import resident_memory
 
 
 class Refinement:
-    """Use it as a context manager: it holds engines."""
+    """The refinement of one run. It holds engines: use it as a context manager."""
 
     def __init__(self, engines: EngineSource, gradient: Engine, loss: VideoLoss, before: int):
         self.plan = engines.manifest.refinement
@@ -29,7 +29,7 @@ class Refinement:
 
     @classmethod
     def open(cls, engines: EngineSource, targets: FaceTargets) -> "Refinement":
-        """Embed the reference's face and load the loss gradient's engines, unless each is loaded on demand."""
+        """Embed the reference's face and open the engines of the loss gradient."""
         shapes = engines.manifest.shapes
         before = resident_memory()
         with engines.open_engine("arcface") as arcface:
@@ -47,9 +47,9 @@ class Refinement:
         reporter: Reporter,
         advance: Callable[[str], None],
     ) -> RefinedDenoiser:
-        """The refined denoiser; every gradient is told to `advance` and timed as a stage of its own.
+        """`denoise` with refinement. Each gradient calls `advance` and is timed as the stage "refinement".
 
-        unet: of the denoiser. It rests while a step is refined, and the gradient's engines otherwise.
+        unet: the denoiser's engine. It is unloaded before a step is refined, the gradient's engines after it.
         """
 
         def loss(latents: np.ndarray) -> tuple[float, np.ndarray]:
@@ -70,7 +70,7 @@ class Refinement:
         return self.denoiser
 
     def report(self) -> dict:
-        """What run.json says of it beside losses and gradient norms; on a GPU, bytes are not measured here."""
+        """The entry `refinement` of run.json. Bytes are measured on a CPU only."""
         return {
             "plan": self.plan.plan,
             "predicted_bytes": self._predicted,

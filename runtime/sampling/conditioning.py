@@ -1,4 +1,4 @@
-"""Everything a video needs once: the image latent, the tokens, the pose latents, the added time ids (SPEC 2 and 3)."""
+"""The UNet inputs that are made once per video: latents, tokens, time ids (docs/model.md, sections 2 and 3)."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -12,7 +12,7 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.case.images import clip_pixels, pose_pixels, read_image, reference_pixels
 from sa.runtime.contract import Manifest, Role
 
-FPS_ID = 6.0  # the model's frames-per-second id, 7 - 1, whatever the written video has (SPEC section 2)
+FPS_ID = 6.0  # the model's frames-per-second id, 7 - 1; the written video may have another rate
 MOTION_BUCKET_ID = 127.0
 
 OpenEngine = Callable[[Role], AbstractContextManager[Engine]]
@@ -20,6 +20,8 @@ OpenEngine = Callable[[Role], AbstractContextManager[Engine]]
 
 @dataclass(frozen=True)
 class Conditioning:
+    """What the UNet is conditioned on. All arrays are float32."""
+
     image_latents: np.ndarray  # [1, 4, h, w]
     pose_latents: np.ndarray  # [T, C0, h, w]
     encoder_hidden_states: np.ndarray  # [1, 1 + 4, X]: image token, face tokens
@@ -36,7 +38,7 @@ def make_conditioning(
     noise_aug: float,
     on_pose: Callable[[], None] = lambda: None,
 ) -> Conditioning:
-    """identity [1, 512]; image_noise [1, 3, H, W], unit normal. Each engine is loaded for its own part only."""
+    """identity: [1, 512]; image_noise: [1, 3, H, W], standard normal. Each engine is loaded only while it is needed."""
     height, width = manifest.shapes.height, manifest.shapes.width
     with open_engine("image_encoder") as engine:
         size = engine.contract.inputs[0].largest[-1]

@@ -1,4 +1,4 @@
-"""x, sigma -> denoised: tiles, classifier-free guidance and the v-prediction's preconditioning (SPEC 5, 6 and 7)."""
+"""The denoiser: tiles, classifier-free guidance, v-prediction preconditioning (docs/model.md, sections 5 to 7)."""
 
 from collections.abc import Callable
 
@@ -11,12 +11,12 @@ from sa.runtime.sampling.tiles import tile_indices, tile_weights
 
 
 def guidance_scales(first: float, last: float, frames: int) -> np.ndarray | None:
-    """[T] float32 from the first frame's scale to the last's, or None if nothing is to be guided (all <= 1)."""
+    """[T] float32 from the first frame's scale to the last's. None if no scale exceeds 1: then guidance is off."""
     return np.linspace(first, last, frames, dtype=np.float32) if max(first, last) > 1 else None
 
 
 class TiledDenoiser:
-    """A denoiser of whole videos made of a UNet engine for one tile of frames."""
+    """Denoises whole videos with a UNet engine for one tile of frames."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class TiledDenoiser:
         self.weights = tile_weights(tile_size).reshape(1, -1, 1, 1, 1)
         self.guidance = guidance
         self.on_tile = on_tile
-        # The unconditional branch sees neither image, tokens nor pose; upstream gives it zeros (SPEC 2.3 and 3.3).
+        # The unconditional branch gets zeros for image, tokens and pose (docs/model.md, sections 2.3 and 3.3).
         self._branches = 1 if guidance is None else 2
         self._image = _with_zeros(conditioning.image_latents, self._branches)
         self._tokens = _with_zeros(conditioning.encoder_hidden_states, self._branches)
@@ -46,18 +46,18 @@ class TiledDenoiser:
         return x / variance - np.float32(sigma) / np.sqrt(variance) * velocity
 
     def velocity(self, scaled: np.ndarray, time: np.float32) -> np.ndarray:
-        """The guided velocity [1, T, 4, h, w], tiles averaged by their weights."""
+        """The guided velocity [1, T, 4, h, w]: the weighted mean of the tiles."""
         total = np.zeros_like(scaled)
         weight = np.zeros((1, scaled.shape[1], 1, 1, 1), np.float32)
         for tile in self.tiles:
-            # A tile holds each frame once, so fancy-indexed addition counts every frame.
+            # No frame occurs twice in a tile, so indexed addition counts every frame.
             total[:, tile] += self.weights * self._tile_velocity(scaled[:, tile], time, tile)
             weight[:, tile] += self.weights
             self.on_tile()
         return total / weight
 
     def _tile_velocity(self, scaled: np.ndarray, time: np.float32, tile: np.ndarray) -> np.ndarray:
-        """scaled [1, t, 4, h, w] -> the guided velocity of a tile, both branches in one call of the UNet."""
+        """scaled [1, t, 4, h, w] -> the guided velocity of a tile. One UNet call computes both branches."""
         shape = (self._branches, *scaled.shape[1:])
         image = np.broadcast_to(self._image[:, None], shape)
         velocity = self.unet.infer(

@@ -1,4 +1,4 @@
-"""The random numbers of a run, equal to those PyTorch's CPU generator gives for the same seed (SPEC section 4)."""
+"""The random numbers of a run, equal to PyTorch's CPU generator for the same seed (docs/model.md, section 4)."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +14,13 @@ class TorchGenerator:
     """Standard normal numbers as `torch.randn(..., generator=torch.Generator("cpu").manual_seed(seed))` draws them."""
 
     def __init__(self, seed: int):
-        # Both libraries run MT19937 with the same seeding; only the way to normal numbers differs.
+        # Both libraries use MT19937 with the same seeding. Only the step to normal numbers differs.
         self._bits = np.random.RandomState(seed)
 
     def normal(self, shape: tuple[int, ...]) -> np.ndarray:
         """[*shape] float32, within 2e-6 of PyTorch's; the number of elements must be a multiple of 16.
 
-        PyTorch treats a remainder in a way of its own, which no draw of this model needs.
+        PyTorch draws a remainder differently, which this model never needs.
         """
         count = int(np.prod(shape))
         if count % GROUP:
@@ -30,7 +30,7 @@ class TorchGenerator:
 
 
 def _box_muller(uniform: np.ndarray) -> np.ndarray:
-    """In groups of 16: the first 8 give radii, the last 8 angles; cosines first, then sines."""
+    """Box-Muller in groups of 16: the first 8 give radii, the last 8 angles; cosines come before sines."""
     groups = uniform.reshape(-1, 2, GROUP // 2)
     radius = np.sqrt(-2.0 * np.log1p(-groups[:, 0]))
     angle = 2.0 * np.pi * groups[:, 1]
@@ -40,7 +40,7 @@ def _box_muller(uniform: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Noise:
-    """The two draws that decide a run (SPEC section 4)."""
+    """The two standard normal draws that determine a run."""
 
     image: np.ndarray  # [1, 3, H, W]
     latents: np.ndarray  # [1, tile, 4, h, w]
@@ -68,7 +68,7 @@ def _read_draw(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
         ) from None
     except KeyError:
         raise InputError(f"{path} has no array {name}: --noise takes noise_image and noise_latents.") from None
-    except Exception:  # zip, zlib, struct and value errors, by what is damaged
+    except Exception:  # the type depends on what is damaged
         raise InputError(
             f"{path} is not a whole .npz of plain arrays: --noise takes one with noise_image and noise_latents."
         ) from None

@@ -1,4 +1,4 @@
-"""Sigmas and the Euler loop (SPEC section 5). Blind to engines: a denoiser is a function of x and sigma."""
+"""Sigmas and the Euler loop (docs/model.md, section 5). A denoiser is any function of x and sigma."""
 
 import itertools
 from collections.abc import Callable
@@ -24,7 +24,7 @@ def timestep(sigma: float) -> np.float32:
 def initial_latents(draw: np.ndarray, frames: int, sigma_max: float) -> np.ndarray:
     """The drawn tile [1, tile, 4, h, w], scaled to sigma_max and repeated over all frames -> [1, T, 4, h, w].
 
-    Frames k and k + tile start from the same noise, as published (SPEC section 4).
+    Frames k and k + tile start from the same noise, as in the published code (docs/model.md, section 4).
     """
     scale = np.float32(np.sqrt(np.float64(sigma_max) ** 2 + 1.0))
     repeats = frames // draw.shape[1] + 1
@@ -36,8 +36,8 @@ def sample_euler(
 ) -> np.ndarray:
     """Euler's method from sigmas[0] to 0 (Karras et al. 2022, algorithm 1 without churn); float32 throughout.
 
-    The step is written denoised + (x - denoised) * sigma_next / sigma: the same value as the usual form, without the
-    cancellation that costs it five digits when the steps are large. `on_step(i, x)` is called after each step.
+    A step is written as denoised + (x - denoised) * sigma_next / sigma. It has the same value as the usual form, which
+    loses five digits to cancellation when steps are large. `on_step(i, x)` is called after each step.
     """
     for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
         denoised = denoise(x, float(sigma))

@@ -1,4 +1,4 @@
-"""How a video of any length is cut into overlapping tiles of frames (SPEC section 6)."""
+"""Cuts a video of any length into overlapping tiles of frames (docs/model.md, section 6)."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from sa.runtime.errors import InputError
 
 
 def tile_indices(frames: int, tile_size: int, overlap: int) -> list[np.ndarray]:
-    """Frame numbers of each tile. Frame 0 leads every tile; the tiles' own frames overlap by `overlap` - 1.
+    """Frame numbers of each tile. Every tile starts with frame 0; its other frames overlap by `overlap` - 1.
 
     InputError unless 1 <= overlap < tile_size <= frames.
     """

@@ -1,1 +1,1 @@
-"""What the operating system gives and takes: memory, processors, signals, and hashes of files."""
+"""The operating system: memory, processors, signals, and hashes of files."""

@@ -1,4 +1,4 @@
-"""SHA-256 of large files, remembered in the user's cache folder as long as a file does not change."""
+"""SHA-256 of large files, cached in the user's cache folder until a file changes."""
 
 import contextlib
 import hashlib
@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-REMEMBERED_FILES = 4096  # the cache forgets the oldest beyond this
+REMEMBERED_FILES = 4096  # beyond this, the cache drops the oldest
 
 
 def cache_folder() -> Path:
@@ -15,38 +15,38 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stableanimator-deploy"
 
 
-def sha256(path: Path, use_memory: bool = True) -> str:
-    """The hex SHA-256 of a file; `use_memory` trusts an earlier result for the same size, times and inode."""
+def sha256(path: Path, use_cache: bool = True) -> str:
+    """The hex SHA-256 of a file. `use_cache`: an earlier result for the same size, times and inode is good enough."""
     key, state = str(path.resolve()), _state(path)
-    memory = _recall()
-    known = memory.get(key)
-    if use_memory and isinstance(known, list) and known[:-1] == state:
+    cache = _read_cache()
+    known = cache.get(key)
+    if use_cache and isinstance(known, list) and known[:-1] == state:
         return str(known[-1])
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
-    memory.pop(key, None)
-    _remember({**memory, key: [*state, digest]})
+    cache.pop(key, None)
+    _write_cache({**cache, key: [*state, digest]})
     return digest
 
 
 def _state(path: Path) -> list[int]:
     stat = path.stat()
-    # The change time catches an edit that put the modification time back.
+    # The change time reveals an edit that restored the modification time.
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 
 
-def _recall() -> dict[str, list]:
+def _read_cache() -> dict[str, list]:
     try:
-        memory = json.loads((cache_folder() / "hashes.json").read_text())
+        cache = json.loads((cache_folder() / "hashes.json").read_text())
     except (OSError, ValueError, RecursionError):
         return {}
-    return memory if isinstance(memory, dict) else {}
+    return cache if isinstance(cache, dict) else {}
 
 
-def _remember(memory: dict[str, list]) -> None:
+def _write_cache(cache: dict[str, list]) -> None:
     # A cache that cannot be written only costs time.
     with contextlib.suppress(OSError):
         cache_folder().mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile("w", dir=cache_folder(), delete=False) as file:
-            json.dump(dict(list(memory.items())[-REMEMBERED_FILES:]), file)
+            json.dump(dict(list(cache.items())[-REMEMBERED_FILES:]), file)
         os.replace(file.name, cache_folder() / "hashes.json")

@@ -1,4 +1,4 @@
-"""Memory of this process and of the machine, as the operating system counts it."""
+"""Memory of this process and of the machine, as reported by the operating system."""
 
 import contextlib
 import ctypes
@@ -9,21 +9,21 @@ import psutil
 
 from sa.runtime.system.processors import group_limits
 
-_earlier_peak = 0  # before the system's own mark was last set back
+_earlier_peak = 0  # before the system's counter was last reset
 
 
 def peak_memory() -> int:
-    """Bytes resident at the peak, since this program started."""
+    """Peak resident bytes since this program started."""
     return max(_earlier_peak, _peak(), resident_memory())
 
 
 def resident_memory() -> int:
-    """Bytes resident now."""
+    """Resident bytes now."""
     return psutil.Process().memory_info().rss
 
 
 def available_memory() -> int:
-    """Bytes a program can still take: of the machine, or of the container it is confined to."""
+    """Bytes that this process can still allocate, on the machine or within its container's limit."""
     files = (
         ("memory.max", "memory.current"),
         ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
@@ -33,7 +33,7 @@ def available_memory() -> int:
 
 
 class StagePeaks:
-    """The most memory resident in each stage, beyond what was before the first of them."""
+    """The peak resident memory of each stage, beyond what was resident before the first one."""
 
     def __init__(self):
         self._before = resident_memory()
@@ -41,7 +41,7 @@ class StagePeaks:
 
     @contextlib.contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        if not _set_peak_back():
+        if not _reset_peak():
             yield
             return
         try:
@@ -50,8 +50,8 @@ class StagePeaks:
             self.bytes[name] = max(self.bytes.get(name, 0), _peak() - self._before)
 
 
-def _set_peak_back() -> bool:
-    """Let the system's peak start from now; False where it does not allow that."""
+def _reset_peak() -> bool:
+    """Restart the system's peak counter; False where the system does not allow that."""
     global _earlier_peak
     _earlier_peak = peak_memory()
     try:
@@ -62,16 +62,16 @@ def _set_peak_back() -> bool:
 
 
 def release_freed() -> None:
-    """Give memory that was freed back to the system: glibc keeps what loading engines took, up to their own size."""
+    """Return freed memory to the system. glibc would keep what loading took, up to the size of the engines."""
     with contextlib.suppress(OSError, AttributeError, TypeError):  # another C library, or Windows
         ctypes.CDLL(None).malloc_trim(0)
 
 
 def _peak() -> int:
-    """Bytes resident at the peak, since the program started or the mark was set back."""
+    """Peak resident bytes since the program started or the counter was reset."""
     try:
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) * 1024
-    except (OSError, StopIteration):  # not Linux; Windows tells the peak too, macOS what is resident now
+    except (OSError, StopIteration):  # not Linux: Windows reports a peak, macOS only the present value
         info = psutil.Process().memory_info()
         return getattr(info, "peak_wset", info.rss)

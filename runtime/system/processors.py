@@ -1,4 +1,4 @@
-"""What the operating system lets this process use: processors, and limits of the container it runs in."""
+"""The processors that this process may use, and the limits of its container."""
 
 import contextlib
 import math
@@ -12,7 +12,7 @@ OWN_GROUP = Path("/proc/self/cgroup")
 
 
 def usable_cores() -> int:
-    """Processors this process can keep busy: those it may run on, or fewer by its container's quota. At least 1."""
+    """Processors that this process can use: those it may run on, or fewer if its container has a quota. At least 1."""
     try:
         cores = len(psutil.Process().cpu_affinity())
     except AttributeError:  # macOS has no affinity
@@ -21,19 +21,19 @@ def usable_cores() -> int:
 
 
 def group_limits(limit: str, used: str) -> Iterator[int]:
-    """What is left of a limit in this process's control group and in those around it; `limit`, `used`: file names."""
+    """What is left of a limit, for this process's control group and each parent. `limit`, `used`: file names."""
     for group in _control_groups():
-        with contextlib.suppress(OSError, ValueError):  # "max" is no number: no limit
+        with contextlib.suppress(OSError, ValueError):  # "max" is not a number and means no limit
             yield int((group / limit).read_text()) - int((group / used).read_text())
 
 
 def _cpu_quotas() -> Iterator[float]:
-    """Processors' worth of time that each control group allows."""
+    """The CPU quota of each control group, in processors."""
     for group in _control_groups():
         with contextlib.suppress(OSError, ValueError):
             quota, period = map(int, (group / "cpu.max").read_text().split())
             yield quota / period
-    with contextlib.suppress(OSError, ValueError):  # version 1; -1 is no limit
+    with contextlib.suppress(OSError, ValueError):  # cgroup version 1; -1 means no limit
         quota, period = (
             int((CONTROL_GROUPS / "cpu" / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period")
         )
@@ -42,7 +42,7 @@ def _cpu_quotas() -> Iterator[float]:
 
 
 def _control_groups() -> Iterator[Path]:
-    """The folder of this process's control group, and those above it."""
+    """The folders of this process's control group and of its parents."""
     own = ""
     with contextlib.suppress(OSError):
         for line in OWN_GROUP.read_text().splitlines():

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM: both unwind the stack, except where that would do harm."""
+"""Ctrl-C and SIGTERM: both unwind the stack, except where that would do damage."""
 
 import contextlib
 import signal
@@ -9,14 +9,14 @@ Handler = Callable[[int, object], None] | signal.Handlers
 
 @contextlib.contextmanager
 def handled(handler: Handler) -> Iterator[None]:
-    """Another handler for both signals; one that is ignored, as nohup asks, stays so."""
+    """Handle both signals with `handler`. A signal that is ignored, as under nohup, stays ignored."""
     try:
         before = {
             number: signal.signal(number, handler)
             for number in (signal.SIGINT, signal.SIGTERM)
             if signal.getsignal(number) is not signal.SIG_IGN
         }
-    except ValueError:  # not the main thread: the program around us minds its signals
+    except ValueError:  # not the main thread: signals are the calling program's business
         before = {}
     try:
         yield
@@ -26,13 +26,13 @@ def handled(handler: Handler) -> Iterator[None]:
 
 
 def ignored() -> contextlib.AbstractContextManager[None]:
-    """For a last step that takes no time, half of which would be of no use."""
+    """Ignore both signals: for a short last step that must not be left half done."""
     return handled(signal.SIG_IGN)
 
 
 @contextlib.contextmanager
 def deferred() -> Iterator[None]:
-    """For work that an exception from outside would break: the interrupt follows when it is done."""
+    """Delay both signals until the block is done: for work that a KeyboardInterrupt would break."""
     received = []
     with handled(lambda number, frame: received.append(number)):
         yield

@@ -1,1 +1,1 @@
-"""Engines made of engines."""
+"""Engines that are composed of other engines."""

@@ -1,9 +1,9 @@
-"""The gradient of the face loss with respect to latents, on engines: VAE decoder, crop, ArcFace (SPEC section 8).
+"""The gradient of the face loss with respect to latents, on engines: VAE decoder, crop, ArcFace .
 
-Two plans (DESIGN): `whole` is one engine. `segmented` goes through the decoder stretch by stretch, keeps the tensors
-between them, and comes back through one VJP engine per stretch, each of which recomputes its own inside. Stretches that
-treat frames apart run frame by frame. The tensors between engines stay where the engines are: arrays on a CPU, handles
-of device memory on a GPU.
+The loss is that of docs/model.md, section 8. There are two plans. `whole` is one engine. `segmented` runs the decoder
+segment by segment, keeps the tensors between segments, and goes back through one VJP engine per segment, which
+recomputes the activations. This bounds the memory. Segments that treat frames independently run frame by frame.
+Tensors between engines stay with the engines: arrays on a CPU, handles to device memory on a GPU.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -17,7 +17,7 @@ from sa.runtime.system.memory import release_freed, resident_memory
 
 
 def loss_signature(first: EngineContract, face_loss: EngineContract) -> Signature:
-    """What goes into a chunk's loss gradient and what comes out, whatever the plan; `first` takes latents.
+    """The inputs and outputs of a chunk's loss gradient in both plans. `first` is the engine that takes latents.
 
     latents [F, 4, h, w] as the sampler holds them; rows [F, 112, H] and columns [F, 112, W]; reference [1, n]; weights
     [F] -> loss [1], the sum of weight * |1 - cos|, and gradient [F, 4, h, w]. F is 1 to the decoder's chunk.
@@ -36,7 +36,7 @@ class SegmentedLossGradient(Engine):
         segments = manifest.refinement.segments
         super().__init__(loss_signature(manifest.engine(segments[0].forward), manifest.engine("face_loss")))
         self.segments = segments
-        self.peak_resident = resident_memory()  # bytes, the most seen between two engines' calls
+        self.peak_resident = resident_memory()  # bytes; the most seen between engine calls
         with ExitStack() as opened:
 
             def loaded(role: Role) -> Engine:
@@ -49,7 +49,7 @@ class SegmentedLossGradient(Engine):
         release_freed()
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
-        # kept[i] is what goes into segment i.
+        # kept[i] is the input of segment i.
         kept, x = {0: inputs["latents"]}, inputs["latents"]
         for i, segment in enumerate(self.segments):
             x = self._run(self._forward[i], segment.by_frame, {"x": x})
@@ -62,20 +62,20 @@ class SegmentedLossGradient(Engine):
         dy = ends["gradient"]
         del x
         for i in reversed(range(1, len(self.segments))):
-            self._compute_again(kept, i)
+            self._recompute(kept, i)
             dy = self._run(self._vjp[i], self.segments[i].by_frame, {"x": kept.pop(i), "dy": dy})
-        gradient = np.empty(inputs["latents"].shape, np.float32)  # which the host's Adam reads
+        gradient = np.empty(inputs["latents"].shape, np.float32)  # an array: Adam runs on the host
         self._run(self._vjp[0], self.segments[0].by_frame, {"x": kept.pop(0), "dy": dy}, gradient)
         return {"loss": ends["loss"], "gradient": gradient}
 
-    def _compute_again(self, kept: dict[int, Tensor], i: int) -> None:
-        """Add to `kept` what goes into segment i, if it is not there, and what that takes."""
+    def _recompute(self, kept: dict[int, Tensor], i: int) -> None:
+        """Make sure that `kept` has the input of segment i, and compute earlier inputs if that needs them."""
         if i not in kept:
-            self._compute_again(kept, i - 1)
+            self._recompute(kept, i - 1)
             kept[i] = self._run(self._forward[i - 1], self.segments[i - 1].by_frame, {"x": kept[i - 1]})
 
     def _run(self, engine: Engine, by_frame: bool, inputs: Mapping[str, Tensor], out: Tensor | None = None) -> Tensor:
-        """The engine's output for all frames, in `out` if that is given."""
+        """The engine's output for all frames, written to `out` if given."""
         frames = len(inputs["x"])
         (spec,) = engine.contract.outputs
         if out is None:

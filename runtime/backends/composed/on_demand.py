@@ -1,4 +1,4 @@
-"""Engines that are loaded when they are called and give their memory back when they rest: `sa-run --low-memory`."""
+"""Engines that are loaded when called and can be unloaded in between, for `sa-run --low-memory`."""
 
 from collections.abc import Callable, Collection, Mapping
 
@@ -7,7 +7,7 @@ from sa.runtime.system.memory import release_freed
 
 
 class OnDemandEngine(Engine):
-    """Stands for an engine of any backend; what that computes, this computes."""
+    """Stands in for an engine of any backend and passes every call to it."""
 
     def __init__(self, contract: Interface, load: Callable[[], Engine]):
         super().__init__(contract)

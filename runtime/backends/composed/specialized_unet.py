@@ -1,7 +1,7 @@
-"""The UNet on the engines of a specialized set: what does not change between calls is computed once and kept.
+"""The UNet of a specialized set: results that do not change between calls are computed once and kept.
 
-Three engines (export/engines/specialize.py) behind the plain UNet's signature, so that a run goes the same way with
-either: `conditioning` once per video and branch of guidance, `time_embedding` once per step, `unet` every time.
+Three engines stand behind the plain UNet's signature, so the sampler need not know which of the two it has.
+`conditioning` runs once per video and guidance branch, `time_embedding` once per step, `unet` in every call.
 """
 
 from collections.abc import Callable, Collection, Mapping
@@ -12,12 +12,12 @@ import numpy as np
 from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.contract import SPECIALIZED, EngineContract, Role, Signature, TensorSpec
 
-LATENTS = 4  # of the sample's channels the noisy latents; the image latents follow
+LATENTS = 4  # the sample's first channels, the noisy latents; the image latents follow
 ENGINES: tuple[Role, ...] = (*SPECIALIZED, "unet")
 
 
 def plain_signature(contracts: Mapping[Role, EngineContract]) -> Signature:
-    """The plain UNet's signature, as the three engines imply it.
+    """The plain UNet's signature, derived from the three engines.
 
     sample [B, T, 8, h, w]: scaled latents, then image latents; timestep [1]; added_time_ids [1, 3];
     encoder_hidden_states [B, 1 + 4, X]; pose_latents [B, T, C0, h, w] -> velocity [B, T, 4, h, w].
@@ -36,13 +36,13 @@ def plain_signature(contracts: Mapping[Role, EngineContract]) -> Signature:
 
 @dataclass(frozen=True)
 class Branch:
-    """What the conditioning engine was given for one branch, and what it made of that."""
+    """Inputs and outputs of the conditioning engine for one guidance branch."""
 
     image_latents: np.ndarray  # [T, 4, h, w]
     tokens: np.ndarray  # [1, 1 + 4, X]
-    made: dict[str, np.ndarray]
+    outputs: dict[str, np.ndarray]
 
-    def is_of(self, image_latents: np.ndarray, tokens: np.ndarray) -> bool:
+    def matches(self, image_latents: np.ndarray, tokens: np.ndarray) -> bool:
         return np.array_equal(self.image_latents, image_latents) and np.array_equal(self.tokens, tokens)
 
 
@@ -51,7 +51,7 @@ class SpecializedUNet(Engine):
         super().__init__(plain_signature(contracts))
         self._open = open_engine
         self._branches: list[Branch] = []
-        self._of_video: dict[str, np.ndarray] = {}  # the UNet's inputs that stay, read-only: GPUs take them once
+        self._video_inputs: dict[str, np.ndarray] = {}  # UNet inputs of a whole video; read-only, so GPUs get them once
         self._step: tuple[dict[str, np.ndarray], dict[str, np.ndarray]] | None = None
         self._unet = open_engine("unet")
         try:
@@ -66,30 +66,30 @@ class SpecializedUNet(Engine):
         self._condition(sample[:, :, LATENTS:], given["encoder_hidden_states"])
         features = np.empty_like(pose)
         for one, its_pose, branch in zip(features, pose, self._branches, strict=True):
-            np.add(its_pose, branch.made["image_features"], out=one)
+            np.add(its_pose, branch.outputs["image_features"], out=one)
         return self._unet.infer(
             {
                 "latents": np.ascontiguousarray(sample[:, :, :LATENTS]),
                 "frame_features": features,
                 "time_rows": self._time_rows(given["timestep"], given["added_time_ids"]),
-                **self._of_video,
+                **self._video_inputs,
             },
             keep,
         )
 
     def _condition(self, image_latents: np.ndarray, tokens: np.ndarray) -> None:
-        """Once for each branch. Its engine is large and seldom needed, so it is loaded for as long as that takes."""
+        """Set `_branches` and `_video_inputs`. The conditioning engine is large, so it is loaded only for this."""
         given = [(image, tokens[i : i + 1]) for i, image in enumerate(image_latents)]
-        known = [next((branch for branch in self._branches if branch.is_of(*one)), None) for one in given]
+        known = [next((branch for branch in self._branches if branch.matches(*one)), None) for one in given]
         found = [branch for branch in known if branch is not None]
         if len(found) < len(given):
             with self._open("conditioning") as engine:
-                found = [branch or _conditioned(engine, *one) for branch, one in zip(known, given, strict=True)]
+                found = [branch or _run_conditioning(engine, *one) for branch, one in zip(known, given, strict=True)]
         if [*map(id, found)] != [*map(id, self._branches)]:
             self._branches = found
-            self._of_video = {
-                "constants": _read_only(np.concatenate([branch.made["constants"] for branch in found])),
-                "positions": _read_only(found[0].made["positions"]),
+            self._video_inputs = {
+                "constants": _read_only(np.concatenate([branch.outputs["constants"] for branch in found])),
+                "positions": _read_only(found[0].outputs["positions"]),
             }
 
     def _time_rows(self, timestep: np.ndarray, added_time_ids: np.ndarray) -> np.ndarray:
@@ -107,12 +107,12 @@ class SpecializedUNet(Engine):
         self._time_embedding.unload()
 
     def close(self) -> None:
-        self._branches, self._of_video, self._step = [], {}, None
+        self._branches, self._video_inputs, self._step = [], {}, None
         self._unet.close()
         self._time_embedding.close()
 
 
-def _conditioned(engine: Engine, image_latents: np.ndarray, tokens: np.ndarray) -> Branch:
+def _run_conditioning(engine: Engine, image_latents: np.ndarray, tokens: np.ndarray) -> Branch:
     image_latents, tokens = image_latents.copy(), tokens.copy()
     return Branch(
         image_latents, tokens, engine.infer({"image_latents": image_latents, "encoder_hidden_states": tokens})

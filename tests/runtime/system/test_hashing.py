@@ -35,7 +35,7 @@ def test_an_unchanged_file_is_hashed_once(cache, file, reads):
     expected = hashlib.sha256(b"weights").hexdigest()
     assert hashing.sha256(file) == hashing.sha256(file) == expected
     assert len(reads) == 1 and cache.exists()
-    assert hashing.sha256(file, use_memory=False) == expected and len(reads) == 2
+    assert hashing.sha256(file, use_cache=False) == expected and len(reads) == 2
 
 
 def test_a_change_is_seen_though_size_and_time_were_put_back(cache, file):
