@@ -1,1 +1,1 @@
-"""ONNX graphs: edges, arithmetic, memory, and their making by paddle2onnx."""
+"""ONNX graphs: conversion by paddle2onnx, edges, rewrites, cost, and emulation of fp16."""

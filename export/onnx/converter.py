@@ -1,4 +1,4 @@
-"""paddle2onnx in a process of its own, started once: a conversion that fails aborts its process."""
+"""paddle2onnx in a process of its own, because a conversion that fails aborts the process it runs in."""
 
 import atexit
 import contextlib
@@ -10,8 +10,8 @@ from pathlib import Path
 
 OPSET = 17  # paddle2onnx 2.1.0 aborts at later ones
 
-# Over 2 GB paddle2onnx fails without a word. Told of a parameter file that is not there, it writes the graph alone,
-# whose weights are then dangling names: the parameters' own.
+# With more than 2 GB of weights, paddle2onnx fails silently. Given the name of a parameter file that does not exist, it
+# writes the graph alone, in which weights are undefined tensors with the names of the parameters.
 _SERVE = """
 import sys
 import paddle2onnx
@@ -24,11 +24,11 @@ for line in sys.stdin:
 
 
 class ConversionError(Exception):
-    """The converter died; holds its last words."""
+    """The converter failed; the message holds the last line it printed."""
 
 
 class Converter:
-    """The process; it is started by the first conversion, and anew after one that failed."""
+    """The process. The first conversion starts it, and so does the one after a failure."""
 
     def __init__(self):
         self._process: subprocess.Popen | None = None

@@ -1,4 +1,4 @@
-"""What one call of an engine costs, counted from its graph: arithmetic, and memory at its peak."""
+"""The arithmetic and the peak memory of one call of an engine, counted from its graph."""
 
 import math
 from collections.abc import Iterable, Mapping
@@ -7,34 +7,32 @@ from dataclasses import dataclass, field
 import onnx
 from onnx import TensorProto, helper, inliner
 
-VIEWS = ("reshape", "squeeze", "unsqueeze", "flatten", "identity")  # operators whose result is their input's memory
-
-
+VIEWS = ("reshape", "squeeze", "unsqueeze", "flatten", "identity")  # operators whose result shares their input's memory
 FLOAT_BYTES = 4
 CONTRIB = "com.microsoft"  # ONNX Runtime's own operators
 
 
 @dataclass(frozen=True)
 class Step:
-    """One operator: its name, and names and shapes of what it reads and makes; weights are not among them."""
+    """One operator, and the names and shapes of the tensors it reads and makes, without weights."""
 
     op: str
     reads: Mapping[str, tuple[int, ...]]
     makes: Mapping[str, tuple[int, ...]]
     flops: int = 0
-    itemsize: Mapping[str, int] = field(default_factory=dict)  # bytes of a number, of tensors that are not float32
+    itemsize: Mapping[str, int] = field(default_factory=dict)  # bytes per number, for tensors that are not float32
 
 
 @dataclass(frozen=True)
 class Cost:
     flops: int  # 2 per multiply-add of convolutions and matrix products
-    working_bytes: int  # of the tensors alive at once, inputs and outputs included
+    working_bytes: int  # peak of the tensors alive at once, inputs and outputs included
 
 
 def cost(steps: Iterable[Step], kept: Iterable[str]) -> Cost:
-    """`kept`: inputs and outputs, which the caller holds throughout."""
+    """The cost of `steps` run in order. The caller holds `kept`, the inputs and outputs, all the time."""
     steps = list(steps)
-    owner: dict[str, str] = {}  # of the memory a tensor lies in
+    owner: dict[str, str] = {}  # the tensor whose memory each tensor uses
     sizes: dict[str, int] = {}
     last: dict[str, int] = {}
     for i, step in enumerate(steps):
@@ -61,7 +59,7 @@ def cost(steps: Iterable[Step], kept: Iterable[str]) -> Cost:
 
 
 def onnx_cost(model: onnx.ModelProto, batch: int, weights: Mapping[str, tuple[int, ...]]) -> Cost:
-    """The cost of an ONNX graph, `batch` standing for unknown sizes. A Scan's inside, small by design, is left out."""
+    """The cost of an ONNX graph, with `batch` for unknown sizes. Bodies of Scans are not counted: they are small."""
     tensors = _tensors(model, batch)
     flops = 0
     for node in model.graph.node:
@@ -71,14 +69,14 @@ def onnx_cost(model: onnx.ModelProto, batch: int, weights: Mapping[str, tuple[in
 
 
 def onnx_working_bytes(model: onnx.ModelProto, batch: int, weights: Iterable[str]) -> int:
-    """Bytes alive at once inside a call of the graph an engine runs: typed, its functions as their bodies."""
+    """Peak bytes of a call of a graph as the engine runs it, with its dtypes and with functions inlined."""
     plain = inliner.inline_local_functions(model)
     return _working_bytes(plain.graph, _tensors(plain, batch), weights)
 
 
 @dataclass(frozen=True)
 class _Tensors:
-    """What is known of a graph's tensors by name."""
+    """Shapes of a graph's tensors by name, and their bytes per number where they are not float32."""
 
     shapes: Mapping[str, tuple[int, ...]]
     itemsize: Mapping[str, int]
@@ -87,7 +85,7 @@ class _Tensors:
 def _tensors(model: onnx.ModelProto, batch: int) -> _Tensors:
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
-    # Sizes that are computed of an unknown one would stay unknown; and what is declared of them, as unknown as before.
+    # Fix the unknown sizes, so that those computed from them become known, and drop shapes declared with unknown sizes.
     for value in fixed.graph.input:
         for dim in value.type.tensor_type.shape.dim:
             if not dim.HasField("dim_value"):
@@ -96,7 +94,7 @@ def _tensors(model: onnx.ModelProto, batch: int) -> _Tensors:
     for value in fixed.graph.output:
         value.type.tensor_type.ClearField("shape")
     for node in fixed.graph.node:
-        if node.domain == CONTRIB:  # onnx does not know them; each makes a tensor like its first
+        if node.domain == CONTRIB:  # unknown to shape inference; each result has the shape of the first input
             node.CopyFrom(helper.make_node("Identity", [node.input[0]], node.output))
     inferred = onnx.shape_inference.infer_shapes(fixed, data_prop=True).graph
     shapes, itemsize = {}, {}
@@ -124,7 +122,7 @@ def _working_bytes(graph: onnx.GraphProto, tensors: _Tensors, weights: Iterable[
 
 
 def _constants(graph: onnx.GraphProto, weights: Iterable[str]) -> set[str]:
-    """Weights and what is computed from them alone: memory of the engine, not of a call."""
+    """Weights and what is computed from them alone: the engine holds these, not a call."""
     found = set(weights)
     for node in graph.node:
         if all(name in found or not name for name in node.input):
@@ -134,7 +132,7 @@ def _constants(graph: onnx.GraphProto, weights: Iterable[str]) -> set[str]:
 
 def _onnx_flops(node: onnx.NodeProto, attributes: dict, shapes: Mapping[str, tuple[int, ...]]) -> int:
     if node.op_type in ("Conv", "ConvTranspose"):
-        # Every element of the smaller side of the convolution meets a whole kernel.
+        # Every element of the output (for ConvTranspose, of the input) takes part in a whole kernel.
         side = node.output[0] if node.op_type == "Conv" else node.input[0]
         channels = shapes[node.input[0] if node.op_type == "Conv" else node.output[0]][1]
         return 2 * math.prod(shapes[side]) * channels * math.prod(attributes["kernel_shape"])

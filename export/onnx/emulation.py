@@ -1,9 +1,9 @@
-"""What an fp16 graph computes, on a machine that has no fp16 arithmetic: for certificates.
+"""Emulates fp16 graphs in float32, to certify them on machines without fp16 arithmetic.
 
-Every fp16 tensor becomes a float32 tensor whose values were rounded to fp16; operators compute in float32 between. That
-is fp16 storage with float32 accumulation, what GPUs do, without their freedom to leave out a rounding where they fuse
-two operators. (ONNX Runtime's CPU provider runs an fp16 graph as it stands too, but leaves out every rounding between
-operators, so that nothing can be seen of fp16.)
+Every fp16 tensor becomes a float32 tensor whose values are rounded to fp16, and operators compute in float32. This is
+fp16 storage with float32 accumulation, as on GPUs, except that GPUs may skip a rounding between operators that they
+fuse. (ONNX Runtime's CPU provider runs fp16 graphs too, but skips every rounding between operators, which hides their
+errors.)
 """
 
 from pathlib import Path
@@ -17,14 +17,12 @@ from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
 from sa.runtime.contract import EngineContract
 
-BACKEND = "onnxruntime"  # runs typed programs, whatever library the engines are for
-
-
-EXACT = ".exact"  # ends the name of a tensor before it is rounded
+BACKEND = "onnxruntime"  # runs the emulation, whatever library the engines are for
+EXACT = ".exact"  # suffix of the name of a tensor before it is rounded
 
 
 def emulated(model: onnx.ModelProto, rounded: bool = True) -> onnx.ModelProto:
-    """A float32 model with the fp16 model's roundings, or without them. Weights are read from the same files."""
+    """The fp16 model as a float32 model with the same roundings, or with none. It reads the same weight files."""
     model = inliner.inline_local_functions(model)
     graph = model.graph
     known = {value.name: value.type.tensor_type.elem_type for value in graph.input}
@@ -59,7 +57,7 @@ def emulated(model: onnx.ModelProto, rounded: bool = True) -> onnx.ModelProto:
 
 
 def open_emulated(folder: Path, contract: EngineContract, threads: int | None = None) -> Engine:
-    """An fp16 engine in ONNX Runtime, emulated. Its weights are where they were; its program is made for this alone."""
+    """Open an fp16 engine in ONNX Runtime, emulated. It reads the engine's weights; its program is a temporary file."""
     program = folder / f"{Path(contract.program).stem}-emulated.onnx"
     onnx.save_model(emulated(onnx.load(folder / contract.program, load_external_data=False)), program)
     file = contract.files[0].model_copy(update={"name": program.name})

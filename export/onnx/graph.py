@@ -1,4 +1,4 @@
-"""Rewrites that make the graph paddle2onnx writes one that ONNX Runtime runs well. Each is exact."""
+"""ONNX graphs with their edges, and the exact rewrites that make paddle2onnx's graphs fast in ONNX Runtime."""
 
 from collections import defaultdict
 
@@ -14,7 +14,7 @@ KEYS_LAST = [0, 1, 3, 2]
 
 
 class Graph:
-    """An ONNX graph with its edges: who makes a tensor, who reads it."""
+    """An ONNX graph with its edges: the node that makes each tensor, and the nodes that read it."""
 
     def __init__(self, graph: onnx.GraphProto):
         self.graph = graph
@@ -37,18 +37,18 @@ class Graph:
         return readers[0] if len(readers) == 1 and readers[0].op_type == op_type else None
 
     def redirect(self, old: str, new: str) -> None:
-        """Everything that reads `old` reads `new` instead."""
+        """Let all readers of `old` read `new` instead."""
         for node in self.readers.pop(old, []):
             for i, name in enumerate(node.input):
                 if name == old:
                     node.input[i] = new
             self.readers[new].append(node)
         for output in self.graph.output:
-            if output.name == old:  # an output keeps its name: rename its new maker's result
+            if output.name == old:  # an output keeps its name, so `new` takes it
                 self.rename(new, old)
 
     def rename(self, old: str, new: str) -> None:
-        """The tensor `old` gets the name `new`."""
+        """Rename the tensor `old` to `new`."""
         node = self.maker.pop(old)
         node.output[list(node.output).index(old)] = new
         self.maker[new] = node
@@ -59,7 +59,7 @@ class Graph:
             self.readers[new].append(reader)
 
     def prune(self) -> None:
-        """Remove nodes nobody reads."""
+        """Remove nodes whose results are not used."""
         needed = {output.name for output in self.graph.output}
         kept = []
         for node in reversed(self.graph.node):
@@ -71,7 +71,7 @@ class Graph:
 
 
 def operator_sets(model: onnx.ModelProto) -> tuple[OperatorSet, ...]:
-    """What the model takes from each opset it imports; its own functions by what they are made of."""
+    """The operators that the model uses of each opset. Its own functions count as the operators in their bodies."""
     functions = {function.domain for function in model.functions}
     versions = {opset.domain: opset.version for opset in model.opset_import}
     taken: dict[str, set[str]] = defaultdict(set)
@@ -91,9 +91,9 @@ def operator_sets(model: onnx.ModelProto) -> tuple[OperatorSet, ...]:
 def tidy(
     model: onnx.ModelProto, inputs: tuple[TensorSpec, ...], outputs: tuple[TensorSpec, ...], fused: bool = True
 ) -> None:
-    """All rewrites, in their order; the model's input and outputs get the names and shapes of the engine.
+    """Apply all rewrites in order, and give the model's inputs and outputs the names and shapes of the engine.
 
-    `fused` False leaves attention in single operators, which can be differentiated.
+    With `fused` False, attention stays in single operators, which can be differentiated.
     """
     remove_identities(model.graph)
     remove_centring(model.graph)
@@ -103,7 +103,7 @@ def tidy(
 
 
 def remove_identities(graph: onnx.GraphProto) -> None:
-    """Drop Identity, + 0 and the like."""
+    """Remove Identity nodes and additions of a zero."""
     edges = Graph(graph)
     for node in list(graph.node):
         zero = node.op_type == "Add" and (constant := edges.constant(node.input[1])) is not None and not constant.any()
@@ -114,7 +114,7 @@ def remove_identities(graph: onnx.GraphProto) -> None:
 
 
 def remove_centring(graph: onnx.GraphProto) -> None:
-    """Undo g - mean(g) before an InstanceNormalization of the groups g, which takes the mean off itself."""
+    """Remove g - mean(g) before an InstanceNormalization of the groups g, which subtracts the mean itself."""
     edges = Graph(graph)
     for node in graph.node:
         if node.op_type != "InstanceNormalization":
@@ -127,17 +127,17 @@ def remove_centring(graph: onnx.GraphProto) -> None:
             continue
         groups = edges.made_by(centred.input[0], "Reshape")
         if groups is not None and np.array_equal(edges.constant(groups.input[1]), edges.constant(regrouped.input[1])):
-            # The shape that the result is reshaped back to was taken from the centred tensor.
+            # Later nodes read the shape of the centred tensor; let them read that of the original.
             edges.redirect(ungrouped.output[0], groups.input[0])
             node.input[0] = groups.output[0]
     Graph(graph).prune()
 
 
 def fuse_attention(model: onnx.ModelProto) -> None:
-    """softmax(s q k^T) v between reshapes becomes com.microsoft.MultiHeadAttention, which never holds all scores.
+    """Turn softmax(s q k^T) v into com.microsoft.MultiHeadAttention, which never holds all scores at once.
 
-    Only self-attention, whose queries, keys and values are projections of one tensor: the other attentions have a few
-    keys, shared by all frames, and plain products do better there.
+    Only self-attention is fused: queries, keys and values are projections of one tensor. Cross-attentions have few
+    keys, which all frames share, and are faster as plain products.
     """
     edges = Graph(model.graph)
     for softmax in list(model.graph.node):
@@ -152,7 +152,7 @@ def fuse_attention(model: onnx.ModelProto) -> None:
 
 
 def _attention(edges: Graph, softmax: onnx.NodeProto) -> tuple[onnx.NodeProto, onnx.NodeProto] | None:
-    """The fused node and the last node it replaces, if `softmax` is the middle of a self-attention."""
+    """The fused node and the last node it replaces, if `softmax` belongs to a self-attention."""
     scores = edges.made_by(softmax.input[0], "MatMul")
     mixed = edges.only_reader(softmax.output[0], "MatMul")
     if scores is None or mixed is None:
@@ -182,6 +182,7 @@ def _attention(edges: Graph, softmax: onnx.NodeProto) -> tuple[onnx.NodeProto, o
 
 
 def permuted(edges: Graph, name: str, order: list[int]) -> str | None:
+    """x, if `name` is transpose(x) with this order of axes."""
     node = edges.made_by(name, "Transpose")
     return node.input[0] if node is not None and list(node.attribute[0].ints) == order else None
 
@@ -194,7 +195,7 @@ def _projected(edges: Graph, name: str) -> str:
 
 
 def split_heads(edges: Graph, name: str) -> tuple[str, int] | None:
-    """Of transpose(reshape(x, [B, N, heads, d])): x and heads."""
+    """x and heads, if `name` is transpose(reshape(x, [B, N, heads, d]))."""
     reshaped = permuted(edges, name, HEADS_FIRST)
     node = edges.made_by(reshaped, "Reshape") if reshaped is not None else None
     shape = edges.constant(node.input[1]) if node is not None else None

@@ -1,1 +1,1 @@
-"""Rewrites of ONNX graphs, each named after what it does."""
+"""Rewrites of ONNX graphs, one per file, named after what they do."""

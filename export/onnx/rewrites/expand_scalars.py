@@ -1,8 +1,8 @@
-"""Two places where TensorRT for RTX 1.7 refuses single numbers, and the same in words that it builds.
+"""Two uses of single numbers that TensorRT for RTX 1.7 cannot build, written so that it can.
 
-- A normalization over one number: only models of test size have such groups, 32 channels of 1x1 pixels in 32 groups.
-- A float32 convolution times one number: the builder wants to put it into the weights, and stumbles over its shape. The
-  gradient of the decoder's first stretch ends so.
+- Normalization over one number. Only test models have such groups: 32 channels of 1x1 pixels in 32 groups.
+- A float32 convolution times one number. The builder tries to fold the number into the weights, and fails on its shape.
+  The gradient of the decoder's first segment ends with such a product.
 """
 
 from collections.abc import Iterator, Mapping
@@ -11,11 +11,11 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-Sizes = Mapping[str, list[int]]  # of tensors, 0 where unknown
+Sizes = Mapping[str, list[int]]  # shapes by tensor, 0 where unknown
 
 
 def expand_scalars(model: onnx.ModelProto) -> None:
-    """Rewrite both kinds where sizes are known, with the same results. Functions must have been inlined."""
+    """Rewrite both uses, exactly, where sizes are known. Functions must have been inlined."""
     graph = model.graph
     inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     sizes = {
@@ -31,7 +31,7 @@ def expand_scalars(model: onnx.ModelProto) -> None:
 
 
 def _normalized(node: onnx.NodeProto, sizes: Sizes) -> list[onnx.NodeProto]:
-    """InstanceNormalization of [N, C, 1, ...]: a number less its own mean is nothing, and the bias remains."""
+    """InstanceNormalization of [N, C, 1, ...] becomes its bias: a number minus its own mean is 0."""
     size = sizes.get(node.input[0], []) if node.op_type == "InstanceNormalization" else []
     if len(size) < 3 or set(size[2:]) != {1}:
         return []
@@ -45,7 +45,7 @@ def _normalized(node: onnx.NodeProto, sizes: Sizes) -> list[onnx.NodeProto]:
 
 
 def _scaled(node: onnx.NodeProto, maker: Mapping[str, onnx.NodeProto], sizes: Sizes) -> list[onnx.NodeProto]:
-    """A convolution times one number: times that number for each channel."""
+    """A convolution times one number becomes a convolution times a vector, with that number for each channel."""
     for convolved, factor in _orders(node) if node.op_type == "Mul" else ():
         size, value = sizes.get(convolved, []), _value(maker.get(factor))
         made = maker[convolved].op_type if convolved in maker else ""

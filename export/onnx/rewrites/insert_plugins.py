@@ -1,7 +1,7 @@
-"""The nodes of the domain `sa` (kernel_nodes.py) as calls of our kernels, which are plugins to TensorRT (sa.kernels).
+"""Replaces nodes of the domain `sa` (outline_kernels.py) by our kernels, which are plugins of TensorRT (sa.kernels).
 
-A kernel of two passes is two plugins. Nodes of shapes or constants that a kernel is not made for stay as they are, and
-with them the operators of their bodies.
+A kernel of two passes is two plugins. Nodes whose shapes or constants no kernel is made for are kept, and run as the
+operators of their bodies.
 """
 
 import math
@@ -16,12 +16,12 @@ from sa.export.onnx.rewrites.outline_kernels import DOMAIN, GROUP_NORM_SILU, ID_
 from sa.export.onnx.rewrites.outline_temporal_attention import Tensor, find_temporal_blocks, outline_temporal_attention
 from sa.kernels.shapes import EPSILONS, FACE_TOKENS, GROUPS, LAYER_NORM_EPSILON
 
-Shapes = Mapping[str, tuple[int | None, ...]]  # None: changes from call to call
-PIXELS_MULTIPLE = 16  # which GroupNorm's code, compiled ahead of time, relies on
+Shapes = Mapping[str, tuple[int | None, ...]]  # None: a size that differs between calls
+PIXELS_MULTIPLE = 16  # the compiled GroupNorm kernels need a multiple of this many pixels
 
 
 def insert_plugins(model: onnx.ModelProto) -> None:
-    """Put plugins in the places of all nodes that kernels can take over, in place."""
+    """Replace all nodes that have a kernel by plugins, in place."""
     known = _known(model)
     shapes = {name: tensor.shape for name, tensor in known.items()}
     functions = {function.name: function for function in model.functions}
@@ -67,7 +67,7 @@ def _id_attention(node: onnx.NodeProto, function: onnx.FunctionProto, shapes: Sh
     _, tokens, channels = shape
     if folded[1] % (FACE_TOKENS * channels):
         return None
-    # The kernel's gain holds what depends on the number of tokens; the conditioning engine's serves all resolutions.
+    # The kernel expects a gain that includes the number of tokens; that of the conditioning engine does not.
     name = node.output[0]
     factor = np.float32(math.sqrt(tokens / (tokens * channels - 1)))
     own_gain, probabilities, sums = (f"{name}.{part}" for part in ("gain", "probabilities", "sums"))
@@ -80,24 +80,24 @@ def _id_attention(node: onnx.NodeProto, function: onnx.FunctionProto, shapes: Sh
 
 
 def _plugin(name: str, inputs: Iterable[str], outputs: Iterable[str], **attributes: object) -> onnx.NodeProto:
-    """A node that TensorRT's parser makes a plugin of, by its ahead-of-time implementation."""
+    """A node that TensorRT's parser turns into a plugin, with its ahead-of-time (AOT) implementation."""
     kinds = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
     return helper.make_node(name, inputs, outputs, domain=DOMAIN, **kinds, **attributes)
 
 
 def _epsilon(function: onnx.FunctionProto, op_type: str, known: Iterable[float]) -> float | None:
-    """The epsilon of the norm in a body, if it is one the kernels are compiled with."""
+    """The epsilon of the norm in a body, if the kernels are compiled for it."""
     (norm,) = [node for node in function.node if node.op_type == op_type]
     (found,) = [attribute.f for attribute in norm.attribute if attribute.name == "epsilon"]
     return next((epsilon for epsilon in known if np.float32(epsilon) == np.float32(found)), None)
 
 
 def _known(model: onnx.ModelProto) -> dict[str, Tensor]:
-    """Shapes and types of all tensors in the graph that inference finds out."""
+    """Shape and element type of every tensor that shape inference finds."""
     plain = onnx.ModelProto()
     plain.CopyFrom(model)
     for node in plain.graph.node:
-        if node.domain == DOMAIN:  # its result has the shape and type of x, which inference need not find out
+        if node.domain == DOMAIN:  # its result has the shape and type of x
             node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
     inferred = shape_inference.infer_shapes(inliner.inline_local_functions(plain), data_prop=True).graph
     known = {

@@ -1,7 +1,7 @@
-"""fp16 as explicit dtypes: the policy of configs/precision.yaml applied to an ONNX graph.
+"""Gives ONNX graphs fp16 dtypes, by the policy in configs/precision.yaml.
 
-Strongly typed engines take their precision from the file, so what is float32 and what is fp16 is decided here, once for
-every library. Inputs and outputs of an engine stay float32: the host computes in nothing else.
+Strongly typed engines take every dtype from the file, so one decision serves all libraries. Inputs and outputs of an
+engine stay float32, as the host computes in float32 only.
 """
 
 import fnmatch
@@ -19,10 +19,10 @@ from sa.runtime.contract import Record
 
 SINGLE, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
 PRODUCTS = frozenset(("MatMul", "Gemm", "Conv", "ConvTranspose"))
-LOSS_SCALE = "loss_scale"  # the constant of a VJP's graph
-AS_SINGLE, AS_HALF = ".fp32", ".fp16"  # end the names of casts
+LOSS_SCALE = "loss_scale"  # the name of a constant in the graph of a VJP
+AS_SINGLE, AS_HALF = ".fp32", ".fp16"  # suffixes of the names of cast tensors
 LARGEST, SMALLEST_NORMAL = 65504.0, 2.0**-14  # of fp16
-# Operators that move numbers about without computing: their result has the dtype of what they move.
+# Operators that move numbers without computing: the result has the dtype of the input.
 MOVES = frozenset(
     (
         *("Concat", "DepthToSpace", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape", "Slice"),
@@ -32,7 +32,7 @@ MOVES = frozenset(
 NOT_FLOAT = {"Shape": TensorProto.INT64, "Size": TensorProto.INT64} | dict.fromkeys(
     ("Equal", "Greater", "GreaterOrEqual", "Less", "LessOrEqual", "Not", "And", "Or"), TensorProto.BOOL
 )
-# Inputs that hold numbers to compute with, where others hold shapes, axes, indices or conditions.
+# Positions of the inputs that hold numbers; the others hold shapes, axes, indices or conditions.
 OPERANDS = {
     "Expand": (0,),
     "Gather": (0,),
@@ -49,7 +49,7 @@ OPERANDS = {
 
 
 class Policy(Record):
-    """What stays float32; see configs/precision.yaml."""
+    """What stays float32; configs/precision.yaml explains the fields."""
 
     engines: tuple[str, ...]
     fp16_engines: tuple[str, ...]
@@ -70,19 +70,19 @@ def _matches(role: str, patterns: Iterable[str]) -> bool:
 
 
 def policy(precision: str) -> Policy:
-    """The policy of a precision below fp32."""
+    """The policy of a precision below fp32, from configs/precision.yaml."""
     text = (resources.files("sa.configs") / "precision.yaml").read_text(encoding="utf-8")
     return Policy.model_validate(yaml.safe_load(text)[precision])
 
 
 def operands(node: onnx.NodeProto) -> list[int]:
-    """Positions of the inputs a node computes with or moves."""
+    """Positions of the inputs that a node computes with or moves."""
     among = OPERANDS.get(node.op_type, range(len(node.input)))
     return [i for i in among if i < len(node.input) and node.input[i]]
 
 
 def element_types(nodes: Iterable[onnx.NodeProto], known: Mapping[str, int]) -> dict[str, int]:
-    """The element type of every tensor that the nodes, in their order, make of tensors of known types."""
+    """The element type of every tensor: of the `known` ones, and of all that the nodes, in order, make of them."""
     types = dict(known)
     for node in nodes:
         if node.op_type == "Constant":
@@ -107,19 +107,19 @@ def _named_type(node: onnx.NodeProto, types: Mapping[str, int]) -> int:
 
 @dataclass
 class Lowering:
-    """A list of nodes being rewritten: the dtype of every tensor so far, and casts that were already made."""
+    """A rewrite in progress: the nodes so far, the dtype of every tensor, and the casts that exist."""
 
     policy: Policy
     types: dict[str, int]
     unfit: set[str] = field(default_factory=set)  # tensors whose values fp16 cannot hold
-    functions: Mapping[str, onnx.FunctionProto] = field(default_factory=dict)  # of kernels, by name
-    contagious: bool = False  # inside a kernel: products with a float32 tensor are float32 too
+    functions: Mapping[str, onnx.FunctionProto] = field(default_factory=dict)  # the bodies of kernels, by name
+    contagious: bool = False  # in a kernel's body, products with a float32 tensor are float32
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     casts: dict[tuple[str, int], str] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
 
     def add(self, node: onnx.NodeProto) -> None:
-        """The node as it stands after the rewrite, after the casts it needs."""
+        """Append the node in its dtype, and before it the casts that it needs."""
         if node.op_type == "Constant":
             self._add_constant(node)
             return
@@ -147,7 +147,7 @@ class Lowering:
         self.types |= dict.fromkeys(node.output, made)
 
     def _add_operators(self, node: onnx.NodeProto) -> None:
-        """Instead of a kernel, which is fp16 at its ends, the operators of its body, in float32."""
+        """Append the kernel's operators in float32, instead of the kernel, whose input and output are fp16."""
         kernel = self.functions[node.op_type]
         names = dict(zip([*kernel.input, *kernel.output], [*node.input, *node.output], strict=True))
         for inner in _copies(kernel.node):
@@ -166,12 +166,12 @@ class Lowering:
             return SINGLE
         if node.op_type in MOVES and node.op_type not in ("Concat", "Where"):
             return self.types[read[0]]
-        # A chain of pointwise operators begun in float32 is rounded once, at its end: at the next product.
+        # A chain of pointwise operators that begins in float32 stays so until the next product: it is rounded once.
         reached = any(self.types[name] == SINGLE for name in read if name not in self.constants)
         return SINGLE if reached and (self.contagious or node.op_type not in PRODUCTS) else HALF
 
     def _fits(self, name: str) -> bool:
-        """Whether a constant keeps its value, roughly, in fp16; other tensors are measured instead."""
+        """Whether a constant lies in fp16's normal range, zeros aside. True for other tensors, which are measured."""
         value = self.constants.get(name)
         if value is None:
             return True
@@ -179,13 +179,13 @@ class Lowering:
         return sizes.size == 0 or (sizes.max() <= LARGEST and sizes.min() >= SMALLEST_NORMAL)
 
     def _convert(self, node: onnx.NodeProto, position: int, dtype: int) -> None:
-        """Let the node read the tensor at `position` in this dtype."""
+        """Cast the node's input at `position` to this dtype, if it has another."""
         name = node.input[position]
         if self.types[name] != dtype:
             node.input[position] = self.cast(name, dtype)
 
     def cast(self, name: str, dtype: int) -> str:
-        """The name of the tensor in this dtype, made by a cast unless there is one already."""
+        """The name of the tensor in this dtype. Appends a cast unless there is one."""
         if (name, dtype) not in self.casts:
             made = f"{name}{AS_HALF if dtype == HALF else AS_SINGLE}"
             self.casts[name, dtype] = made
@@ -211,8 +211,8 @@ def lower_precision(
 ) -> None:
     """Give the float32 graph of `model` the policy's dtypes, in place.
 
-    `parameters` are tensors it reads that are declared later, in fp16. `float32` names tensors that must not be fp16;
-    what is computed of them is float32 too, up to the first result that is not among them.
+    `parameters` are weights, which the graph reads and which are declared later, in fp16. `float32` names tensors that
+    must stay float32; the nodes that make or read them compute in float32. ValueError if the graph has no such tensor.
     """
     graph = model.graph
     known = {value.name for value in graph.input}.union(*(node.output for node in graph.node))
@@ -241,10 +241,10 @@ def lower_precision(
 
 
 def normalise_cotangent(graph: onnx.GraphProto, cotangent: str, result: str, scale: float) -> set[str]:
-    """Let a VJP run on scale * dy / max |dy| and undo that at its end; the tensors of it that stay float32.
+    """Run a VJP on scale * dy / max |dy| and undo the scaling at its end. Returns the tensors that must stay float32.
 
-    A VJP is linear in dy, so this changes nothing but where in fp16's range its tensors lie: gradients of a face loss,
-    1e-7 and less, would vanish there. `scale` is a power of two.
+    A VJP is linear in dy, so the result is the same, but its tensors move into fp16's range: the gradients of the face
+    loss are 1e-7 and less, which fp16 would round to 0. `scale` is a power of two.
     """
     size, largest, bound, factor, scaled = (
         f"{cotangent}.{part}" for part in ("size", "largest", "bound", "factor", "scaled")
@@ -259,7 +259,7 @@ def normalise_cotangent(graph: onnx.GraphProto, cotangent: str, result: str, sca
         return helper.make_node("Constant", [], [name], value=numpy_helper.from_array(np.float32(value)))
 
     before = [
-        constant("tiny", 1e-30),  # a gradient of zeros stays one
+        constant("tiny", 1e-30),  # avoids 0 / 0: a zero gradient stays zero
         constant(LOSS_SCALE, scale),
         helper.make_node("Abs", [cotangent], [size]),
         helper.make_node("ReduceMax", [size], [largest], keepdims=0),
@@ -274,13 +274,13 @@ def normalise_cotangent(graph: onnx.GraphProto, cotangent: str, result: str, sca
 
 
 def set_loss_scale(graph: onnx.GraphProto, scale: float) -> None:
-    """Give a VJP whose cotangent is normalised another scale."""
+    """Change the scale of a VJP whose cotangent is normalised."""
     (node,) = [node for node in graph.node if list(node.output) == [LOSS_SCALE]]
     node.attribute[0].t.CopyFrom(numpy_helper.from_array(np.float32(scale)))
 
 
 def _lower_function(function: onnx.FunctionProto, policy: Policy) -> None:
-    """A kernel's body: fp16 in where the kernel takes fp16, fp16 out, everything float32 that float32 reaches."""
+    """Type a kernel's body: fp16 inputs where the policy has them, fp16 output, float32 for what float32 reaches."""
     halves = policy.kernels[kernel_name(function.name)]
     types = {name: HALF if i in halves else SINGLE for i, name in enumerate(function.input)}
     work = Lowering(policy, types, contagious=True)

@@ -1,9 +1,9 @@
-"""One node for each fused kernel: a function of the model whose body is the operators it stands for.
+"""Outlines the operators of each fused kernel into one node: a call of a function that the model defines.
 
-ONNX Runtime puts the bodies in the nodes' places when it loads the model; a library that has a kernel of that name
-(kernels/) can take the node as it is. Bodies differ by shapes, so functions are numbered, GroupNormSiLU_0 and on: of
-the overloads that ONNX has for this, TensorRT for RTX takes the first. Temporal self-attention is not among them: as
-transposes around com.microsoft.MultiHeadAttention, it was faster in ONNX Runtime than any body of standard operators.
+ONNX Runtime inlines the functions when it loads the model; a library that has the kernel (kernels/) can run the node
+itself. Bodies differ by shapes, so functions are numbered: GroupNormSiLU_0 and so on. ONNX has overloads for this, but
+TensorRT for RTX takes the first overload for all. Temporal self-attention is not outlined here: in ONNX Runtime,
+transposes around com.microsoft.MultiHeadAttention were faster than any body of standard operators.
 """
 
 import onnx
@@ -14,16 +14,16 @@ from sa.export.onnx.graph import Graph
 DOMAIN = "sa"
 ID_ATTENTION = "IDAttention"  # x, LayerNorm's weight and bias, keys, values, moments, base, shift, gain -> x + result
 GROUP_NORM_SILU = "GroupNormSiLU"  # x, weight, bias -> y
-FOLDED_PARTS = 6  # keys, values, moments, base, shift, gain, split from one stretch of the constants
+FOLDED_PARTS = 6  # keys, values, moments, base, shift, gain: split from one slice of the constants
 
 
 def kernel_name(function: str) -> str:
-    """The kernel that a function of this name stands for."""
+    """The name of the kernel, from that of a numbered function."""
     return function.rpartition("_")[0]
 
 
 def outline_kernels(model: onnx.ModelProto) -> None:
-    """Put every ID attention and every GroupNorm that SiLU follows into a function's node."""
+    """Turn every ID attention, and every GroupNorm followed by SiLU, into a call of a function."""
     for split in [node for node in model.graph.node if node.op_type == "Split" and len(node.output) == FOLDED_PARTS]:
         edges = Graph(model.graph)
         keys = edges.only_reader(split.output[0], "Reshape")
@@ -48,7 +48,7 @@ def outline_kernels(model: onnx.ModelProto) -> None:
 
 
 def _outline(model: onnx.ModelProto, name: str, inputs: list[str], last: onnx.NodeProto) -> None:
-    """Everything between `inputs` and the result of `last` becomes one node; parameters on the way are inputs too."""
+    """Turn all nodes between `inputs` and the result of `last` into one; the parameters they read become inputs."""
     edges = Graph(model.graph)
     inside, waiting = {id(last)}, [last]
     while waiting:
@@ -72,7 +72,7 @@ def _outline(model: onnx.ModelProto, name: str, inputs: list[str], last: onnx.No
 
 
 def _only_inside(node: onnx.NodeProto, inside: set[int], edges: Graph) -> bool:
-    """Constants may be read elsewhere too; everything else inside is read there alone."""
+    """Whether the node can be removed. Constants may also be read outside; ValueError for any other node that is."""
     if id(node) not in inside:
         return False
     elsewhere = any(id(reader) not in inside for output in node.output for reader in edges.readers[output])
@@ -82,7 +82,7 @@ def _only_inside(node: onnx.NodeProto, inside: set[int], edges: Graph) -> bool:
 
 
 def _function(model: onnx.ModelProto, name: str, nodes: list[onnx.NodeProto], inputs: list[str], output: str) -> str:
-    """The name of the kernel's function with this body, added to the model if no other node had it."""
+    """The name of the function with this body, which is added to the model unless it exists."""
     names = {tensor: f"in_{i}" for i, tensor in enumerate(inputs)}
     body = []
     for node in nodes:
@@ -90,7 +90,7 @@ def _function(model: onnx.ModelProto, name: str, nodes: list[onnx.NodeProto], in
         clone.CopyFrom(node)
         clone.name = ""
         for attribute in clone.attribute:
-            if attribute.HasField("t"):  # a constant's: bodies are told apart by what they compute
+            if attribute.HasField("t"):  # two constants of equal value are the same
                 attribute.t.ClearField("name")
         for i, tensor in enumerate(node.input):
             clone.input[i] = names[tensor] if tensor else ""

@@ -1,12 +1,12 @@
-"""Temporal self-attention as a call of our kernel, which needs no transposes around it (TensorRT, sa.kernels).
+"""Replaces temporal self-attention by one node, our kernel, and removes the transposes around it (for TensorRT).
 
-A temporal block brings the frames of every pixel together, [clips, frames, pixels, channels] -> [clips * pixels,
-frames, channels], and moves them back at its end. Only its attention needs that: all else in it works on single rows
-of channels, or adds one vector to all rows of a clip, and so does the same in any order of rows. The kernel reads
-frames where they are. So both transposes go, the reshapes between them group other rows, and the attention becomes one
-node.
+A temporal block begins with a transpose that brings the frames of every pixel together, [clips, frames, pixels,
+channels] -> [clips * pixels, frames, channels], and ends with the inverse. Only the attention needs that order. All
+other operators work on single rows of channels, or add one vector to all rows of a clip: the order of rows does not
+matter to them. The kernel reads frames where they lie. So both transposes can go, and the reshapes between them group
+other rows.
 
-ONNX Runtime keeps its transposes: there they were faster than any body of standard operators for such a node.
+ONNX Runtime keeps the transposes: there they were faster than any function body of standard operators.
 """
 
 from collections.abc import Mapping
@@ -24,7 +24,7 @@ POINTWISE = frozenset(("Add", "Sub", "Mul", "Div", "Erf", "Sigmoid", "Cast"))
 
 @dataclass(frozen=True)
 class Tensor:
-    """What is known of a tensor: sizes, None for those that change from call to call, and its ONNX element type."""
+    """A tensor's shape, with None for sizes that differ between calls, and its ONNX element type."""
 
     shape: tuple[int | None, ...]
     element: int
@@ -32,28 +32,28 @@ class Tensor:
 
 @dataclass(frozen=True)
 class Attention:
-    packed: tuple[str, str, str]  # query, key and value, before heads are split
+    packed: tuple[str, str, str]  # query, key and value, before they are split into heads
     heads: int
     width: int  # of a head
     frames: int
-    last: onnx.NodeProto  # its result is the attention's
+    last: onnx.NodeProto  # the node that makes the result
 
 
 @dataclass(frozen=True)
 class Block:
-    """From the transpose that brings frames together to the one that moves them back."""
+    """A temporal block, from the transpose at its start to the one at its end."""
 
     start: onnx.NodeProto
-    first: onnx.NodeProto  # the reshape after it
+    first: onnx.NodeProto  # the reshape after `start`
     attention: Attention
-    back: onnx.NodeProto  # the reshape before the end
+    back: onnx.NodeProto  # the reshape before `end`
     end: onnx.NodeProto
     frames: int
     pixels: int
 
 
 def find_temporal_blocks(graph: onnx.GraphProto, known: Mapping[str, Tensor]) -> list[Block]:
-    """The blocks whose attention the kernel can take over."""
+    """The blocks whose attention the kernel can compute."""
     edges = Graph(graph)
     found = [_attention(edges, node) for node in graph.node if node.op_type == "Softmax"]
     attentions = [one for one in found if one is not None]
@@ -63,10 +63,7 @@ def find_temporal_blocks(graph: onnx.GraphProto, known: Mapping[str, Tensor]) ->
 
 
 def outline_temporal_attention(graph: onnx.GraphProto, block: Block, plugin: onnx.NodeProto) -> None:
-    """Put the kernel's node in the place of a block's attention, and take its transposes away.
-
-    What nobody reads then is still there.
-    """
+    """Replace a block's attention by `plugin`, and remove the transposes. Nodes without readers are left to `prune`."""
     edges = Graph(graph)
     position = list(graph.node).index(block.attention.last)
     graph.node.remove(block.attention.last)
@@ -129,7 +126,7 @@ def _splits(edges: Graph, attention: Attention) -> set[str]:
 
 
 def _keeps_rows(edges: Graph, node: onnx.NodeProto, inside: set[str], known: Mapping[str, Tensor], rows: int) -> bool:
-    """Whether a node makes each row of its result of the same row alone, of weights, and of what a clip shares."""
+    """Whether each row of the result depends only on the same row, on weights, and on values that a clip shares."""
     moved = [name for name in node.input if name in inside]
     shapes = [known[name].shape if name in known else None for name in node.input]
     if None in shapes or any(known[name].shape[-1] is None for name in moved):
@@ -147,7 +144,7 @@ def _keeps_rows(edges: Graph, node: onnx.NodeProto, inside: set[str], known: Map
     if node.op_type not in POINTWISE:
         return False
     (whole,) = {known[name].shape[1:] for name in moved}
-    of_clips = whole[0] == rows  # only then does the first size count clips
+    of_clips = whole[0] == rows  # the tensor is [clips, rows, channels]
     return all(
         name in inside or len(shape) < 2 or (of_clips and len(shape) == 3 and shape[1] == 1)
         for name, shape in zip(node.input, shapes, strict=True)
@@ -171,7 +168,7 @@ def _target(edges: Graph, reshape: onnx.NodeProto) -> list[int]:
 
 
 def _attention(edges: Graph, softmax: onnx.NodeProto) -> Attention | None:
-    """softmax(q k^T / sqrt(d)) v between the splitting of heads and their merging, casts aside."""
+    """The attention softmax(q k^T / sqrt(d)) v that `softmax` belongs to, if there is one; casts are skipped."""
     scores = _made_by(edges, softmax.input[0], "MatMul")
     mixed = _only_reader(edges, softmax.output[0], "MatMul")
     scaled = edges.made_by(scores.input[0], "Mul") if scores is not None else None

@@ -1,8 +1,8 @@
-"""Gated linear units whose halves are made apart, so that nobody has to split them (ONNX Runtime).
+"""Splits the projection of every GEGLU in two, which is faster in ONNX Runtime.
 
 GEGLU is one projection to twice the width, split into a value and a gate: value * gelu(gate). Split copies both halves,
-each four times as wide as what goes in. Projected by the halves of the weights, value and gate come apart by
-themselves, and the gate's bias and GELU become one operator.
+each four times as wide as the input. With one projection for the value and one for the gate, nothing is copied, and the
+gate's bias and GELU become one operator.
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from sa.export.onnx.graph import CONTRIB, Graph
 
 @dataclass(frozen=True)
 class ParameterSlice:
-    """Consecutive columns (the last axis) of a parameter, stored as a tensor of their own."""
+    """A slice of a parameter along its last axis, stored as a tensor of its own."""
 
     parameter: str
     start: int
@@ -27,9 +27,9 @@ class ParameterSlice:
 
 
 def split_geglu(model: onnx.ModelProto, parameters: Mapping[str, tuple[int, ...]]) -> dict[str, ParameterSlice]:
-    """Rewrite every GEGLU; the tensors that then stand for its weights, by name.
+    """Rewrite every GEGLU. Returns the tensors that the graph then reads instead of its weights, by name.
 
-    What is replaced: a product with a parameter, a bias, Split in two, and of the second half the exact GELU as
+    The pattern is a product with a parameter, a bias, a Split in two, and the exact GELU of the second half as
     paddle2onnx writes it, gate * (1 + erf(gate / sqrt(2))) / 2.
     """
     edges = Graph(model.graph)
@@ -66,7 +66,7 @@ def split_geglu(model: onnx.ModelProto, parameters: Mapping[str, tuple[int, ...]
 
 
 def _gelu_of(edges: Graph, gate: str) -> onnx.NodeProto | None:
-    """The last node of the GELU of `gate`, if that is all it is read for."""
+    """The last node of the GELU of `gate`, if nothing else reads `gate`."""
     readers = {node.op_type: node for node in edges.readers[gate]}
     if len(edges.readers[gate]) != 2 or readers.keys() != {"Div", "Mul"}:
         return None

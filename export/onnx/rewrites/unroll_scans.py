@@ -1,6 +1,6 @@
-"""The Scans of VJPs (export/gradient/group_norm.py) as their bodies on all steps at once, which TensorRT takes.
+"""Replaces the Scans of VJPs (export/gradient/group_norm.py) by their bodies, which then run on all steps at once.
 
-A Scan goes step by step to stay in a processor's cache; a GPU has no use for that, and TensorRT's parser knows no Scan
+A Scan runs step by step, to stay in a processor's cache. A GPU does not need that, and TensorRT's parser refuses a Scan
 without a state.
 """
 
@@ -8,7 +8,7 @@ import onnx
 
 
 def unroll_scans(model: onnx.ModelProto) -> None:
-    """Put each Scan's body in its place. It must have no state, scan first axes, and count axes from the last."""
+    """Replace each Scan by its body. It must have no state, scan first axes, and count axes from the last."""
     graph = model.graph
     nodes = []
     for number, node in enumerate(graph.node):
