@@ -87,7 +87,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def size_from(text: str) -> tuple[int, int]:
-    """Width and height; InputError for a size that no engine set has."""
+    """Width and height; InputError for a size that no engine set can have."""
     match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
     width, height = map(int, match.groups()) if match else (0, 0)
     if any(side % SIZE_STEP or not SMALLEST <= side <= LARGEST for side in (width, height)):
@@ -99,7 +99,7 @@ def size_from(text: str) -> tuple[int, int]:
 
 
 def frames_from(text: str) -> tuple[int, int | None, int]:
-    """Start, stop and step; InputError for anything else."""
+    """Start, stop and step; InputError if the text is malformed or selects nothing."""
     match = re.fullmatch(r"([0-9]{0,9}):([0-9]{0,9})(?::([0-9]{0,9}))?", text)
     start, stop, step = (int(part) if part else None for part in match.groups()) if match else (None, None, 0)
     if step == 0 or (stop is not None and stop <= (start or 0)):

@@ -1,4 +1,4 @@
-"""The driving poses on disk, appended frame by frame, so that a killed run goes on where it was."""
+"""The driving poses on disk. They are appended frame by frame, so that a killed run can resume."""
 
 import os
 import struct
@@ -14,14 +14,14 @@ PERSON = KEYPOINTS * 3 * 8  # bytes
 
 
 class PoseLog:
-    """Of every selected frame the persons' keypoints; and the frames' size, which is one and the same."""
+    """The keypoints of all persons in every selected frame, and the size that all frames share."""
 
     def __init__(self, path: Path):
-        """Opens what is there; a record that a kill cut short is taken off."""
+        """Open or create the log. A record that a kill cut short is removed."""
         self._file = path.open("a+b")
         self.frames = 0
-        self.size = 0, 0  # width and height; zeros as long as there is no frame
-        self._file.truncate(self._read_on())
+        self.size = 0, 0  # width and height; zeros while there is no frame
+        self._file.truncate(self._count_records())
 
     def __enter__(self) -> "PoseLog":
         return self
@@ -42,8 +42,8 @@ class PoseLog:
             persons = HEADER.unpack(self._file.read(HEADER.size))[-1]
             yield np.frombuffer(self._file.read(persons * PERSON), "<f8").reshape(persons, KEYPOINTS, 3)
 
-    def _read_on(self) -> int:
-        """Count the whole records; returns where they end."""
+    def _count_records(self) -> int:
+        """Count the complete records; returns the offset where they end."""
         size = self._file.seek(0, os.SEEK_END)
         whole = 0
         while whole + HEADER.size <= size:

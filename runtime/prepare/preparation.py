@@ -1,4 +1,4 @@
-"""From a photo and a driving video to a case: the whole way on one page."""
+"""From a photo and a driving video to a case, start to finish."""
 
 import json
 import platform
@@ -37,8 +37,8 @@ from sa.runtime.system import signals
 from sa.runtime.system.hashing import sha256
 
 CASE_FILE = "case.json"
-FOLDER_FPS = 8.0  # of a preview whose driving frames have no rate
-FAR_OFF = 0.03  # by which a published scale may differ from the robust one without a warning
+FOLDER_FPS = 8.0  # of the preview, if the driving frames have no rate
+FAR_OFF = 0.03  # a published scale may differ from the robust one by this share without a warning
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Settings:
     driving: Path
     size: tuple[int, int] = (512, 512)  # width and height
     frames: Selection = field(default_factory=Selection)
-    person: int | None = None  # to follow: a place in the first frame's order; None: the largest
+    person: int | None = None  # to follow: a number in the first frame's order; None: the largest
     everybody: bool = False  # draw all persons, not only the one that is followed
     models: Path | None = None
     keypoints: Path | None = None
@@ -58,9 +58,10 @@ class Settings:
 
 
 def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Reporter) -> dict:
-    """Make the case in the folder `out` and return what case.json says.
+    """Make the case in the folder `out` and return the contents of case.json.
 
-    InputError for a flag or file that cannot be used. What a killed or interrupted command had is gone on with.
+    Resumes the work of an earlier command that was killed or interrupted. InputError for a flag or file that cannot be
+    used.
     """
     if out.is_symlink() and out.is_dir():
         out = out.resolve()
@@ -70,10 +71,10 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
     driving = open_driving(settings.driving, settings.frames)
     given = read_keypoints(settings.keypoints) if settings.keypoints is not None else None
     with reporter.stage("loading networks"):
-        estimate = make_estimate(settings, given)
+        estimator = make_estimator(settings, given)
         networks = make_face_networks(settings)
     with reporter.stage("hashing sources"):
-        models = [model.path for of in (estimate, networks) if of is not None for model in of.models]
+        models = [model.path for of in (estimator, networks) if of is not None for model in of.models]
         origin = {
             "versions": find_versions(),
             "parameters": parameters_of(settings),
@@ -86,16 +87,16 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
         with reporter.stage("reference"):
             persons = given.of_reference() if given is not None else None
             if persons is None:
-                assert estimate is not None  # see make_estimate
-                persons = estimate(np.asarray(photo))
+                assert estimator is not None  # see make_estimator
+                persons = estimator(np.asarray(photo))
             path, upstream = settings.reference, settings.upstream
             reference = make_reference(photo, path, persons, settings.size, upstream, warnings)
             face = find_face(reference, path, networks, upstream, warnings)
             write_reference(result, reference, face)
-        warn(reporter, warnings)  # now, as what follows may take hours
+        warn(reporter, warnings)  # before the part that may take hours
         shown = len(warnings)
         with PoseLog(folder / "poses.log") as log:
-            estimate_driving(driving, log, given, estimate, reporter)
+            estimate_driving(driving, log, given, estimator, reporter)
             followed = follow(log, log.size, settings.person, warnings)
             alignment, quality = align(settings, reference, log, followed.points, followed.scores, warnings)
             detector = networks if upstream else None
@@ -155,7 +156,7 @@ def write_reference(folder: Path, reference: Reference, face: ReferenceFace) -> 
 
 
 def check_output(out: Path, overwrite: bool) -> None:
-    """InputError if a case in `out` would take the place of anything but, on demand, an earlier case."""
+    """InputError if writing to `out` would replace anything. With `overwrite`, an earlier case may be replaced."""
     if out.is_dir():
         if not any(out.iterdir()):
             return
@@ -177,8 +178,8 @@ def _is_earlier_case(out: Path) -> bool:
     return isinstance(case, dict) and case.get("project") == PROJECT
 
 
-def make_estimate(settings: Settings, given: KeypointsFile | None) -> PoseEstimator | None:
-    """The pose estimator, or None if --keypoints has all; InputError if there is neither."""
+def make_estimator(settings: Settings, given: KeypointsFile | None) -> PoseEstimator | None:
+    """The pose estimator, or None if --keypoints has all poses; InputError if neither is given."""
     if given is not None and given.reference is not None:
         return None
     if settings.models is None:
@@ -201,7 +202,7 @@ def make_face_networks(settings: Settings) -> FaceNetworks | None:
 
 
 def find_sources(settings: Settings, driving: Driving, models: list[Path]) -> dict:
-    """What the case is made of: paths and SHA-256."""
+    """The files that the case is made from, with their SHA-256."""
     sources: dict = {
         "reference": {"path": str(settings.reference), "sha256": sha256(settings.reference)},
         "driving": {"path": str(settings.driving), "sha256": driving.digest()},
@@ -223,7 +224,7 @@ def find_versions() -> dict:
 
 
 def parameters_of(settings: Settings) -> dict:
-    """The flags as JSON has them; the files are among the sources."""
+    """The flags for case.json, except files, which are among the sources."""
     a = settings
     return {
         "size": "x".join(map(str, a.size)),
@@ -235,9 +236,9 @@ def parameters_of(settings: Settings) -> dict:
 
 
 def estimate_driving(
-    driving: Driving, log: PoseLog, given: KeypointsFile | None, estimate: PoseEstimator | None, reporter: Reporter
+    driving: Driving, log: PoseLog, given: KeypointsFile | None, estimator: PoseEstimator | None, reporter: Reporter
 ) -> None:
-    """Append the keypoints of the driving frames that the log does not have yet; InputError for what cannot be used."""
+    """Append the keypoints of the driving frames that the log lacks; InputError for frames that cannot be used."""
     with reporter.stage("poses", driving.expected) as advance:
         for _ in range(log.frames):
             advance()
@@ -251,8 +252,8 @@ def estimate_driving(
             if given is not None:
                 keypoints = given.of_frame(frame.index)
             else:
-                assert estimate is not None  # see make_estimate
-                keypoints = estimate(frame.pixels)
+                assert estimator is not None  # see make_estimator
+                keypoints = estimator(frame.pixels)
             log.append(size, keypoints)
             advance()
     if not log.frames:
@@ -274,7 +275,7 @@ def align(
     scores: np.ndarray,
     warnings: list[str],
 ) -> tuple[Alignment, AlignmentQuality]:
-    """The alignment that was asked for, and how good the robust one is. points and scores: the followed person's."""
+    """The chosen alignment, and the quality of the robust one. points, scores: of the followed person."""
     target, seen = reference.pose.points[0, BODY], reference.pose.scores[0, BODY]
     width, height = settings.size
     robust, quality, found = robust_fit(target, seen, points, scores, log.size[0] / log.size[1], width / height)

@@ -1,4 +1,4 @@
-"""The photo becomes the case's reference: cut to size around its person, its face marked, its identity embedded."""
+"""Makes the case's reference from the photo: cuts it to size, marks the face and embeds the identity."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,21 +29,21 @@ DETECTOR, POINTS, ZEROS = "face detector", "the pose's face points", "none: zero
 class Reference:
     framing: Framing
     picture: Image.Image  # at the output's size
-    cut: np.ndarray  # [h, w, 3] uint8 RGB, the same part of the photo at its own resolution
-    pose: Pose  # its person alone, in shares of the output
+    cut: np.ndarray  # [h, w, 3] uint8 RGB, the same part of the photo in its own resolution
+    pose: Pose  # of the chosen person, in shares of the output
 
 
 @dataclass(frozen=True)
 class ReferenceFace:
-    mask: np.ndarray | None  # [H, W] uint8, 255 in the face, at the output's size
-    embedding: np.ndarray | None  # [512] float32, raw
-    source: str | None  # of both
+    mask: np.ndarray | None  # [H, W] uint8 at the output's size, 255 in the face
+    embedding: np.ndarray | None  # [512] float32, not normalised
+    source: str | None  # where both come from
 
 
 def make_reference(
     photo: Image.Image, path: Path, keypoints: np.ndarray, size: tuple[int, int], upstream: bool, warnings: list[str]
 ) -> Reference:
-    """keypoints [persons, 133, 3] in the photo's pixels; InputError if nobody is there, or nothing would be left."""
+    """keypoints: [persons, 133, 3] in the photo's pixels. InputError without a person or if the cut would be empty."""
     chosen = reference_person(keypoints, path, upstream, warnings)
     person = keypoints[chosen : chosen + 1]
     framing = frame_person(photo.size, size, visible_boxes(person)[0])
@@ -66,7 +66,7 @@ def make_reference(
 def find_face(
     reference: Reference, path: Path, networks: FaceNetworks | None, upstream: bool, warnings: list[str]
 ) -> ReferenceFace:
-    """The reference's face by the networks, else by its pose's face points; InputError if both see none."""
+    """The reference's face, from the networks or else from the pose's face points; InputError if both find none."""
     if upstream and networks is not None:
         return _published_face(reference, networks, warnings)
     points, seen = reference.pose.points[0, FACE], reference.pose.seen[0, FACE]
@@ -89,7 +89,7 @@ def _face_of_pose(
     seen: np.ndarray,
     warnings: list[str],
 ) -> ReferenceFace:
-    """Where no face detector found one: in_cut [68, 2] are the pose's face points in the cut's pixels."""
+    """The face from the pose's face points, if no detector found one. in_cut: [68, 2], these points in the cut."""
     size = reference.picture.size
     box = face_box(reference.pose.points[0], reference.pose.scores[0], *size)
     mask = draw_mask([box], *size) if box is not None else None
@@ -115,7 +115,7 @@ def _face_of_pose(
 
 
 def _published_face(reference: Reference, networks: FaceNetworks, warnings: list[str]) -> ReferenceFace:
-    """Every face in the mask, or all of it white; the largest face's embedding, or zeros."""
+    """As published: every face in the mask and the largest face's embedding; without a face, white and zeros."""
     size = reference.picture.size
     faces = networks.detect(reference.cut)
     largest = max(faces, key=lambda face: face.area, default=None)

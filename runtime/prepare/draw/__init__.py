@@ -1,1 +1,1 @@
-"""What comes out: poses, face masks, the preview."""
+"""The output: poses, face masks and the preview."""

@@ -1,8 +1,7 @@
-"""The skeleton picture PoseNet was trained on, bit for bit (SPEC-PREPARE section d).
+"""Draws poses as in PoseNet's training data, bit for bit (docs/prepare.md, section d).
 
-It is drawn on a canvas whose shorter side is 2160 pixels and then shrunk without antialiasing. What looks odd is part
-of the convention: low scores darken instead of hiding, hands and faces paint over the body, and of the limbs alone
-the colours are dimmed.
+The canvas has a shorter side of 2160 pixels and is shrunk without antialiasing. The oddities are part of the training
+data: low scores darken instead of hiding, hands and faces cover the body, and only the limbs are dimmed.
 """
 
 import math
@@ -37,13 +36,13 @@ DIMMED = (np.arange(256) * 0.6).astype(np.uint8)
 
 
 def draw_pose(pose: Pose, width: int, height: int) -> np.ndarray:
-    """pose -> [height, width, 3] uint8 RGB, black where nobody is."""
+    """pose -> [height, width, 3] uint8 RGB on black."""
     canvas = draw_canvas(pose, width, height)
     return cv2.resize(canvas, (width, height))
 
 
 def draw_canvas(pose: Pose, width: int, height: int) -> np.ndarray:
-    """The picture before it is shrunk: its shorter side has 2160 pixels."""
+    """The drawing before it is shrunk. Its shorter side has 2160 pixels."""
     shorter = min(height, width)
     ratio = CANVAS_SIDE / shorter if shorter != CANVAS_SIDE else 1
     canvas = np.zeros((int(height * ratio), int(width * ratio), 3), np.uint8)
@@ -59,7 +58,7 @@ def draw_canvas(pose: Pose, width: int, height: int) -> np.ndarray:
 
 
 def _draw_body(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> None:
-    """points [persons, 18, 2] in pixels: limbs of everybody, dimmed, then joints of everybody."""
+    """points: [persons, 18, 2] in pixels. Draws all persons' limbs, dims them, then draws all joints."""
     for colour, (start, end) in zip(PALETTE, LIMBS, strict=False):
         for (x, y), score in zip(points[:, [start, end]].transpose(0, 2, 1), scores[:, [start, end]], strict=True):
             if (score >= VISIBLE).all():
@@ -76,7 +75,7 @@ def _draw_body(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> No
 
 
 def _draw_hand(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> None:
-    """points [21, 2] in pixels, scores [21]. There is no threshold: what has no score is painted black."""
+    """points: [21, 2] in pixels; scores: [21]. There is no threshold: points with score 0 are painted black."""
     pixels = points.astype(int).tolist()
     for (start, end), colour in zip(FINGERS, FINGER_COLOURS, strict=True):
         if min(*pixels[start], *pixels[end]) >= 1:
@@ -87,6 +86,6 @@ def _draw_hand(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> No
 
 
 def _draw_dot(canvas: np.ndarray, x: int, y: int, radius: int, colour: tuple[int, int, int]) -> None:
-    """Of hands and faces; those above or left of the canvas are left out even where they would reach into it."""
+    """A dot of a hand or face. It is skipped if its centre is above or left of the canvas, even if a part shows."""
     if x >= 1 and y >= 1:
         cv2.circle(canvas, (x, y), radius, colour, thickness=-1)

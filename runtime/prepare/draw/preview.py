@@ -1,7 +1,7 @@
-"""preview.mp4: does it fit? Four pictures side by side, for a person to see in ten seconds.
+"""preview.mp4 shows whether the poses fit the reference. It has four pictures side by side.
 
-The reference; the driving frame; the pose over the driving frame, which is moved as the pose was; the pose and the face
-box over the reference.
+They are the reference; the driving frame; the pose over the driving frame, which is moved like the pose; and the pose
+and face box over the reference.
 """
 
 import cv2
@@ -13,8 +13,8 @@ from sa.runtime.refinement.faces import Box
 
 LONGEST = 512  # pixels of a picture's side
 BOX_COLOUR = (0, 255, 0)
-DIMMED = 0.5  # what lies under a pose
-COVERING = 100  # a pose's brightness from which on nothing shines through
+DIMMED = 0.5  # brightness of the picture behind a pose
+COVERING = 100  # from this brightness on, a pose hides the picture under it
 SHADES = (255 * DIMMED * (1 - np.minimum(np.arange(256) / COVERING, 1))).astype(np.uint8)
 THICKER = np.ones((3, 3), np.uint8)
 
@@ -27,8 +27,8 @@ class Preview:
         self._reference = self._fitted(np.asarray(reference))
 
     def picture(self, driving: np.ndarray, pose: np.ndarray, box: Box | None) -> Image.Image:
-        """driving [h, w, 3] and pose [H, W, 3] uint8 RGB, the face's box in the pose's pixels -> one frame."""
-        small_pose = self._fitted(cv2.dilate(pose, THICKER))  # its lines are a pixel or two wide, and broken
+        """driving [h, w, 3], pose [H, W, 3], both uint8 RGB, and the face box in the pose's pixels -> one frame."""
+        small_pose = self._fitted(cv2.dilate(pose, THICKER))  # its lines are broken and only one or two pixels wide
         over_reference = self._under(self._reference, small_pose)
         if box is not None:
             across, down = self._width / pose.shape[1], self._height / pose.shape[0]
@@ -42,7 +42,7 @@ class Preview:
         return cv2.resize(picture, (self._width, self._height), interpolation=cv2.INTER_AREA)
 
     def _contained(self, picture: np.ndarray) -> np.ndarray:
-        """The whole picture, black around it."""
+        """The whole picture with black bars."""
         scale = min(self._width / picture.shape[1], self._height / picture.shape[0])
         width, height = max(round(picture.shape[1] * scale), 1), max(round(picture.shape[0] * scale), 1)
         left, top = (self._width - width) // 2, (self._height - height) // 2
@@ -53,7 +53,7 @@ class Preview:
         return panel
 
     def _moved(self, picture: np.ndarray) -> np.ndarray:
-        """The driving frame where its person is in the output."""
+        """The driving frame, moved so that its person is where the output has it."""
         panel = np.array([self._width, self._height])
         scale = self._alignment.scale * panel / picture.shape[1::-1]
         matrix = np.column_stack([np.diag(scale), self._alignment.offset * panel])

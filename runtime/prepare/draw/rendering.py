@@ -1,4 +1,4 @@
-"""The case's pictures, frame by frame: poses, face masks, and the preview of both."""
+"""Writes the case's pictures frame by frame: poses, face masks and the preview."""
 
 import os
 from dataclasses import dataclass, field
@@ -20,13 +20,13 @@ from sa.runtime.refinement.faces import Box
 
 @dataclass
 class Renderer:
-    """Writes poses/ and faces/ below `folder`; pictures that are there already, of a run that was killed, are kept."""
+    """Writes poses/ and faces/ in `folder`. Pictures that a killed run has already written are kept."""
 
     folder: Path
     reference: Image.Image
     alignment: Alignment
     everybody: bool  # draw all persons, not only the one that is followed
-    detector: FaceNetworks | None  # the published masks: the faces of the driving frames
+    detector: FaceNetworks | None  # for published masks, which mark the faces of the driving frames
     face_masks: bool = True
     names: dict[str, str] = field(default_factory=dict)
     without_face: list[int] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Renderer:
         self._preview = Preview(self.reference, self.alignment)
 
     def render(self, frame: Frame, keypoints: np.ndarray, person: int | None) -> Image.Image:
-        """The next frame: its persons' keypoints [persons, 133, 3] and who of them is followed -> its preview."""
+        """Write the next frame and return its preview. keypoints: [persons, 133, 3]; person: whom to follow."""
         number = len(self.names)
         pose_file, mask_file = (frame_path(self.folder / name, number) for name in ("poses", "faces"))
         self.names[pose_file.name] = frame.name
@@ -56,7 +56,7 @@ class Renderer:
             return self._preview.picture(frame.pixels, np.asarray(drawn), box)
 
     def warnings(self) -> list[str]:
-        """What a person should know of the masks."""
+        """Sentences for the user about the masks."""
         if not self.face_masks:
             return ["no faces/ were made: the published masks need a face detector, give --models."]
         if not self.without_face:
@@ -81,7 +81,7 @@ class Renderer:
 
 
 def _save(file: Path, pixels: np.ndarray) -> None:
-    """Whole or not at all."""
+    """Write the file completely or not at all."""
     part = file.with_suffix(".part")
     Image.fromarray(pixels).save(part, format="PNG")
     os.replace(part, file)

@@ -1,1 +1,1 @@
-"""The networks: persons, poses, faces."""
+"""The networks for persons, poses and faces."""

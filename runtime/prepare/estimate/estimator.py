@@ -1,4 +1,4 @@
-"""Whole-body poses of a picture: a person detector, then a pose network on each person (SPEC-PREPARE a and b)."""
+"""Whole-body poses: a person detector, then a pose network on each person (docs/prepare.md, sections a and b)."""
 
 import numpy as np
 import onnxruntime
@@ -12,17 +12,17 @@ DEVICES = ("cpu", "cuda")
 
 
 class PoseEstimator:
-    """estimate(picture) for the networks in two ONNX files."""
+    """Estimates the poses in a picture with two ONNX networks."""
 
     def __init__(self, detector: Model, pose_network: Model, device: str, whole_picture: bool):
-        """`whole_picture`: where nobody is detected, the whole picture counts as a person, as published."""
+        """`whole_picture`: if nobody is detected, the whole picture counts as a person, as published."""
         self._whole_picture = whole_picture
         self.models = (detector, pose_network)
         self._detector = PersonDetector(detector, device)
         self._pose = PoseNetwork(pose_network, device)
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
-        """[H, W, 3] uint8 RGB -> [persons, 133, 3] float64: x, y in pixels, score. The most certain person first."""
+        """[H, W, 3] uint8 RGB -> [persons, 133, 3] float64: x, y in pixels, score. The most certain person is first."""
         boxes = self._detector.detect(picture)
         if not len(boxes) and self._whole_picture:
             boxes = np.array([[0, 0, picture.shape[1], picture.shape[0]]])

@@ -1,7 +1,7 @@
-"""The face in a picture and who it is, through insightface's SCRFD and ArcFace (SPEC-PREPARE sections e, f and h).
+"""Detects and identifies faces with insightface's SCRFD and ArcFace (docs/prepare.md, sections e, f and h).
 
-Pictures come as RGB. insightface takes BGR and was given it in training; the published inference scripts give it RGB,
-which `upstream` repeats.
+Pictures are RGB. insightface expects BGR, and training gave it BGR. The published inference scripts give it RGB, which
+`upstream` reproduces.
 """
 
 import contextlib
@@ -23,14 +23,14 @@ from sa.runtime.refinement.faces import Box
 DETECTION_SIZE = (640, 640)
 DETECTION_SCORE = 0.5
 FEATURES = 512
-# Of the 68 face points: those around each eye, the nose's tip, the mouth's corners; the picture's left comes first.
+# Indices among the 68 face points: around each eye, the nose's tip, the mouth's corners. The picture's left is first.
 LEFT_EYE, RIGHT_EYE, NOSE_TIP, LEFT_MOUTH, RIGHT_MOUTH = slice(36, 42), slice(42, 48), 30, 48, 54
 
 
 @dataclass(frozen=True)
 class Face:
     box: np.ndarray  # [4] x0, y0, x1, y1 in pixels, not clipped
-    points: np.ndarray  # [5, 2] eyes, nose, mouth's corners
+    points: np.ndarray  # [5, 2] eyes, nose, corners of the mouth
 
     @property
     def area(self) -> float:
@@ -64,7 +64,7 @@ class FaceNetworks:
         return [Face(box[:4], five) for box, five in zip(boxes, points, strict=True)]
 
     def embedding(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
-        """[H, W, 3] uint8 RGB and a face's five points -> [512] float32, raw: not normalised."""
+        """[H, W, 3] uint8 RGB and a face's five points [5, 2] -> [512] float32, not normalised."""
         with _quiet():
             crop = norm_crop(self._channels(picture), points.astype(np.float32), self._recogniser.input_size[0])
         features = self._recogniser.get_feat(crop).ravel()
@@ -80,7 +80,7 @@ class FaceNetworks:
 
 
 def reference_face(picture: np.ndarray, networks: FaceNetworks, near: np.ndarray | None = None) -> Face | None:
-    """The largest face that is detected, or of those around the point `near` the largest; None if there is none."""
+    """The largest detected face, preferably of those whose box contains the point `near`; None if there is none."""
     faces = networks.detect(picture) if networks.detects else []
     if near is not None:
         faces = [face for face in faces if (face.box[:2] <= near).all() and (near <= face.box[2:]).all()] or faces
@@ -102,7 +102,7 @@ def reference_embedding(picture: np.ndarray, models: Path, upstream: bool) -> np
 
 
 def five_points(points: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
-    """[68, 2] face points in pixels, [68] bool -> the [5, 2] that a face is aligned by; None if one is not seen."""
+    """Face points [68, 2] in pixels, seen [68] bool -> the [5, 2] points for alignment; None if one is not seen."""
     if not all(seen[of].all() for of in (LEFT_EYE, RIGHT_EYE, NOSE_TIP, LEFT_MOUTH, RIGHT_MOUTH)):
         return None
     eyes = [points[LEFT_EYE].mean(axis=0), points[RIGHT_EYE].mean(axis=0)]
@@ -110,7 +110,7 @@ def five_points(points: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
 
 
 def published_boxes(faces: list[Face], width: int, height: int) -> list[Box]:
-    """Every face's rectangle as the published mask script fills it: whole pixels, ends included, cut at the borders."""
+    """The rectangles that the published mask script fills: whole pixels, both ends included, clipped to the picture."""
     boxes = []
     for face in faces:
         left, top, right, bottom = (int(edge) for edge in face.box)
@@ -121,7 +121,7 @@ def published_boxes(faces: list[Face], width: int, height: int) -> list[Box]:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """insightface calls a function of scikit-image's that is on its way out."""
+    """Hide a warning: insightface calls a deprecated function of scikit-image."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
         yield

@@ -1,4 +1,4 @@
-"""The networks in --models: found by their published names, else by their inputs and outputs, and checked by these."""
+"""Finds the networks in --models by their published names or their signatures, and checks their signatures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from sa.runtime.errors import InputError
 from sa.runtime.prepare.whole_body import KEYPOINTS
 
 PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
-Size = int | str | None  # ONNX Runtime has a name or nothing for a size that is only known when the network runs
+Size = int | str | None  # ONNX Runtime gives a name or None for a dynamic size
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Signature:
 
     @property
     def picture(self) -> tuple[int, int]:
-        """Height and width of what goes in: fixed in all person detectors and pose networks that fit."""
+        """Height and width of the input, which are fixed in all person detectors and pose networks that fit."""
         height, width = self.inputs[0][2:]
         assert isinstance(height, int) and isinstance(width, int)
         return height, width
@@ -42,7 +42,7 @@ class Model:
 
 @dataclass(frozen=True)
 class Kind:
-    """What a network is for, what it is published as, and how to tell it by its inputs and outputs."""
+    """A kind of network: its purpose, its published file name, and how to recognise its signature."""
 
     what: str
     file: str
@@ -140,7 +140,7 @@ def require_model(folder: Path, kind: Kind) -> Model:
 def find_model(folder: Path, kind: Kind) -> Model | None:
     """The network of this kind below `folder`, or None; InputError for one that is not what its name says.
 
-    A file with the published name comes first. Else the inputs and outputs of every other ONNX file decide.
+    A file with the published name is preferred. Otherwise the signatures of all other ONNX files decide.
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give --models the folder with the networks' ONNX files.")
@@ -170,19 +170,19 @@ def _checked(file: Path, kind: Kind) -> Signature:
 
 
 def new_session(file: Path, device: str) -> onnxruntime.InferenceSession:
-    """The network in a file that was found to be sound, on "cpu" or "cuda"; only errors are logged."""
+    """Load a checked network on "cpu" or "cuda". Only errors are logged."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     return onnxruntime.InferenceSession(file, options, providers=PROVIDERS[device])
 
 
 def _signature(file: Path) -> Signature | str:
-    """What the network takes and gives, or why ONNX Runtime cannot load it."""
+    """The network's signature, or the reason why ONNX Runtime cannot load it."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     try:
         session = onnxruntime.InferenceSession(file, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # a dozen types without a common base
+    except Exception as error:  # ONNX Runtime raises a dozen types without a common base
         return " ".join(str(error).split())[:200]
     return Signature([list(i.shape) for i in session.get_inputs()], [list(o.shape) for o in session.get_outputs()])

@@ -1,19 +1,19 @@
-"""Persons in a picture by YOLOX (SPEC-PREPARE a): its pixels before the network, its boxes after it."""
+"""Detects persons with YOLOX (docs/prepare.md, section a): preprocessing, network and boxes."""
 
 import cv2
 import numpy as np
 
 from sa.runtime.prepare.estimate.models import Model, new_session
 
-STRIDES = (8, 16, 32)  # of the three grids that the network answers for, in its input's pixels
+STRIDES = (8, 16, 32)  # of the network's three grids, in pixels of its input
 PADDING = 114  # grey level beside and below the picture
-SCORE = 0.3  # what the published code keeps in the end; NMS from here on gives the same as from its 0.1
+SCORE = 0.3  # the published code's last threshold; its NMS starts at 0.1, which gives the same result
 OVERLAP = 0.45
-PERSON = 0  # among COCO's classes
+PERSON = 0  # index of the class in COCO
 
 
 class PersonDetector:
-    """detect(picture) for a YOLOX network, which ends in raw predictions or in an NMS of its own."""
+    """Runs a YOLOX network. Its outputs are raw predictions, or boxes after an NMS inside the network."""
 
     def __init__(self, model: Model, device: str):
         self._ends_in_nms = model.signature.outputs[0][-1] == 5
@@ -34,7 +34,7 @@ class PersonDetector:
         return self.boxes(found, ratio)
 
     def letterbox(self, picture: np.ndarray) -> tuple[np.ndarray, float]:
-        """The picture at the network's size, in the upper left corner, and by how much it was scaled."""
+        """The picture, scaled to fit in the upper left corner of the network's input, and the scale."""
         height, width = picture.shape[:2]
         ratio = min(self._height / height, self._width / width)
         size = int(width * ratio), int(height * ratio)
@@ -45,8 +45,8 @@ class PersonDetector:
     def boxes(self, predictions: np.ndarray, ratio: float) -> np.ndarray:
         """[cells, 5 + classes] raw predictions -> [persons, 4] float64 boxes in the picture, by descending score.
 
-        A row is the box's centre in its cell and the logarithms of its sides, both in strides; the probabilities of an
-        object, and of each class given one.
+        A row has the box's centre relative to its cell and the logarithms of its sides, both in strides. Then come the
+        probability of an object and that of each class, given an object.
         """
         scores = predictions[:, 4] * predictions[:, 5 + PERSON]
         kept = scores > SCORE
@@ -67,7 +67,7 @@ class PersonDetector:
 
 
 def _suppress(boxes: np.ndarray, scores: np.ndarray) -> list[int]:
-    """Greedy non-maximum suppression: the indices that stay, by descending score. Sides count both their ends."""
+    """Greedy non-maximum suppression: the indices to keep, by descending score. Sides count both ends."""
     sides = boxes[:, 2:] - boxes[:, :2] + 1
     areas = sides[:, 0] * sides[:, 1]
     order = scores.argsort()[::-1]

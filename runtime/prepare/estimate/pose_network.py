@@ -1,4 +1,4 @@
-"""The 133 points of a person by RTMPose (SPEC-PREPARE b): the crop before the network, the points after it."""
+"""Finds the 133 points of a person with RTMPose (docs/prepare.md, section b): crop, network and points."""
 
 from collections.abc import Iterable, Sequence
 
@@ -9,14 +9,14 @@ from sa.runtime.errors import InputError
 from sa.runtime.prepare.estimate.models import Model, new_session
 from sa.runtime.prepare.whole_body import KEYPOINTS
 
-PADDING = 1.25  # of a box, before it is cropped
-SPLIT = 2  # bins of SimCC in a pixel
+PADDING = 1.25  # factor on a box's size before the crop
+SPLIT = 2  # SimCC bins per pixel
 MEAN = np.array([123.675, 116.28, 103.53])
 STD = np.array([58.395, 57.12, 57.375])
 
 
 class PoseNetwork:
-    """points(picture, boxes) for an RTMPose network that answers by SimCC."""
+    """Runs an RTMPose network with SimCC outputs."""
 
     def __init__(self, model: Model, device: str):
         height, width = model.signature.picture
@@ -27,10 +27,10 @@ class PoseNetwork:
 
     def points(self, picture: np.ndarray, boxes: Iterable[np.ndarray]) -> np.ndarray:
         """[H, W, 3] uint8 RGB, boxes x0, y0, x1, y1 -> [boxes, 133, 3] float64: x, y in pixels, score."""
-        found = [self._of_box(picture, box) for box in boxes]
+        found = [self._box_points(picture, box) for box in boxes]
         return np.stack(found) if found else np.zeros((0, KEYPOINTS, 3))
 
-    def _of_box(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
+    def _box_points(self, picture: np.ndarray, box: np.ndarray) -> np.ndarray:
         pixels, centre, scale = self.crop(picture, box)
         inputs = {self._input: np.ascontiguousarray(pixels.transpose(2, 0, 1)[None], np.float32)}
         locations, scores = self.decode(self._session.run(None, inputs), centre, scale)
@@ -50,7 +50,7 @@ class PoseNetwork:
         return (pixels - MEAN) / STD, centre, scale
 
     def matrix(self, centre: np.ndarray, scale: np.ndarray) -> np.ndarray:
-        """[2, 3]: the picture's pixels to the crop's. From three points in float32, as published, to the last bit."""
+        """[2, 3], from the picture's pixels to the crop's. Uses three float32 points to match the published bits."""
         corners = []
         for middle, width in ((centre, scale[0]), (self._size * 0.5, self._size[0])):
             x, y = middle
@@ -63,8 +63,8 @@ class PoseNetwork:
     ) -> tuple[np.ndarray, np.ndarray]:
         """simcc_x [1, 133, 2 w], simcc_y [1, 133, 2 h] -> pixels [133, 2] float64 and scores [133] float32.
 
-        A point's score is the smaller of its two axes' maxima; one without a positive score lies just outside the
-        crop's upper left corner.
+        A point's score is the smaller of its two axes' maxima. A point without a positive score is placed just outside
+        the crop's upper left corner.
         """
         simcc_x, simcc_y = (answer[0] for answer in answers)
         locations = np.stack([simcc_x.argmax(axis=-1), simcc_y.argmax(axis=-1)], axis=-1).astype(np.float32)

@@ -1,1 +1,1 @@
-"""What goes in: driving frames, the photo, keypoints of other estimators."""
+"""The input: driving frames, the photo, keypoints of other estimators."""

@@ -1,4 +1,4 @@
-"""The driving frames, one after another: of a video through PyAV, or the images of a folder in natural order."""
+"""Reads driving frames one by one, from a video with PyAV or from a folder in natural order."""
 
 import contextlib
 import hashlib
@@ -20,7 +20,7 @@ from sa.runtime.errors import InputError
 
 @dataclass(frozen=True)
 class Selection:
-    """Which frames of the source: those of range(start, stop, step)."""
+    """The selected frames of the source: range(start, stop, step)."""
 
     start: int = 0
     stop: int | None = None
@@ -41,7 +41,7 @@ class Selection:
 @dataclass(frozen=True)
 class Frame:
     index: int  # in the source, from 0
-    name: str  # what a person would call it
+    name: str  # for messages and case.json
     pixels: np.ndarray  # [H, W, 3] uint8 RGB, upright, with square pixels
 
 
@@ -49,16 +49,16 @@ class Driving(ABC):
     """A source of driving frames. It holds one decoded frame at a time."""
 
     fps: float | None = None  # of the selected frames; None where the source has no frame rate
-    expected: int | None = None  # selected frames, as far as the source says before it is decoded
+    expected: int | None = None  # number of selected frames, if the source tells it before decoding
 
     def __init__(self, path: Path, selection: Selection):
         self.path, self.selection = path, selection
-        self.decoded = 0  # frames of the source the last pass went through, selected or not
+        self.decoded = 0  # frames that the last pass decoded, selected or not
         self.warnings: list[str] = []
 
     @abstractmethod
     def frames(self, skip: int = 0) -> Iterator[Frame]:
-        """The selected frames but the first `skip`; InputError where one cannot be decoded."""
+        """The selected frames after the first `skip`; InputError if one cannot be decoded."""
 
     @abstractmethod
     def digest(self) -> str:
@@ -66,7 +66,7 @@ class Driving(ABC):
 
 
 def open_driving(path: Path, selection: Selection) -> Driving:
-    """The frames of a video or folder; InputError if there can be none."""
+    """The frames of a video or folder; InputError if there are none."""
     if path.is_dir():
         return _Folder(path, selection)
     if not path.exists():
@@ -138,7 +138,7 @@ class _Video(Driving):
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
         try:
-            container = av.open(str(self.path.absolute()))  # absolute: a name may look like an address
+            container = av.open(str(self.path.absolute()))  # absolute, because a name may look like a URL
         except OSError as error:
             raise InputError(f"{self.path} cannot be read ({error.strerror}): give --driving a video.") from None
         except av.error.FFmpegError:
@@ -174,7 +174,7 @@ def natural_order(files: Iterator[Path]) -> list[Path]:
 
 
 def _upright(frame: av.VideoFrame, stream: av.VideoStream) -> np.ndarray:
-    """[H, W, 3] uint8 RGB as a player would show it: turned as the container says, with square pixels."""
+    """[H, W, 3] uint8 RGB as a player would show it: rotated as the container says, with square pixels."""
     pixels: np.ndarray = frame.to_ndarray(format="rgb24")
     if (aspect := stream.sample_aspect_ratio) and aspect != 1:
         width = max(round(pixels.shape[1] * float(aspect)), 1)

@@ -1,4 +1,4 @@
-"""The photo, brought to the output's size before anything is drawn in it (SPEC-PREPARE g 10)."""
+"""Cuts the photo to the output's size before anything is drawn (docs/prepare.md, section g, row 10)."""
 
 from dataclasses import dataclass
 
@@ -7,12 +7,12 @@ from PIL import Image
 
 from sa.runtime.errors import InputError
 
-CROWN = 0.12  # how far a head reaches over the highest body point, eyes or ears, as a share of the body's height
+CROWN = 0.12  # height of the head above the eyes and ears, as a share of the body's height
 
 
 @dataclass(frozen=True)
 class Framing:
-    """The part of the photo that becomes the reference, in the output's aspect, and the output's size."""
+    """The part of the photo that becomes the reference. It has the output's aspect."""
 
     left: int
     top: int
@@ -21,11 +21,11 @@ class Framing:
     size: tuple[int, int]  # width and height of the output
 
     def cut(self, photo: Image.Image) -> Image.Image:
-        """The part at the photo's own resolution."""
+        """The part in the photo's own resolution."""
         return photo.crop((self.left, self.top, self.left + self.width, self.top + self.height))
 
     def reference(self, photo: Image.Image) -> Image.Image:
-        """The part at the output's size; pixel for pixel where the photo has that size already."""
+        """The part at the output's size. It is not resampled if it already has that size."""
         cut = self.cut(photo)
         return cut if cut.size == self.size else cut.resize(self.size, Image.Resampling.LANCZOS)
 
@@ -38,9 +38,9 @@ class Framing:
 
 
 def frame_person(photo: tuple[int, int], size: tuple[int, int], box: np.ndarray) -> Framing:
-    """The largest part of a photo that has the output's aspect, as near around the person as it goes.
+    """The largest part of a photo with the output's aspect, centred on the person as far as possible.
 
-    box: x0, y0, x1, y1 of the person; photo and size: width and height. InputError where nothing would be left.
+    box: x0, y0, x1, y1 of the person; photo and size: width and height. InputError if the part would be empty.
     """
     factor = min(photo[0] / size[0], photo[1] / size[1])
     width, height = (min(round(side * factor), limit) for side, limit in zip(size, photo, strict=True))
@@ -51,7 +51,7 @@ def frame_person(photo: tuple[int, int], size: tuple[int, int], box: np.ndarray)
         )
     centre = (box[:2] + box[2:]) / 2
     crown = box[1] - CROWN * (box[3] - box[1])
-    centre[1] = min(centre[1], crown + height / 2)  # of a person who is too tall, the head stays
+    centre[1] = min(centre[1], crown + height / 2)  # if the person is too tall, keep the head
     left, top = (
         int(np.clip(round(middle - part / 2), 0, whole - part))
         for middle, part, whole in zip(centre, (width, height), photo, strict=True)

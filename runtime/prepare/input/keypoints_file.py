@@ -1,4 +1,4 @@
-"""Keypoints of other estimators: the file of --keypoints."""
+"""The file of --keypoints, with poses of other estimators."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from sa.runtime.errors import InputError
 from sa.runtime.prepare.whole_body import KEYPOINTS
 
 FORMAT = "an .npz with driving [frames, persons, 133, 3] and reference [persons, 133, 3]: x and y in pixels, score"
-FARTHEST = 1e5  # pixels from a picture's corner; more is no point
+FARTHEST = 1e5  # pixels from the picture's corner; no real point is farther
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class KeypointsFile:
 
 
 def read_keypoints(path: Path) -> KeypointsFile:
-    """The archive; InputError for one that does not hold what it must.
+    """Read and check the archive; InputError if it does not fit.
 
-    Persons that a frame lacks are NaN or have no score above 0, points that were not found likewise.
+    Missing persons and points are NaN or have no score above 0.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -66,9 +66,9 @@ def read_keypoints(path: Path) -> KeypointsFile:
 
 
 def _persons(keypoints: np.ndarray) -> np.ndarray:
-    """[persons, 133, 3] -> float64 of those who are there; points that are not numbers lie far outside with score 0.
+    """[persons, 133, 3] -> float64, without missing persons. NaN points are moved far outside and get score 0.
 
-    There nothing is drawn of them, while a score of 0 alone would paint hands and faces black.
+    Outside the picture they are not drawn. A score of 0 alone would paint black points on hands and faces.
     """
     keypoints = keypoints.astype(np.float64)
     keypoints[~np.isfinite(keypoints).all(axis=-1)] = (-FARTHEST, -FARTHEST, 0)

@@ -1,1 +1,1 @@
-"""Who is followed, and where the poses go."""
+"""Which person is followed, and how the poses are aligned."""

@@ -1,9 +1,9 @@
-"""Where the driving person goes in the reference's picture: one scale and offset for the whole video.
+"""Aligns the driving person with the reference's: one scale and offset for the whole video.
 
-`published_fit` is the published code's; it mistakes one aspect for another, takes hidden points and jumps for the
-body's size, and has no guard (SPEC-PREPARE section c). `robust_fit` is what sa-prepare does by default (section g, 1 to
-4): bones keep their lengths while a body moves, so their ratios tell the scale, and neither a misplaced point nor a
-jump moves the middle of them.
+Both fits are described in docs/prepare.md, section c. `published_fit` is the published code's. It confuses two aspects,
+mistakes hidden points and jumps for a change of size, and checks nothing. `robust_fit` is the default of sa-prepare. It
+compares bones, which keep their length while a body moves. The scale is the median of the bones' ratios, which neither
+a misplaced point nor a jump changes much.
 """
 
 import warnings
@@ -14,7 +14,7 @@ import numpy as np
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.whole_body import VISIBLE
 
-# Body points that say where a person is: elbows and wrists, which move most, are left out, as published.
+# Body points for the position. Elbows and wrists move most and are left out, as published.
 FIT_POINTS = np.array([0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17])
 BONES = np.array(
     [
@@ -24,16 +24,16 @@ BONES = np.array(
         *((1, 0), (0, 14), (0, 15), (14, 16), (15, 17)),  # head
     ]
 )
-# A bone that points at the camera looks short, never long: of its lengths over time this quantile is near the true
-# one. Chosen on synthetic people (benchmarks/alignment.py) whose references stand about as upright as photos do.
+# A bone that points at the camera looks short, never long, so this quantile of its lengths over time is near the true
+# length. Chosen on synthetic people (benchmarks/measure/alignment.py) whose references stand about as upright as in
+# photos.
 BONE_QUANTILE = 0.7
 MINIMUM_POINTS = 4
 MINIMUM_SPREAD = 0.02  # of the picture's height, between the highest and the lowest point of a fit
 SCALE_BOUNDS = (0.2, 5.0)
 ALIKE_SHARE = 0.25  # of the frames
 
-
-# From here on the report warns.
+# Beyond these, sa-prepare warns.
 POOR_RESIDUAL = 0.12
 POOR_SPREAD = 0.5
 POOR_VISIBLE = 0.5
@@ -41,7 +41,7 @@ POOR_VISIBLE = 0.5
 
 @dataclass(frozen=True)
 class Alignment:
-    """Shares of the driving picture become shares of the output: p * scale + offset."""
+    """Maps a point p in shares of the driving picture to p * scale + offset in shares of the output."""
 
     scale: np.ndarray  # [2] float64: x, y
     offset: np.ndarray  # [2] float64
@@ -49,22 +49,22 @@ class Alignment:
 
 @dataclass(frozen=True)
 class AlignmentQuality:
-    """How well the driving person fits the reference's, for a person to judge."""
+    """How well the driving person fits the reference's. case.json records it."""
 
     scale: list[float]  # x and y, shares to shares
-    scale_spread: float | None  # of the bones' ratios: middle half over median; None where no bone was compared
-    residual: float | None  # median distance of aligned points and reference, share of its height, motion taken out
-    visible_share: float  # of the reference's points, seen in the frames with the person
+    scale_spread: float | None  # interquartile range over median of the bones' ratios; None if no bone was compared
+    residual: float | None  # median distance of aligned points and reference, without motion, share of its height
+    visible_share: float  # of the reference's points that are seen in the frames with the person
     frames: int
     frames_without_person: int
     frames_in_fit: int
-    aligned: bool  # False: no fit could be trusted, the person keeps the size it has in the driving picture
+    aligned: bool  # False: no fit can be trusted, so the person keeps the driving picture's size
 
 
 def published_fit(
     reference: np.ndarray, reference_scores: np.ndarray, points: np.ndarray, width: int, height: int
 ) -> Alignment:
-    """Least squares as published. `points`: the frames with exactly one person, seen or not.
+    """Least squares as published. `points`: from the frames with exactly one person, seen or not.
 
     reference [18, 2] and points [frames, 18, 2] in shares of their pictures, reference_scores [18]; width and height
     are the reference picture's. InputError where the published code fails.
@@ -84,7 +84,7 @@ def published_fit(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", np.exceptions.RankWarning)
         scale_y, offset_y = np.polyfit(driving[..., 1].ravel(), target[..., 1].ravel(), 1)
-    scale_x = scale_y / (height / width / height * width)  # meant to mend the aspect, but by the reference's own: 1
+    scale_x = scale_y / (height / width / height * width)  # meant to correct the aspect, but the factor is 1
     offset_x = (target[..., 0] - scale_x * driving[..., 0]).mean()
     return Alignment(np.array([scale_x, scale_y]), np.array([offset_x, offset_y]))
 
@@ -97,12 +97,12 @@ def robust_fit(
     aspect: float,
     output_aspect: float,
 ) -> tuple[Alignment, AlignmentQuality, list[str]]:
-    """The alignment, how good it is, and what to warn of.
+    """The alignment, its quality and the warnings.
 
     reference [18, 2] and points [frames, 18, 2] of one person in shares of their pictures; reference_scores [18] and
     scores [frames, 18], all 0 in a frame without the person; aspects are width / height of driving picture and output.
     """
-    target, driving = reference * [output_aspect, 1], points * [aspect, 1]  # both in heights of their pictures
+    target, driving = reference * [output_aspect, 1], points * [aspect, 1]  # in heights of their pictures
     seen = (scores > VISIBLE) & (reference_scores > VISIBLE)
     present = (scores > VISIBLE).any(axis=1)
     ids = FIT_POINTS[reference_scores[FIT_POINTS] > VISIBLE]
@@ -145,9 +145,9 @@ def _spans(points: np.ndarray) -> bool:
 
 
 def _bone_ratios(target: np.ndarray, driving: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """How much longer each bone is in the reference than in the driving frames; weights are the lengths in the latter.
+    """Each bone's length in the reference over that in the driving frames; the weights are the latter lengths.
 
-    There one misplaced point counts little, while in the reference it would make its bones long and heavy.
+    Lengths in the reference would be bad weights: one misplaced point would make its bones long and so heavy.
     """
     starts, ends = BONES.T
     lengths = np.linalg.norm(driving[:, starts] - driving[:, ends], axis=-1)
@@ -169,10 +169,10 @@ def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
 
 
 def _displacement(apart: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float]:
-    """The offset [2], and the median distance that remains when each frame's own displacement is taken out.
+    """The offset [2], and the median distance that remains without each frame's own displacement.
 
-    apart [frames, 18, 2]: from the scaled driving points to the reference's. The offset comes from the frames whose
-    posture is most like the reference's: who stands there and squats here should stand on the same ground.
+    apart: [frames, 18, 2], from the scaled driving points to the reference's. The offset comes from the frames whose
+    posture is most like the reference's. If one stands and the other squats, they still share the same ground.
     """
     masked = np.where(seen[..., None], apart, np.nan)
     within = np.linalg.norm(masked - np.nanmedian(masked, axis=1, keepdims=True), axis=-1)
@@ -199,7 +199,7 @@ def _fit_warnings(quality: AlignmentQuality, reason: str | None) -> list[str]:
             f"only {quality.visible_share:.0%} of the reference's body points are seen in the driving frames: "
             "choose a driving video that shows as much of the body as the reference does."
         )
-    assert quality.residual is not None and quality.scale_spread is not None  # as there is no reason against the fit
+    assert quality.residual is not None and quality.scale_spread is not None  # `reason` is None, so there is a fit
     if quality.residual > POOR_RESIDUAL or quality.scale_spread > POOR_SPREAD:
         sentences.append(
             f"the poses fit the reference poorly (residual {quality.residual:.2f} of its height, "

@@ -1,4 +1,4 @@
-"""Who is in the pictures: the reference's person, and the one followed through the driving frames."""
+"""Chooses the reference's person, and follows one person through the driving frames."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,17 +13,17 @@ from sa.runtime.prepare.whole_body import BODY, to_pose
 
 @dataclass(frozen=True)
 class DrivingPersons:
-    """What the alignment needs of all frames at once; the other points stay on disk."""
+    """What the alignment needs from all frames at once. The other points stay on disk."""
 
-    chosen: list[int | None]  # per frame, which of its persons is followed
-    points: np.ndarray  # [frames, 18, 2] the followed person's body, shares of the picture
-    scores: np.ndarray  # [frames, 18], all 0 in frames without
+    chosen: list[int | None]  # per frame, the index of the followed person
+    points: np.ndarray  # [frames, 18, 2] the followed person's body points, in shares of the picture
+    scores: np.ndarray  # [frames, 18], all 0 in frames without the person
 
 
 def reference_person(keypoints: np.ndarray, path: Path, upstream: bool, warnings: list[str]) -> int:
-    """Which person of the photo is the reference, of keypoints [persons, 133, 3]; InputError if there is nobody.
+    """The index of the reference among keypoints [persons, 133, 3]; InputError if there is nobody.
 
-    The largest, or as published the first, which is the most certain.
+    It is the largest person or, if `upstream`, the first, which is the most certain.
     """
     boxes = visible_boxes(keypoints)
     found = 0 if upstream else largest(boxes) or 0
@@ -42,9 +42,9 @@ def reference_person(keypoints: np.ndarray, path: Path, upstream: bool, warnings
 def follow(
     frames: Iterable[np.ndarray], size: tuple[int, int], person: int | None, warnings: list[str]
 ) -> DrivingPersons:
-    """One person through all frames: keypoints [persons, 133, 3] in pixels of frames of this size.
+    """Follow one person through all frames: keypoints [persons, 133, 3] in pixels of frames of this size.
 
-    InputError if there is never anybody, or never a person number `person`.
+    InputError if no frame shows a person, or none shows a person number `person`.
     """
     tracker = Tracker(person)
     chosen, points, scores, most = [], [], [], 0
@@ -71,6 +71,6 @@ def follow(
 
 
 def lone_bodies(frames: Iterable[np.ndarray], size: tuple[int, int]) -> np.ndarray:
-    """[n, 18, 2] in shares of the picture, of the frames with exactly one person, seen or not."""
+    """[n, 18, 2] body points in shares of the picture, from frames with exactly one person, seen or not."""
     bodies = [to_pose(keypoints, *size).points[0, BODY] for keypoints in frames if len(keypoints) == 1]
     return np.reshape(bodies, (-1, 18, 2))

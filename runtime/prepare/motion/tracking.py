@@ -1,4 +1,4 @@
-"""One person, from frame to frame."""
+"""Tracks one person from frame to frame."""
 
 import numpy as np
 
@@ -8,9 +8,9 @@ MINIMUM_OVERLAP = 0.1  # intersection over union of a person's boxes in two fram
 
 
 def visible_boxes(keypoints: np.ndarray) -> np.ndarray:
-    """keypoints [persons, 133, 3] -> [persons, 4] x0, y0, x1, y1 around each one's visible body points.
+    """keypoints [persons, 133, 3] -> [persons, 4] x0, y0, x1, y1 around the visible body points of each.
 
-    NaN where no body point is visible: nobody is there.
+    NaN for a person without a visible body point, who counts as missing.
     """
     body = keypoints[:, COCO_BODY]
     boxes = np.full((len(body), 4), np.nan)
@@ -22,7 +22,7 @@ def visible_boxes(keypoints: np.ndarray) -> np.ndarray:
 
 
 def largest(boxes: np.ndarray) -> int | None:
-    """Which of the boxes [persons, 4] has the largest area, the first of equals; None if nobody is there."""
+    """The index of the largest of the boxes [persons, 4], the first of equals; None if nobody is there."""
     areas = _areas(boxes)
     return None if np.isnan(areas).all() else int(np.nanargmax(areas))
 
@@ -31,13 +31,13 @@ class Tracker:
     """Follows the person chosen in the first frame that shows one, by the overlap of boxes."""
 
     def __init__(self, person: int | None):
-        """`person`: by place in that frame's order, from 0; None: the largest."""
+        """`person`: the number in that frame's order, from 0; None: the largest."""
         self._person = person
         self._box: np.ndarray | None = None
         self._ever_several = False
 
     def follow(self, keypoints: np.ndarray) -> int | None:
-        """Which of the next frame's persons [persons, 133, 3] it is; None if none of them."""
+        """The index of the tracked person in the next frame's keypoints [persons, 133, 3]; None if absent."""
         boxes = visible_boxes(keypoints)
         there = np.flatnonzero(~np.isnan(boxes[:, 0]))
         self._ever_several |= len(there) > 1
@@ -53,7 +53,7 @@ class Tracker:
             if self._person is None:
                 return largest(boxes)
             return int(there[self._person]) if self._person < len(there) else None
-        if len(there) == 1 and not self._ever_several:  # a video of one person: there is nobody to mistake it for
+        if len(there) == 1 and not self._ever_several:  # only one person so far: no confusion is possible
             return int(there[0])
         overlaps = _overlaps(self._box, boxes[there])
         best = int(overlaps.argmax())
