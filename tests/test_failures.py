@@ -20,7 +20,7 @@ from PIL import Image
 
 from sa.export import certified_engine, certify, output
 from sa.export.targets.paddle.target import PaddleTarget
-from sa.runtime import animator
+from sa.runtime import PROJECT, animator
 from sa.runtime.case.case import read_case
 from sa.runtime.case.images import read_image
 from sa.runtime.contract import Shapes
@@ -41,7 +41,7 @@ STAGES = [
     (video, "write_frame"),
     (video, "write_mp4"),
     (video, "write_gif"),
-    (animator, "_report"),
+    (animator, "run_report"),
 ]
 
 
@@ -69,7 +69,7 @@ def earlier_run(place):
     (place / "out" / "frames").mkdir(parents=True)
     (place / "out" / "frames" / "frame_9.png").write_bytes(b"an earlier frame")
     (place / "out" / "notes.txt").write_text("mine")
-    (place / "out" / "run.json").write_text(json.dumps({"project": animator.PROJECT}))
+    (place / "out" / "run.json").write_text(json.dumps({"project": PROJECT}))
 
 
 # -- sa-run ----------------------------------------------------------------------------------------------------

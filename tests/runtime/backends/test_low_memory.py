@@ -4,15 +4,15 @@ import json
 
 import pytest
 
-from sa.runtime import backends
 from sa.runtime.cli import main
 from sa.runtime.contract import SPECIALIZED
+from sa.runtime.engine_set import open as opening
 
 
 @pytest.fixture
 def held(monkeypatch):
     """Sets of roles that were loaded at the same time."""
-    plain, loaded, together = backends.open_engine, [], []
+    plain, loaded, together = opening.open_engine, [], []
 
     def open_engine(backend, folder, contract, threads=None):
         engine = plain(backend, folder, contract, threads)
@@ -22,7 +22,7 @@ def held(monkeypatch):
         engine.close = lambda: (loaded.remove(contract.role), close())
         return engine
 
-    monkeypatch.setattr(backends, "open_engine", open_engine)
+    monkeypatch.setattr(opening, "open_engine", open_engine)
     yield together
     assert not loaded
 
