@@ -8,7 +8,7 @@ from sa.runtime.refinement.hjb import RefineSettings
 
 @dataclass(frozen=True)
 class Settings:
-    """The flags of sa-run that decide what is computed."""
+    """The flags of sa-run that affect the result."""
 
     steps: int = 25
     guidance: float = 3.0  # the last frame's scale

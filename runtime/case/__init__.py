@@ -1,1 +1,1 @@
-"""What is animated: a reference image, poses, masks and an identity."""
+"""A case: the reference image, poses, masks and identity of one animation."""

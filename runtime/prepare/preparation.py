@@ -43,7 +43,7 @@ FAR_OFF = 0.03  # a published scale may differ from the robust one by this share
 
 @dataclass(frozen=True)
 class Settings:
-    """The flags of sa-prepare that decide what is made."""
+    """The flags of sa-prepare that affect the result."""
 
     reference: Path
     driving: Path

@@ -71,7 +71,7 @@ class VideoLoss:
         self.rows, self.columns = (np.stack(axis) for axis in zip(*matrices, strict=True))
 
     def __call__(self, latents: np.ndarray) -> tuple[float, np.ndarray]:
-        """latents [1, T, 4, h, w] -> the mean over frames with a face of |1 - cos|, and its gradient, same shape."""
+        """latents [1, T, 4, h, w] -> the mean of |1 - cos| over frames with a face, and its gradient, same shape."""
         chunk = self.engine.contract.inputs[0].largest[0]
         loss, gradient = 0.0, np.zeros_like(latents)
         for start in range(0, latents.shape[1], chunk):

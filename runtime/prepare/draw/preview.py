@@ -20,6 +20,8 @@ THICKER = np.ones((3, 3), np.uint8)
 
 
 class Preview:
+    """Makes the frames of preview.mp4."""
+
     def __init__(self, reference: Image.Image, alignment: Alignment):
         self._alignment = alignment
         scale = min(1, LONGEST / max(reference.size))

@@ -44,7 +44,7 @@ def read_keypoints(path: Path) -> KeypointsFile:
         raise InputError(f"{path} cannot be read ({error.strerror}): --keypoints takes {FORMAT}.") from None
     except MemoryError:
         raise
-    except Exception:  # zip, zlib, struct and value errors, by what is damaged
+    except Exception:  # the type depends on what is damaged
         raise InputError(f"{path} is not a whole .npz of plain arrays: --keypoints takes {FORMAT}.") from None
     if "driving" not in arrays:
         raise InputError(f"{path} has no array driving: --keypoints takes {FORMAT}.")
