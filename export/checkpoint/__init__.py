@@ -1,1 +1,1 @@
-"""A checkpoint folder: its configs, and its weights by name."""
+"""Reads checkpoint folders: configs, and weights by name."""

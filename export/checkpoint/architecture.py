@@ -1,4 +1,4 @@
-"""The architectures a checkpoint's config files describe, bounded before anything is built from them."""
+"""The architectures that a checkpoint's config files describe, with limits checked before anything is built."""
 
 import json
 from pathlib import Path
@@ -14,13 +14,13 @@ Tokens = Annotated[int, Field(ge=8, le=4096)]
 
 
 class Config(BaseModel):
-    """Fields StableAnimator's arithmetic depends on; the others in a config file are ignored."""
+    """The fields of a config file that StableAnimator's arithmetic depends on; others are ignored."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
     @classmethod
     def read(cls, path: Path) -> "Config":
-        """The config in the JSON file `path`; InputError names the file and the field that does not fit."""
+        """Read the JSON file `path`. InputError names the file and the field at fault."""
         try:
             return cls.model_validate(json.loads(path.read_bytes()))
         except FileNotFoundError:
@@ -105,14 +105,14 @@ class ImageEncoderConfig(Config):
 
 
 class SchedulerConfig(Config):
-    """SVD/scheduler/scheduler_config.json: the sigmas of SPEC section 5."""
+    """SVD/scheduler/scheduler_config.json: the sigmas (docs/model.md, section 5)."""
 
     sigma_min: Annotated[float, Field(gt=0)]
     sigma_max: Annotated[float, Field(gt=0, le=1e5)]
     prediction_type: Literal["v_prediction"]
     use_karras_sigmas: Literal[True]
     timestep_type: Literal["continuous"]
-    timestep_spacing: Literal["leading"]  # decides the initial noise: sqrt(sigma_max^2 + 1)
+    timestep_spacing: Literal["leading"]  # so the initial noise is scaled by sqrt(sigma_max^2 + 1)
 
     @model_validator(mode="after")
     def _ordered(self) -> "SchedulerConfig":
@@ -129,7 +129,7 @@ class FeatureExtractorConfig(Config):
 
 
 class ArcFaceConfig(Config):
-    """The IResNet in glintr100_torch; it has no config file, its tensors tell (see arcface.py)."""
+    """The IResNet in glintr100_torch. It has no config file; arcface.py reads these sizes from its tensors."""
 
     blocks: Annotated[tuple[Annotated[int, Field(ge=1, le=64)], ...], Field(min_length=4, max_length=4)]
     width: Annotated[int, Field(ge=4, le=512)]

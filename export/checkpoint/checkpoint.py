@@ -1,4 +1,4 @@
-"""A published checkpoint folder: its configs, its files, and its tensors once they are known to fit a network."""
+"""A published checkpoint folder: its configs, its files, and its tensors after a check that they fit the networks."""
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -22,9 +22,9 @@ from sa.runtime.system import hashing
 
 Part = Literal["unet", "pose_net", "face_encoder", "vae", "image_encoder", "arcface"]
 
-# Where Stable Video Diffusion's files may lie: as published, or as their download leaves them.
+# The folders where Stable Video Diffusion's files may be: as published, or as downloads leave them.
 SVD_FOLDERS = ("SVD", "stable-video-diffusion-img2vid-xt", "SVD/stable-video-diffusion-img2vid-xt")
-# Where a part's weights may lie, the preferred place first: as published, as diffusers and as ppdiffusers saves them.
+# The files where a part's weights may be, in order of preference: published, or saved by diffusers or ppdiffusers.
 _PADDLE_SAFETENSORS = "diffusion_paddle_model.safetensors"
 _DIFFUSERS = (
     "diffusion_pytorch_model.safetensors",
@@ -35,38 +35,38 @@ _DIFFUSERS = (
 )
 _TRANSFORMERS = ("model.safetensors", "pytorch_model.bin", "model_state.pdparams", "model.fp16.safetensors")
 _ANIMATION = ("{}.safetensors", "{}.pth", "{}.pdparams", "{}/model_state.pdparams")
-IGNORED_SUFFIXES = ("num_batches_tracked", "position_ids")  # counters and indices, no weights
+IGNORED_SUFFIXES = ("num_batches_tracked", "position_ids")  # counters and indices, not weights
 PADDLE_NAMES = {"_mean": "running_mean", "_variance": "running_var", "_weight": "weight"}  # BatchNorm, PReLU
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A parameter a network expects: its shape as PyTorch stores it; Paddle holds a Linear transposed, [in, out]."""
+    """A parameter a network expects, its shape in PyTorch's layout; Paddle transposes Linear weights, [in, out]."""
 
     shape: tuple[int, ...]
     linear: bool
 
 
 class Weights:
-    """The tensors of one part, known to have the names and shapes of a network."""
+    """The tensors of one part, whose names and shapes were checked against its networks."""
 
     def __init__(self, part: Part, file: Path, tensors: TensorFile, slots: Mapping[str, Slot], transposed: bool):
         self.part = part
         self._file = file
         self._tensors = tensors
         self._slots = slots
-        self._transposed = transposed  # stored as Paddle stores them: Linear weights [in, out]
+        self._transposed = transposed  # stored in Paddle's layout: Linear weights [in, out]
 
     def __contains__(self, name: str) -> bool:
         return name in self._slots
 
     @property
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """Of all parameters, in Paddle's layout."""
+        """The shapes of all parameters, in Paddle's layout."""
         return {name: slot.shape[::-1] if slot.linear else slot.shape for name, slot in self._slots.items()}
 
     def read(self, name: str) -> np.ndarray:
-        """The parameter `name` in Paddle's layout, float32, a view where that is possible; InputError if not finite."""
+        """The parameter `name` as float32 in Paddle's layout, a view if possible. InputError unless finite."""
         value = self._tensors[name].read()
         if not np.isfinite(value).all():
             raise InputError(
@@ -78,18 +78,18 @@ class Weights:
         return value.T if self._slots[name].linear and not self._transposed else value
 
     def each(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
-        """Name and value of parameters, one after the other; the file's pages are let go of between them."""
+        """Names and values of parameters, one at a time; the file's memory pages are released after each."""
         for name in names:
             yield name, self.read(name)
             self.forget()
 
     def forget(self) -> None:
-        """Let go of the file's pages read so far."""
+        """Release the file's memory pages read so far."""
         self._tensors.forget()
 
 
 class Checkpoint:
-    """Opens the folder and reads its configs; InputError for a missing or unsuitable one."""
+    """A checkpoint folder, opened, with its configs. InputError if one is missing or unsuitable."""
 
     def __init__(self, folder: Path):
         if not folder.is_dir():
@@ -118,7 +118,7 @@ class Checkpoint:
                 f"{self.folder} holds no folder {' or '.join(SVD_FOLDERS)}: a checkpoint needs Stable Video "
                 "Diffusion's feature_extractor, image_encoder, scheduler, unet and vae there."
             )
-        # Where none holds the config, the first is named as lacking it.
+        # If none has the config, the error names the first folder.
         return next((folder for folder in folders if (folder / "unet" / "config.json").is_file()), folders[0])
 
     def _locate(self, part: Part) -> Path:
@@ -138,7 +138,7 @@ class Checkpoint:
         )
 
     def tensors(self, part: Part) -> TensorFile:
-        """The tensors of a part by name, unread; names of Paddle's BatchNorm statistics made PyTorch's."""
+        """The tensors of a part by name, not read yet. Paddle's names of BatchNorm statistics become PyTorch's."""
         if part not in self._files:
             path = self._locate(part)
             self._files[part] = path, _pytorch_names(open_tensor_file(path))
@@ -149,7 +149,7 @@ class Checkpoint:
         return self._files[part][0]
 
     def weights(self, part: Part, slots: Mapping[str, Slot]) -> Weights:
-        """The weights of a part for networks that together have these slots; InputError names what does not fit."""
+        """The weights of a part, for networks that together have these slots. InputError names what does not fit."""
         path, tensors = self.path(part), self.tensors(part)
         missing = [name for name in slots if name not in tensors]
         if missing:
@@ -181,7 +181,7 @@ class Checkpoint:
         return f"these weights and the configs in {self.svd} do not belong together; use those of one checkpoint."
 
     def sources(self) -> Iterator[SourceFile]:
-        """Every file read so far, configs included, with its hash."""
+        """Every file opened so far, configs included, with its hash."""
         configs = (
             "unet/config.json",
             "vae/config.json",
@@ -204,9 +204,9 @@ def _pytorch_names(tensors: TensorFile) -> TensorFile:
 
 
 def _is_transposed(path: Path, tensors: Mapping[str, StoredTensor], slots: Mapping[str, Slot]) -> bool:
-    """Whether Linear weights are stored [in, out], Paddle's way.
+    """Whether Linear weights are stored in Paddle's layout, [in, out].
 
-    Square ones cannot tell, so the others decide; a VAE has square ones only, so there the file's name does.
+    The shapes of weights that are not square decide. A VAE has only square ones; there the file's name decides.
     """
     uneven = [name for name, slot in slots.items() if slot.linear and slot.shape[0] != slot.shape[1]]
     as_paddle = sum(tensors[name].shape == slots[name].shape[::-1] for name in uneven)

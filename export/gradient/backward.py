@@ -1,4 +1,4 @@
-"""The nodes of a backward pass as rules add them, and the shapes that rules ask for."""
+"""A backward pass under construction: rules look up shapes in it and add nodes to it."""
 
 from collections.abc import Iterable
 
@@ -9,21 +9,21 @@ from onnx import helper, numpy_helper
 from sa.export.onnx.graph import Graph
 
 Shape = tuple[int | None, ...]
-VJP = "vjp."  # begins the names of the tensors that the backward pass adds
+VJP = "vjp."  # prefix of the names of the tensors that the backward pass adds
 
 
 class Backward:
-    """The nodes of a backward pass as they are built, and what is known of the forward graph."""
+    """The nodes added so far, and the edges and shapes of the forward graph."""
 
     def __init__(self, model: onnx.ModelProto, batch: int):
-        """batch: what an unknown size stands for at most."""
+        """batch: the largest value of an unknown size."""
         self.edges = Graph(model.graph)
         self.batch = batch
         self.nodes: list[onnx.NodeProto] = []
         self._shapes = _inferred_shapes(model)
 
     def shape(self, name: str) -> Shape:
-        """The shape of a tensor of the forward graph; None where the batch decides."""
+        """The shape of a tensor of the forward graph, with None for unknown sizes."""
         return self._shapes[name]
 
     def rank(self, name: str) -> int:
@@ -50,7 +50,7 @@ class Backward:
         return self.op("Reshape", name, self.constant(sizes, np.int64))
 
     def sum_to(self, name: str, given: Shape, wanted: Shape) -> str:
-        """Undo a broadcast: `name` of shape `given`, summed to shape `wanted`."""
+        """Undo a broadcast: sum `name`, of shape `given`, to shape `wanted`."""
         extra = len(given) - len(wanted)
         repeated = [i + extra for i, size in enumerate(wanted) if size == 1 and given[i + extra] != 1]
         axes = [*range(extra), *repeated]

@@ -1,8 +1,8 @@
-"""GroupNorm, with the SiLU that mostly follows it, as one unit of differentiation.
+"""The VJP of GroupNorm, and of GroupNorm followed by SiLU.
 
-Its VJP keeps nothing but the input x and recomputes the rest: mean, variance, normalised value, sigmoid. A Scan takes a
-few groups at a time, so that everything in between stays in the processor's cache: half the time of the same operators
-on whole tensors, and none of their memory.
+It keeps only the input x and computes mean, variance, normalised value and sigmoid again. A Scan processes a few groups
+at a time, so that intermediate values stay in the processor's cache. That takes half the time of the same operators on
+whole tensors, and none of their memory.
 """
 
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sa.export.gradient.backward import Backward
 from sa.export.onnx.graph import Graph
 
-SLICE_BYTES = 2 << 20  # of x that a Scan's step takes at most; a step takes one group at least
+SLICE_BYTES = 2 << 20  # of x per step of the Scan, at most; but a step takes at least one group
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,9 @@ def find_group_norms(edges: Graph) -> dict[str, GroupNorm]:
 
 
 def group_norm_vjp(b: Backward, norm: GroupNorm, dy: str) -> str:
-    """dx of a GroupNorm. With c = x - mean, s^2 = variance + eps and g the cotangent of c / s times weight / s:
+    """dx of a GroupNorm. Let c = x - mean, s^2 = variance + eps, and g = weight / s times the cotangent before SiLU.
 
-    dx = g - mean(g) - c mean(g c) / s^2, the means over each group.
+    Then dx = g - mean(g) - c mean(g c) / s^2, with means over each group.
     """
     batch, channels, *rest = b.shape(norm.x)
     width = channels // norm.groups
@@ -89,9 +89,9 @@ def group_norm_vjp(b: Backward, norm: GroupNorm, dy: str) -> str:
 
 
 def _step(norm: GroupNorm):
-    """The Scan's body: weight and bias [n, c], x and dy [n, c, pixels] of n groups -> dx [n, c, pixels].
+    """The Scan's body, for n groups: weight and bias [n, c], x and dy [n, c, pixels] -> dx [n, c, pixels].
 
-    It counts axes from the last, so it serves all steps at once too, [steps, n, ...] (export/targets/scans.py).
+    It counts axes from the last, so that it can also run on all steps at once, [steps, n, ...] (unroll_scans.py).
     """
     nodes = []
 

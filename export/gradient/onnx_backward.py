@@ -1,8 +1,8 @@
 """Reverse-mode differentiation of an ONNX graph.
 
-The graph is walked from its output to the input in question; each operator on the way adds, by its rule, the nodes
-that take the cotangent of its output to those of its inputs. What the result does not need is pruned: with frozen
-weights a convolution's VJP needs its weights alone, so the last convolutions of a segment are not even recomputed.
+The graph is walked from its output back to the input. The rule of each operator on the way adds nodes that compute the
+cotangents of its inputs from that of its output. Nodes that the result does not need are pruned: with frozen weights,
+the VJP of a convolution needs only its weights, so the last convolutions of a segment are not computed again.
 """
 
 import numpy as np
@@ -19,10 +19,10 @@ from sa.runtime.contract import TensorSpec
 def differentiate(
     model: onnx.ModelProto, of: str, cotangent: TensorSpec | None, result: TensorSpec, batch: int
 ) -> None:
-    """Turn y = f(x, ...) into (x, ..., dy) -> dx, or without a cotangent, for a loss y [1], into (x, ...) -> (y, dx).
+    """Turn y = f(x, ...) into (x, ..., dy) -> dx, or a loss y [1], without a cotangent, into (x, ...) -> (y, dx).
 
     of: the name of the input x; result: the name and shape of dx; batch: the largest value of an unknown size.
-    ValueError for an operator between x and y that has no rule.
+    ValueError if y does not depend on x, or an operator between them has no rule.
     """
     graph = model.graph
     backward = Backward(model, batch)
@@ -63,7 +63,7 @@ def differentiate(
 
 
 def _descendants(graph: onnx.GraphProto, source: str) -> set[str]:
-    """The tensors that depend on `source` through values, not merely through shapes."""
+    """The tensors whose values depend on those of `source`; those that depend on its shape alone are left out."""
     found = {source}
     for node in graph.node:
         if node.op_type != "Shape" and found.intersection(node.input):

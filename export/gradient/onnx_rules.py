@@ -1,7 +1,7 @@
-"""The VJP of each ONNX operator the decoder and the face loss are made of, in forward operators.
+"""The VJP rules of the ONNX operators in the decoder and the face loss.
 
-A rule takes the backward pass, the node, the cotangents of its outputs (None where none arrives) and which of its
-inputs want one; it returns the cotangents of the inputs, in their order, None where there is none.
+A rule takes the backward pass, the node, the cotangents of its outputs (None for an output without one), and a flag for
+each input that needs a cotangent. It returns the cotangents of the inputs, in order, with None for those without one.
 """
 
 from collections.abc import Callable
@@ -15,7 +15,7 @@ from sa.export.gradient.backward import Backward
 Rule = Callable[[Backward, onnx.NodeProto, list[str | None], list[bool]], list[str | None]]
 RULES: dict[str, Rule] = {}
 
-END = np.iinfo(np.int64).min  # a Slice that runs backwards to the very first element
+END = np.iinfo(np.int64).min  # the end of a Slice that runs backwards through the first element
 
 
 def rule(*op_types: str) -> Callable[[Rule], Rule]:
@@ -76,7 +76,7 @@ def _sqrt(b, node, dy, wanted):
 
 @rule("Clip")
 def _clip(b, node, dy, wanted):
-    """The gradient passes at the bounds themselves, as in PyTorch (SPEC section 8)."""
+    """At a bound the gradient passes, as in PyTorch (docs/model.md, section 8)."""
     x, result = node.input[0], dy[0]
     for bound, beyond in zip(node.input[1:], ("Less", "Greater"), strict=False):
         if bound:
@@ -86,7 +86,7 @@ def _clip(b, node, dy, wanted):
 
 @rule("PRelu")
 def _prelu(b, node, dy, wanted):
-    """Slope at 0: the negative side's, as in PyTorch and Paddle."""
+    """At 0 the slope is that of the negative side, as in PyTorch and Paddle."""
     x, slope = node.input
     return [b.op("Where", b.op("Greater", x, b.constant(0.0)), dy[0], b.op("Mul", dy[0], slope))]
 
@@ -130,7 +130,7 @@ def _matmul(b, node, dy, wanted):
 
 @rule("Conv")
 def _conv(b, node, dy, wanted):
-    """With respect to the input alone: weights are frozen."""
+    """With respect to the input only; weights are frozen."""
     if any(wanted[1:]):
         raise ValueError("the VJP of a convolution with respect to its weights is not built")
     attributes = _attributes(node)
@@ -143,8 +143,8 @@ def _conv(b, node, dy, wanted):
         raise ValueError("the VJP of a grouped or dilated convolution is not built")
     before, after = pads[:rank], pads[rank:]
     if set(strides) == {1}:
-        # A plain convolution with the flipped kernel: nearly twice as fast as ConvTranspose in ONNX Runtime, which
-        # turns the weights once, when it loads them.
+        # A convolution with the flipped kernel. In ONNX Runtime it is nearly twice as fast as ConvTranspose, and the
+        # weights are flipped only once, when the engine is loaded.
         axes = list(range(2, 2 + rank))
         turned = b.op("Transpose", weight, perm=[1, 0, *axes])
         flipped = b.op(
@@ -160,7 +160,7 @@ def _conv(b, node, dy, wanted):
 
 @rule("BatchNormalization")
 def _batch_norm(b, node, dy, wanted):
-    """At inference: a scale per channel."""
+    """At inference batch norm is linear, so its VJP is a scale per channel."""
     x, weight, _, _, variance = node.input
     spread = b.op("Sqrt", b.op("Add", variance, b.constant(_attributes(node).get("epsilon", 1e-5))))
     shape = [-1] + [1] * (b.rank(x) - 2)

@@ -1,4 +1,4 @@
-"""Differentiation of a Paddle program by Paddle's own static gradient."""
+"""Differentiates Paddle programs with Paddle's static gradient."""
 
 import paddle
 
@@ -6,7 +6,7 @@ from sa.export.gradient import Gradient
 
 
 def differentiate(program: object, inputs: list, output: object, gradient: Gradient) -> object:
-    """The gradient's program, from a forward program (paddle.pir.Program, changed), its input values and its output."""
+    """The program of `gradient`, from a forward program (paddle.pir.Program, changed), its inputs and output."""
     source = next(value for value in inputs if value.get_defining_op().attrs()["name"] == gradient.of)
     source.stop_gradient = False
     with paddle.pir_utils.IrGuard(), paddle.static.program_guard(program):
@@ -21,9 +21,9 @@ def differentiate(program: object, inputs: list, output: object, gradient: Gradi
 
 
 def _read_shapes_only(program: object) -> None:
-    """Let the gradients of sums and reshapes go without the forward values they read merely for their shapes.
+    """Remove the forward values that gradients of sums and reshapes read only for their shapes.
 
-    Otherwise the forward pass would be computed to its very end, where the VJP needs none of it.
+    Otherwise the whole forward pass would be computed, although the VJP does not need its last values.
     """
     for op in list(program.global_block().ops):
         if op.name() not in ("pd_op.add_grad", "pd_op.reshape_grad"):

@@ -1,7 +1,6 @@
-"""Which tensors of a graph do not fit fp16, measured on what they hold.
+"""Finds the tensors of a graph that do not fit into fp16, by measuring their values.
 
-The graph is run in float32 arithmetic, on weights as they are stored, with every tensor that fp16 would round measured
-on the way.
+The graph runs in float32 on the stored weights, and every tensor that fp16 would round is measured.
 """
 
 import math
@@ -20,26 +19,26 @@ from sa.export.onnx.rewrites.lower_precision import AS_HALF, LARGEST, SMALLEST_N
 
 @dataclass(frozen=True)
 class Range:
-    """What a tensor held, at worst over all samples."""
+    """The range of a tensor's values: the worst of all samples."""
 
     largest: float  # magnitude
-    subnormal_share: float  # of the sum of its magnitudes, what lies below fp16's smallest normal number
+    subnormal_share: float  # of the sum of magnitudes, the fraction below fp16's smallest normal number
 
     def fits(self, policy: Policy) -> bool:
-        """False for infinities and NaN as well."""
+        """Whether fp16 can hold the tensor. Infinities and NaN do not fit."""
         return self.largest <= LARGEST / policy.headroom and self.subnormal_share <= policy.subnormal_share
 
 
 @dataclass(frozen=True)
 class Measured:
-    ranges: dict[str, Range]  # of every tensor that is rounded to fp16
-    outputs: list[dict[str, np.ndarray]]  # the engine's, for each sample
+    ranges: dict[str, Range]  # by tensor, for those that are rounded to fp16
+    outputs: list[dict[str, np.ndarray]]  # of the engine, for each sample
 
 
 def measure(
     program: Path, samples: Iterable[Mapping[str, np.ndarray]], threads: int, scale: float | None = None
 ) -> Measured:
-    """What a typed engine's tensors hold on samples of its inputs; `scale` takes the place of a VJP's loss scale."""
+    """The ranges of a typed engine's tensors on samples of its inputs; `scale` replaces the loss scale of a VJP."""
     import onnxruntime
 
     model = onnx.load(program, load_external_data=False)
@@ -73,18 +72,18 @@ def unfit(ranges: Mapping[str, Range], policy: Policy) -> frozenset[str]:
 
 
 def loss_scale(ranges: Mapping[str, Range], policy: Policy) -> float:
-    """The power of two by which a VJP's cotangent, of magnitude 1, is scaled: as large as its tensors allow."""
+    """The power of two by which a VJP scales its cotangent, of magnitude 1: the largest at which all fit."""
     largest = max((found.largest for name, found in ranges.items() if name.startswith(VJP)), default=1.0)
     return 2.0 ** math.floor(math.log2(LARGEST / policy.headroom / max(largest, 1.0)))
 
 
 def _worst(a: Range, b: Range) -> Range:
-    # np.maximum keeps NaN, which fits nowhere.
+    # np.maximum keeps NaN, which never fits.
     return Range(float(np.maximum(a.largest, b.largest)), float(np.maximum(a.subnormal_share, b.subnormal_share)))
 
 
 def _instrument(model: onnx.ModelProto) -> list[str]:
-    """Add an output [3] to the model for every tensor before its rounding; the tensors' names."""
+    """Add an output [3], of largest, total and subnormal, for every tensor before its rounding. Returns their names."""
     graph = model.graph
     smallest = numpy_helper.from_array(np.float32(SMALLEST_NORMAL), "smallest_normal")
     nothing = numpy_helper.from_array(np.float32(0), "nothing")

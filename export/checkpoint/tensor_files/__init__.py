@@ -1,7 +1,7 @@
 """Opens weight files (.safetensors, PyTorch's .pth, PaddlePaddle's .pdparams) without PyTorch.
 
-A file is memory-mapped and only its table of contents is read; the values of a tensor are read when asked
-for. Nothing in a file is believed before it is checked against the file's length, and no pickle is executed.
+Files are memory-mapped. Opening one reads only its table of contents; a tensor's values are read when they are asked
+for. Everything in a file is checked against the file's length before it is used, and no pickle is executed.
 """
 
 import mmap
@@ -23,7 +23,7 @@ _KINDS = {
 
 
 def open_tensor_file(path: Path) -> TensorFile:
-    """The tensors of a weight file, not read yet."""
+    """The tensors of a weight file, not read yet. InputError if it cannot be opened."""
     kind = _kind_of(path)
     with explained(path, kind):
         data = mapped(path)

@@ -1,4 +1,4 @@
-"""PaddlePaddle's .pdparams: one pickle with the values inside."""
+"""PaddlePaddle's .pdparams files: a single pickle that includes the values."""
 
 import math
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from sa.export.checkpoint.tensor_files.stored import (
     flat_values,
 )
 
-# bfloat16 has no numpy type, so paddle.save hands it to numpy as uint16; no parameter is a true uint16.
+# numpy has no bfloat16, so paddle.save stores it as uint16. No parameter is a real uint16.
 _NUMPY_TYPES = {
     "f8": "float64",
     "f4": "float32",
@@ -36,7 +36,7 @@ _NUMPY_TYPES = {
 def _open(data: memoryview, path: Path) -> dict[str, StoredTensor]:
     state = read_pickle(data, _PADDLE_OBJECTS)
     if type(state) is dict:
-        # The names of the variables in the program that saved it.
+        # The variables' names in the program that saved the file.
         state.pop("StructuredToParameterName@@", None)
         if "UnpackBigParamInfor@@" in state:
             raise FaultError(
@@ -49,7 +49,7 @@ def _open(data: memoryview, path: Path) -> dict[str, StoredTensor]:
 
 @dataclass(frozen=True)
 class _Latin1:
-    """Bytes that a protocol 2 pickle holds as text, decoded only when read."""
+    """Bytes that a protocol 2 pickle stores as text. They are decoded when they are read."""
 
     utf8: memoryview
 
@@ -72,7 +72,7 @@ class _NumpyType(Rebuilt):
 
 
 class _Array(Rebuilt):
-    """A numpy array, empty until the pickle gives it its content."""
+    """A numpy array, which is empty until the pickle sets its content."""
 
     shape: tuple = ()
     dtype = ""
@@ -90,7 +90,7 @@ class _Array(Rebuilt):
 
 def _as_array(value: object) -> _Array | None:
     match value:
-        # paddle.save writes either the array or, since 2.1, the variable's name and the array.
+        # paddle.save writes the array or, since 2.1, a pair of the variable's name and the array.
         case _Array():
             return value
         case (str(), _Array() as array):
@@ -168,11 +168,11 @@ def _no_bytes(arguments: tuple) -> memoryview:
 
 
 class _ArrayClass:
-    """Stands for numpy.ndarray, which a pickle only names."""
+    """Stands for numpy.ndarray, which a pickle names but never calls."""
 
 
-# Protocol 2 has no bytes: it writes them as text to encode and, where there are none, as a call of `bytes`.
-# It also gives builtins their Python 2 name.
+# Protocol 2 has no bytes type. It writes bytes as text to be encoded, and empty bytes as a call of `bytes`.
+# It also uses the Python 2 name of the builtins module.
 _PADDLE_OBJECTS = {
     "collections.OrderedDict": new_dict,
     "numpy.ndarray": _ArrayClass(),

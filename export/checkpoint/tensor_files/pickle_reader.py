@@ -1,8 +1,8 @@
-"""Reads the plain part of the pickle format, so that no weight file can ever run code.
+"""Reads the plain part of the pickle format, so that no weight file can run code.
 
-A small stack machine over the bytes, with only the operations that state dicts are written with. The standard
-unpickler is not used, even with a restricted `find_class`: a file of a few bytes can make it reserve hundreds
-of megabytes, and it cannot leave large byte strings where they are.
+This is a small stack machine with only the operations that state dicts need. The standard unpickler is unsafe even with
+a restricted `find_class`: a file of a few bytes can make it reserve hundreds of megabytes. It also copies large byte
+strings, where views into the file are enough.
 """
 
 import pickletools
@@ -10,10 +10,10 @@ import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-# A state dict takes about forty operations a tensor, so this leaves room for some 12,000 tensors, while what
-# a hostile file can make of the cheapest operations stays near a hundred megabytes.
+# A state dict takes about forty operations per tensor, so this is enough for some 12,000 tensors. With that many
+# operations a hostile file can allocate about a hundred megabytes.
 MAX_OPERATIONS = 500_000
-# No parameter name is near this long; longer text is a byte string that protocol 2 wrote as text.
+# Parameter names are much shorter. Longer text is a byte string that protocol 2 wrote as text.
 LONGEST_TEXT = 4096
 LONGEST_GLOBAL_LINE = 256
 LONGEST_INTEGER = 8
@@ -21,18 +21,18 @@ PROTOCOLS = range(2, 6)
 
 
 class PickleReadError(Exception):
-    """Why a pickle cannot be read, worded as a part of a sentence."""
+    """A pickle that cannot be read; the message is part of a sentence."""
 
 
 @dataclass(frozen=True)
 class LongText:
-    """Text left undecoded where it lies, because it is far too long to be a name."""
+    """Text that is too long to be a name, left undecoded in the file."""
 
     utf8: memoryview
 
 
 class Rebuilt:
-    """An object that a pickle makes first and gives its content later."""
+    """An object that a pickle creates first and fills later."""
 
     def set_state(self, state: object) -> None:
         raise NotImplementedError
@@ -40,7 +40,7 @@ class Rebuilt:
 
 @dataclass(frozen=True)
 class _Maker:
-    """The only thing that REDUCE may call: a function of the caller's mapping, never one the file names."""
+    """A function of the caller's mapping. REDUCE may call nothing else, so never a function that the file names."""
 
     name: str
     make: Callable[[tuple], object]
@@ -52,10 +52,10 @@ def read_pickle(
     load_persistent: Callable[[object], object] | None = None,
     max_operations: int = MAX_OPERATIONS,
 ) -> object:
-    """The value that `data` holds, made of plain Python values, views into `data` and what `known` makes.
+    """The pickled value in `data`: plain Python values, views into `data`, and objects made by `known`.
 
-    `known` maps "module.name" to a marker, put on the stack as it is, or to a function that takes the tuple
-    of arguments, checks it and returns the object.
+    `known` maps "module.name" to a marker, which is put on the stack, or to a function, which takes the tuple of
+    arguments, checks it and returns the object. PickleReadError if the pickle needs anything else.
     """
     return _Machine(data, known, load_persistent, max_operations).run()
 
@@ -108,7 +108,7 @@ class _Machine:
     # -- input ---------------------------------------------------------------------------------------------
 
     def take(self, count: int) -> memoryview:
-        # The length is checked before anything is made of it: a file may claim any length.
+        # Checked before anything is allocated: a file may claim any length.
         if count > len(self.data) - self.position:
             raise PickleReadError(f"its pickle is cut short at byte {len(self.data):,}")
         start = self.position
@@ -165,7 +165,7 @@ class _Machine:
             raise PickleReadError(f"its pickle has protocol {version}, where 2 to 5 can be read")
 
     def frame(self) -> None:
-        # Frames only group bytes for reading, so nothing is left to do but to see that they are there.
+        # Frames only group bytes for reading, so it is enough to check that the bytes are there.
         if self.number(8) > len(self.data) - self.position:
             raise PickleReadError(f"its pickle is cut short at byte {len(self.data):,}")
 
@@ -186,7 +186,7 @@ class _Machine:
         self.push(LongText(utf8) if len(utf8) > LONGEST_TEXT else self.decode(utf8))
 
     def put(self, index: int) -> None:
-        # Writers number their memo from zero or one, so a larger index is damage or malice.
+        # Memo indices count up from zero or one, so a larger index means damage or malice.
         if index > self.operations:
             raise PickleReadError(f"it numbers a remembered value {index:,}")
         self.memo[index] = self.top()
@@ -248,7 +248,7 @@ class _Machine:
         state, target = self.pop(), self.top()
         if isinstance(target, Rebuilt):
             target.set_state(state)
-        # PyTorch hangs version numbers on its ordered dicts as attributes; no weight depends on them.
+        # PyTorch sets version numbers as attributes of its ordered dicts; no weight depends on them.
         elif type(target) is not dict or type(state) is not dict:
             raise PickleReadError("it sets the attributes of a value that has none")
 

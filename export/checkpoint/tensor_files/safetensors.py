@@ -7,7 +7,7 @@ from pathlib import Path
 from sa.export.checkpoint.tensor_files.pickle_reader import shown
 from sa.export.checkpoint.tensor_files.stored import LAYOUT, FaultError, Kind, StoredTensor, checked_shape, flat_values
 
-# Generous (a tensor takes some 120 bytes), yet small enough that parsing a hostile header stays cheap.
+# Enough for any network (an entry takes some 120 bytes), and still cheap to parse if the file is hostile.
 _MAX_HEADER = 8 * 2**20
 _TYPES = {
     "F64": "float64",
@@ -27,7 +27,7 @@ def _open(data: memoryview, path: Path) -> dict[str, StoredTensor]:
     metadata, entries, values = _header(data)
     types = dict(_TYPES)
     if metadata.get("format") == "pd":
-        # PaddlePaddle hands bfloat16 to numpy as uint16, and ppdiffusers saves it under that name.
+        # PaddlePaddle passes bfloat16 to numpy as uint16, and ppdiffusers saves it under that name.
         types["U16"] = "bfloat16"
     tensors = {}
     spans = []
@@ -49,7 +49,7 @@ def _open(data: memoryview, path: Path) -> dict[str, StoredTensor]:
 
 
 def _header(data: memoryview) -> tuple[dict[str, str], dict[str, object], memoryview]:
-    """The notes, the entries by tensor name and the bytes of the values."""
+    """The metadata, the entries by tensor name, and the bytes of the values."""
     size = int.from_bytes(data[:8], "little")
     if len(data) < 8 or size > min(len(data) - 8, _MAX_HEADER):
         raise FaultError(

@@ -1,4 +1,4 @@
-"""State dicts, PyTorch's and PaddlePaddle's: the table of tensors that both frameworks pickle."""
+"""State dicts: the table of tensors that PyTorch and PaddlePaddle pickle."""
 
 from collections.abc import Callable
 
@@ -7,7 +7,7 @@ from sa.export.checkpoint.tensor_files.stored import FaultError
 
 
 def checked_state_dict(state: object, as_tensor: Callable[[object], object], framework: str) -> dict[str, object]:
-    """`state` if it is a flat dict of tensors; else says what it is, without guessing what is meant."""
+    """The tensors of `state`, if it is a flat dict of them. Otherwise FaultError says what it is instead."""
     if type(state) is not dict:
         raise FaultError("it does not hold a dict of tensors by name")
     for key in ("state_dict", "module", "model"):

@@ -1,4 +1,4 @@
-"""What every kind of weight file has in common: the map of its bytes, its tensors, and how a fault is told."""
+"""What all kinds of weight files share: the memory map, the tensors, and the error messages."""
 
 import math
 import mmap
@@ -12,8 +12,8 @@ import numpy as np
 from sa.export.checkpoint.tensor_files.pickle_reader import PickleReadError, shown
 from sa.runtime.errors import InputError
 
-# How each type lies in a file. bfloat16 has no numpy type, and bools are read as bytes because numpy's bool
-# is not made for bytes other than 0 and 1.
+# The layout of each type in a file. numpy has no bfloat16. Bools are read as bytes, because numpy's bool allows only
+# 0 and 1.
 LAYOUT = {
     "float64": np.dtype("<f8"),
     "float32": np.dtype("<f4"),
@@ -39,7 +39,7 @@ class StoredTensor:
     _load: Callable[[], np.ndarray] = field(repr=False, compare=False)
 
     def read(self) -> np.ndarray:
-        """The values: floats as float32, a view of the file where they lie so; the rest as stored."""
+        """The values: floats as float32 (a view of the file if it stores float32), other types as stored."""
         return _widened(self._load(), self.dtype).reshape(self.shape)
 
 
@@ -48,11 +48,11 @@ class TensorFile(dict[str, StoredTensor]):
 
     def __init__(self, tensors: Mapping[str, StoredTensor], forget: Callable[[], None]) -> None:
         super().__init__(tensors)
-        self.forget = forget  # lets go of the memory pages read so far; they are read again when asked for
+        self.forget = forget  # releases the memory pages read so far; they are read again when needed
 
 
 class FaultError(Exception):
-    """What is wrong with a file, and what to do where the usual advice does not fit."""
+    """A fault in a file, and what to do about it if the usual advice does not fit."""
 
     def __init__(self, found: str, advice: str | None = None) -> None:
         super().__init__(found)
@@ -68,7 +68,7 @@ class Kind:
 
 @contextmanager
 def explained(path: Path, kind: Kind) -> Iterator[None]:
-    """Turns a fault into the one sentence a user reads."""
+    """Turns a fault into the one sentence that users read, an InputError."""
     try:
         yield
     except (FaultError, PickleReadError) as fault:
@@ -77,8 +77,8 @@ def explained(path: Path, kind: Kind) -> Iterator[None]:
 
 
 def mapped(path: Path) -> memoryview:
-    """The file's bytes; the view, and whatever is cut from it, keeps the memory map alive."""
-    # Checked first because opening a pipe would wait for ever.
+    """The file's bytes. The memory map stays open as long as this view or a slice of it exists."""
+    # Checked first, because opening a pipe would wait forever.
     if not path.is_file():
         found = "is not a file" if path.exists() else "does not exist"
         raise FaultError(f"it {found}", "give the path of an existing weight file")
@@ -101,12 +101,12 @@ def _widened(flat: np.ndarray, dtype: str) -> np.ndarray:
     if dtype in ("float16", "float64"):
         with np.errstate(over="ignore", invalid="ignore"):
             return flat.astype(np.float32)
-    # Arrays inside a pickle start at any byte, and not every library minds a misaligned pointer.
+    # Arrays in a pickle may start at any byte, and not every library can read from a misaligned pointer.
     return flat if flat.flags.aligned else flat.copy()
 
 
 def flat_values(data: memoryview, dtype: str, count: int, first: int = 0) -> np.ndarray:
-    """`count` values of `data`, which the caller has checked to be there."""
+    """`count` values of `data`, from the value `first` on. The caller has checked that they are there."""
     layout = LAYOUT[dtype]
     if not count:
         return np.empty(0, layout)
@@ -117,7 +117,7 @@ def checked_shape(shape: object, name: str) -> tuple[int, ...]:
     sizes = tuple(shape) if type(shape) in (tuple, list) else (None,)
     if not all(type(size) is int and size >= 0 for size in sizes):
         raise FaultError(f"the tensor '{shown(name)}' has a shape that is not a list of whole numbers")
-    # Sizes of zero are left out, so that (0, 2**60) is found absurd too.
+    # Sizes of zero are skipped, so that (0, 2**60) is refused too.
     if len(sizes) > _MAX_DIMENSIONS or math.prod(max(size, 1) for size in sizes) > _MAX_ELEMENTS:
         raise FaultError(f"the tensor '{shown(name)}' has a shape too large to be a network's")
     return sizes

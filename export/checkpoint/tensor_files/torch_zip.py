@@ -1,4 +1,4 @@
-"""PyTorch's .pth: a zip archive of one pickle and, a part each, the values it refers to."""
+"""PyTorch's .pth files: a zip archive with one pickle, and a part for the values of each storage."""
 
 import io
 import math
@@ -64,7 +64,7 @@ def _open(data: memoryview, path: Path) -> dict[str, StoredTensor]:
 
 
 class _BoundedReads(io.FileIO):
-    """A file for zipfile, which would otherwise read a directory of any size that the file claims."""
+    """A file for zipfile that limits its reads: zipfile would read a directory of any size that the file claims."""
 
     def read(self, size: int | None = -1) -> bytes:
         if size is not None and size > _MAX_ZIP_DIRECTORY:
@@ -104,7 +104,7 @@ def _torch_archive(entries: dict[str, zipfile.ZipInfo]) -> str:
 
 
 def _zip_content(data: memoryview, info: zipfile.ZipInfo) -> memoryview:
-    """The bytes of one part where they lie in the file."""
+    """The bytes of one part, a view of the file."""
     part = shown(info.filename)
     if info.compress_type != zipfile.ZIP_STORED or info.flag_bits & 1:
         raise FaultError(
@@ -125,7 +125,7 @@ def _zip_content(data: memoryview, info: zipfile.ZipInfo) -> memoryview:
 def _torch_storage(identity: object) -> _Storage:
     match identity:
         case ("storage", _StorageType(dtype=dtype), str(key), str(), int(numel)):
-            # The key becomes part of a name that is looked up in the archive, and PyTorch only ever counts.
+            # The key becomes part of a name in the archive. PyTorch uses only numbers.
             if key.isascii() and key.isdigit() and numel >= 0:
                 return _Storage(dtype, key, numel)
     raise PickleReadError("it refers to values in a way that torch.save does not")
@@ -133,7 +133,7 @@ def _torch_storage(identity: object) -> _Storage:
 
 def _rebuild_tensor(arguments: tuple) -> _TorchTensor:
     match arguments:
-        # The seventh argument marks values that are to be negated or conjugated when read.
+        # The seventh argument marks values that must be negated or conjugated when they are read.
         case (_Storage() as storage, int(offset), tuple(shape), tuple(strides), bool(), _, *rest):
             if not any(rest):
                 return _TorchTensor(storage, offset, shape, strides)
@@ -174,7 +174,7 @@ def _stored_torch_tensor(name: str, tensor: _TorchTensor, content: memoryview) -
         raise FaultError(f"the tensor '{shown(name)}' has steps that torch.save does not write")
     count = math.prod(shape)
     last = first + sum((size - 1) * step for size, step in zip(shape, strides, strict=True))
-    # A step of zero repeats values, so the count must be checked besides the last place.
+    # A stride of zero repeats values, so the count must be checked as well as the last index.
     if count and (last >= storage.numel or count > storage.numel):
         raise FaultError(
             f"the tensor '{shown(name)}' of shape {shape} asks for more than the {storage.numel:,} values stored for it"

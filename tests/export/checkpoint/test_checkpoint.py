@@ -1,4 +1,4 @@
-"""Checkpoint folders: every layout and file format gives the same weights, and what does not fit is named."""
+"""Checkpoint folders: all layouts and file formats give the same weights, and errors name what does not fit."""
 
 import shutil
 from pathlib import Path
@@ -62,14 +62,14 @@ def published(checkpoint) -> Path:
 
 @pytest.fixture(scope="module")
 def expected(published) -> dict[Part, dict[str, Slot]]:
-    """What the networks of the checkpoint expect, by part."""
+    """The parameters that the networks expect, by part."""
     opened = Checkpoint(published)
     return {"arcface": slots(ArcFace(SMALL_ARCFACE)), **slots_by_part(opened)}
 
 
 @pytest.fixture
 def folder(published, tmp_path) -> Path:
-    """A checkpoint folder with its configs alone."""
+    """A checkpoint folder with only its configs."""
     made = tmp_path / "checkpoint"
     shutil.copytree(published, made, ignore=shutil.ignore_patterns("*.safetensors"))
     return made
@@ -80,7 +80,7 @@ def arrays_of(published: Path, part: Part) -> dict[str, np.ndarray]:
 
 
 def write(path: Path, arrays: dict[str, np.ndarray]) -> None:
-    """The arrays in the format that the name asks for."""
+    """The arrays, in the file format of the name."""
     path.parent.mkdir(parents=True, exist_ok=True)
     arrays = {name: np.ascontiguousarray(array).reshape(array.shape) for name, array in arrays.items()}
     if path.suffix == ".safetensors":
@@ -140,7 +140,7 @@ def test_paddle_state_dicts_read_as_the_published_files(folder, published, expec
 
 
 def test_the_vae_of_ppdiffusers_reads_as_the_published_one(folder, published, expected):
-    # It has square Linear weights only, whose shapes do not tell that they are transposed.
+    # All its Linear weights are square, so shapes do not show whether they are transposed.
     place = "SVD/vae/diffusion_paddle_model.safetensors"
     assert any(slot.linear for slot in expected["vae"].values())
     write(folder / place, as_paddle_saves(arrays_of(published, "vae"), expected["vae"]))

@@ -1,4 +1,4 @@
-"""What the tests of every kind of weight file share."""
+"""Helpers for the tests of all kinds of weight files."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def floats(*shape: int) -> np.ndarray:
 
 
 def as_bfloat16(values: np.ndarray) -> np.ndarray:
-    """The upper half of each float32, which is what bfloat16 keeps."""
+    """The upper half of each float32: its bfloat16."""
     return (values.view(np.uint32) >> 16).astype(np.uint16)
 
 

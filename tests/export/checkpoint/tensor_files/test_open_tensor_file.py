@@ -1,4 +1,4 @@
-"""What holds for weight files of every kind."""
+"""Tests for weight files of every kind."""
 
 import math
 import pickle
@@ -79,7 +79,7 @@ def damaged(original: bytes, chance: random.Random) -> bytes:
 def test_random_damage_gives_values_or_a_sentence(tmp_path):
     chance = random.Random(20240607)
     outcomes = {"read": 0, "refused": 0}
-    # Reserving what a damaged length asks for would go far beyond this.
+    # Allocating what a damaged length claims would take far more.
     most = 4_000_000
     for name, original in fuzz_originals(tmp_path).items():
         path = tmp_path / name
@@ -105,7 +105,7 @@ def test_random_damage_gives_values_or_a_sentence(tmp_path):
 
 
 def resident_bytes(path: Path) -> int:
-    """How much of the file is in this process's memory through its memory maps."""
+    """The bytes of the file that this process has in memory through its memory maps."""
     total, of_the_file = 0, False
     for line in Path("/proc/self/smaps").read_text().splitlines():
         label, *rest = line.split()

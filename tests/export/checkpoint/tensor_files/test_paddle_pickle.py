@@ -1,4 +1,4 @@
-"""PaddlePaddle's weight files: right values, and one plain sentence about every file that cannot be used."""
+"""PaddlePaddle's weight files: right values, and one plain sentence for every file that cannot be used."""
 
 import pickle
 import struct
@@ -16,7 +16,7 @@ from sa.runtime.errors import InputError
 
 @pytest.fixture(scope="module")
 def paddle_file(tmp_path_factory):
-    """Saves what real networks hold with the real paddle.save."""
+    """Saves what real networks hold, with the real paddle.save."""
     paddle = pytest.importorskip("paddle")
     folder = tmp_path_factory.mktemp("paddle")
 
@@ -133,7 +133,7 @@ def test_other_pdparams_are_refused(tmp_path, state, found, protocol):
 
 
 def array_pickle(shape: bytes, content: bytes, known: bytes = b"numpy._core.multiarray\n_reconstruct\n") -> bytes:
-    """{"w": array} by hand, so that its parts need not fit together."""
+    """{"w": array} written by hand, so that its parts can contradict each other."""
     shell = b"c" + known + b"cnumpy\nndarray\nK\x00\x85C\x01b\x87R"
     dtype = b"cnumpy\ndtype\nX\x02\x00\x00\x00f4\x89\x88\x87R(K\x03X\x01\x00\x00\x00<NNNK\x00K\x00K\x00tb"
     return b"\x80\x03}X\x01\x00\x00\x00w" + shell + b"(K\x01" + shape + dtype + b"\x89" + content + b"tbs."

@@ -1,4 +1,4 @@
-"""The pickle reader: what it reads, what it refuses, and that no file makes it run or reserve anything."""
+"""The pickle reader: what it reads, what it refuses, and that no file makes it run code or reserve memory."""
 
 import os
 import pickle
@@ -214,7 +214,7 @@ BOMBS = {
 
 @pytest.mark.parametrize("name", BOMBS)
 def test_a_short_file_cannot_reserve_memory(name):
-    refusal(BOMBS[name])  # loads what is loaded only once
+    refusal(BOMBS[name])  # once before, so that later imports do not count
     tracemalloc.start()
     try:
         refusal(BOMBS[name])

@@ -1,4 +1,4 @@
-"""Weight files in the .safetensors format: right values, and one plain sentence about every one that is broken."""
+"""Weight files in the .safetensors format: right values, and one plain sentence for every broken one."""
 
 import json
 import struct

@@ -1,4 +1,4 @@
-"""PyTorch's weight files: right values, and one plain sentence about every file that cannot be used."""
+"""PyTorch's weight files: right values, and one plain sentence for every file that cannot be used."""
 
 import pickle
 import struct
