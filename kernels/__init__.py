@@ -1,4 +1,4 @@
-"""Fused kernels, one folder each: the definition in NumPy, the Triton source, its test and its benchmark side by side.
+"""Fused kernels, a folder each: the definition in NumPy, the Triton source, the TensorRT plugin and the benchmark.
 
-`python -m sa.kernels` turns the sources into PTX and cubins; that needs no GPU.
+`python -m sa.kernels` compiles the sources to PTX and cubins; that needs no GPU.
 """

@@ -1,6 +1,6 @@
-"""What the benchmarks share: contenders are held against each other, timed on a GPU, and appended to a CSV file.
+"""Shared by the benchmarks: compares contenders with each other, times them on a GPU, appends rows to a CSV file.
 
-Speeds count the bytes and FLOP that the kernel needs, whoever runs: a contender that moves more only looks slower.
+Speeds are computed from the bytes and FLOP that the kernel needs. A contender that moves more bytes shows as slower.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import triton
 from triton.testing import do_bench
 
 QUANTILES = (0.2, 0.5, 0.8)
-TOLERANCE = 1e-2  # what separates a rounding from a mistake
+TOLERANCE = 1e-2  # roundings stay below, mistakes do not
 COLUMNS = (
     *("kernel", "shape", "dtype", "contender", "p20_seconds", "p50_seconds", "p80_seconds"),
     *("bytes", "flop", "bytes_per_second", "flop_per_second", "device", "torch", "triton", "cuda", "time"),
@@ -25,7 +25,7 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class Case:
-    """One call: what it moves and computes at least, and who does it, PyTorch among them."""
+    """One call: the least bytes and FLOP it needs, and its implementations, of which one is named "pytorch"."""
 
     shape: str
     dtype: torch.dtype
@@ -35,7 +35,7 @@ class Case:
 
 
 def run(kernel: str, cases: Callable[[], Iterable[Case]], argv: list[str] | None = None) -> int:
-    """Measure every case on this machine's GPU; returns an exit code."""
+    """Time every case on this machine's GPU. Returns an exit code."""
     parser = argparse.ArgumentParser(prog=f"python -m sa.kernels.{kernel}.benchmark", description=f"Time {kernel}.")
     parser.add_argument("--csv", type=Path, required=True, metavar="FILE", help="where rows are appended")
     path = parser.parse_args(argv).csv
@@ -54,18 +54,18 @@ def run(kernel: str, cases: Callable[[], Iterable[Case]], argv: list[str] | None
 
 
 def disagrees(case: Case) -> str:
-    """How a contender's result differs from PyTorch's, in words; empty if none does."""
+    """A sentence on a contender whose result differs from PyTorch's; empty if there is none."""
     results = {contender: call().float() for contender, call in case.contenders.items()}
     right = results.pop("pytorch")
     for contender, result in results.items():
         error = float((result - right).abs().max() / right.abs().max())
-        if not error <= TOLERANCE:  # not a number neither
+        if not error <= TOLERANCE:  # true for NaN as well
             return f"{contender}'s result differs from PyTorch's by {error:.1e} of the largest value"
     return ""
 
 
 def row(kernel: str, case: Case, contender: str, seconds: list[float]) -> dict[str, str | int | float]:
-    """One row of the file; `seconds` are the three quantiles."""
+    """One row of the file. `seconds` are the times at the three QUANTILES."""
     p20, p50, p80 = seconds
     return {
         "kernel": kernel,

@@ -1,7 +1,7 @@
-"""A kernel as PTX and as cubins, its parameters checked and its resources told.
+"""Compiles kernels to PTX and cubins, checks their parameters and reports the resources they use. Needs no GPU.
 
-Needs no GPU. PTX is written for sm_80, in a version that drivers since CUDA 11.1 read, and runs on that and any later
-architecture; cubins are for one architecture each.
+PTX is written for sm_80, in a version that drivers since CUDA 11.1 can read. It runs on that architecture and all later
+ones. A cubin is for one architecture.
 """
 
 import subprocess
@@ -13,15 +13,15 @@ from pathlib import Path
 from sa.kernels.ptx import CodeError, Resources, check_parameters, resources, without_hidden
 from sa.kernels.variant import Variant
 
-PORTABLE = 80  # the architecture PTX is kept of: from 90 on, Triton's PTX runs on nothing else
+PORTABLE = 80  # the architecture of portable PTX: from 90 on, Triton's PTX runs on that architecture only
 PTX_VERSION = 80  # 8.0
 CAPABILITIES = (75, PORTABLE, 86, 89, 90, 100, 120)
-UNASKED = 48 << 10  # bytes of shared memory that a kernel gets without asking, as whoever loads the PTX may not know to
+SHARED_WITHOUT_OPT_IN = 48 << 10  # bytes per program; more needs an opt-in, which loaders may not make
 
 
 @dataclass(frozen=True)
 class Compiled:
-    """A kernel as PTX, its parameters checked."""
+    """A kernel's PTX, after a check of its parameters."""
 
     entry: str
     ptx: str
@@ -30,13 +30,13 @@ class Compiled:
 
 
 def to_ptx(variant: Variant, capability: int = PORTABLE) -> Compiled:
-    """The kernel for an architecture, hidden parameters included."""
+    """Compile a kernel for an architecture, hidden parameters included. CodeError for unexpected parameters."""
     from triton import compile as triton_compile
     from triton import knobs
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    knobs.compilation.disable_line_info = True  # it would hold this machine's paths
+    knobs.compilation.disable_line_info = True  # it would contain this machine's paths
     names = variant.function.arg_names
     aligned = [name for name, kind in variant.parameters.items() if kind[0] == "*" or name in variant.multiples_of_16]
     source = ASTSource(
@@ -53,19 +53,19 @@ def to_ptx(variant: Variant, capability: int = PORTABLE) -> Compiled:
 
 
 def portable(variant: Variant) -> Compiled:
-    """The kernel for sm_80 and whatever comes later, without hidden parameters: as engines take it."""
+    """Compile a kernel for sm_80 and later, without hidden parameters, as plans need it. CodeError as above."""
     compiled = to_ptx(variant)
     _check_shared(compiled)
     return replace(compiled, ptx=without_hidden(compiled.ptx))
 
 
 def _check_shared(compiled: Compiled) -> None:
-    if compiled.shared > UNASKED:
-        raise CodeError(f"expected at most {UNASKED} bytes of shared memory, found {compiled.shared}")
+    if compiled.shared > SHARED_WITHOUT_OPT_IN:
+        raise CodeError(f"expected at most {SHARED_WITHOUT_OPT_IN} bytes of shared memory, found {compiled.shared}")
 
 
 def compile_variant(variant: Variant, capability: int, out: Path) -> Resources:
-    """Write OUT/NAME.sm_80.ptx, for that architecture, and OUT/NAME.sm_XX.cubin; returns what the kernel takes."""
+    """Write OUT/NAME.sm_XX.cubin, and OUT/NAME.sm_80.ptx for sm_80. Returns the resources; CodeError for spills."""
     from triton.backends.nvidia.compiler import get_ptxas, sm_arch_from_capability
 
     compiled = to_ptx(variant, capability)
@@ -77,7 +77,7 @@ def compile_variant(variant: Variant, capability: int, out: Path) -> Resources:
             [
                 get_ptxas(capability).path,
                 "-v",
-                "--regAllocOptLevel=2",  # as Triton assembles what it launches
+                "--regAllocOptLevel=2",  # as in Triton's own calls of ptxas
                 f"--gpu-name={sm_arch_from_capability(capability)}",
                 f"--output-file={out / f'{variant.name}.sm_{capability}.cubin'}",
                 text,
@@ -96,7 +96,7 @@ def compile_variant(variant: Variant, capability: int, out: Path) -> Resources:
 
 
 def compile_all(variants: Iterable[Variant], capabilities: Iterable[int], out: Path) -> str:
-    """Compile each variant for each architecture; returns the table of what they take."""
+    """Compile each variant for each architecture. Returns a table of the resources they use."""
     out.mkdir(parents=True, exist_ok=True)
     rows = [["registers / bytes spilled / KiB shared", *(f"sm_{capability}" for capability in capabilities)]]
     for variant in variants:

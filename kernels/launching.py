@@ -1,4 +1,4 @@
-"""What the plugins share: shapes as TensorRT gives them, and a variant as TensorRT launches it."""
+"""Shared by the plugins: reads TensorRT's shapes, and describes a launch to TensorRT."""
 
 from types import ModuleType
 
@@ -7,19 +7,19 @@ from sa.kernels.variant import Variant
 
 
 def constant(size: object) -> int:
-    """A size that is the same in every call; 1 where TensorRT asks for types alone and has no sizes yet."""
+    """A size that is the same in every call; 1 while TensorRT asks only for types and has no sizes yet."""
     return 1 if size.is_fake else size.constant_value()
 
 
 def element_of(trt: ModuleType, tensor: object) -> str:
-    """Triton's name of a tensor's type."""
+    """Triton's name for the type of a tensor."""
     return {trt.float16: "fp16", trt.float32: "fp32"}[tensor.dtype]
 
 
 def launch(trtp: ModuleType, variant: Variant, grid: tuple, scalars: tuple) -> tuple:
-    """What an ahead-of-time implementation returns: entry, PTX, launch parameters, scalars between inputs and outputs.
+    """The return value of an ahead-of-time implementation: entry, PTX, launch parameters, scalar arguments.
 
-    Sizes of the grid and scalars are numbers or TensorRT's expressions.
+    The grid's sizes and the scalars are numbers or TensorRT's expressions. Scalars go between inputs and outputs.
     """
     compiled = portable(variant)
     parameters = trtp.KernelLaunchParams()

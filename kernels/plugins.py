@@ -1,6 +1,6 @@
-"""All kernels as ahead-of-time plugins of TensorRT, which puts their PTX into the plans it builds.
+"""All kernels as ahead-of-time (AOT) plugins: TensorRT puts their PTX into the plans that it builds.
 
-Plans run without this module, and without Triton: it is needed where they are built.
+This module and Triton are needed to build plans, not to run them.
 """
 
 from types import ModuleType
@@ -11,6 +11,6 @@ from sa.kernels.temporal_attention import plugin as temporal_attention
 
 
 def register(trt: ModuleType, trtp: ModuleType) -> None:
-    """Make every kernel known to TensorRT, once per process; trt and trtp are tensorrt and tensorrt.plugin."""
+    """Register every kernel with TensorRT, once per process. trt and trtp are tensorrt and tensorrt.plugin."""
     for kernel in (group_norm_silu, id_attention, temporal_attention):
         kernel.register(trt, trtp)

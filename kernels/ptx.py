@@ -1,20 +1,20 @@
-"""What is read from compiled kernels: the entry's parameters from PTX, registers and spills from ptxas's account."""
+"""Reads compiled kernels: the parameters of the entry from PTX, registers and spills from the output of ptxas."""
 
 import re
 from dataclasses import dataclass
 
-HIDDEN = ("u64", "u64")  # scratch memory, which Triton appends to every kernel's parameters
+HIDDEN = ("u64", "u64")  # pointers to scratch memory, which Triton appends to every kernel's parameters
 ENTRY = re.compile(r"\.visible \.entry (?P<name>\w+)\((?P<parameters>[^)]*)\)")
 PARAMETER = re.compile(r"\.param \.(?P<type>\w+)[^,]*?(?P<name>\w+)\s*(?:,|$)")
 
 
 class CodeError(Exception):
-    """A kernel was not compiled to what is expected: one sentence."""
+    """A kernel was not compiled as expected; the message is one sentence."""
 
 
 @dataclass(frozen=True)
 class Resources:
-    """What a kernel takes of a multiprocessor, per thread and, in shared memory, per program."""
+    """The registers and spilled bytes that a kernel uses per thread, and its shared memory per program."""
 
     registers: int
     spilled: int  # bytes
@@ -22,7 +22,7 @@ class Resources:
 
 
 def check_parameters(ptx: str, expected: list[str]) -> None:
-    """Fail unless the only entry takes parameters of these PTX types, then the two hidden ones, which nothing reads."""
+    """CodeError unless the PTX has one entry, which takes these types and two hidden parameters that it never reads."""
     entries = list(ENTRY.finditer(ptx))
     if len(entries) != 1:
         raise CodeError(f"expected one entry in the PTX, found {len(entries)}")
@@ -39,7 +39,7 @@ def check_parameters(ptx: str, expected: list[str]) -> None:
 
 
 def without_hidden(ptx: str) -> str:
-    """Checked PTX without the hidden parameters, for who passes none: a launch reads as many as the entry lists."""
+    """Remove the hidden parameters from checked PTX: a launch must pass every parameter that the entry lists."""
     entry = ENTRY.search(ptx)
     last_shown = list(PARAMETER.finditer(entry["parameters"]))[-len(HIDDEN) - 1]
     start, end = entry.span("parameters")
@@ -47,16 +47,10 @@ def without_hidden(ptx: str) -> str:
     return f"{ptx[:start]}{shown}\n{ptx[end:]}"
 
 
-def entry_types(ptx: str) -> list[str]:
-    """The PTX types of the only entry's parameters, in their order."""
-    (entry,) = ENTRY.finditer(ptx)
-    return [parameter["type"] for parameter in PARAMETER.finditer(entry["parameters"])]
-
-
-def resources(account: str, shared: int) -> Resources:
-    """Registers and spills of the only kernel in what `ptxas -v` printed; shared memory is Triton's to tell."""
-    registers = re.findall(r"Used (\d+) registers", account)
-    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", account)
+def resources(printed: str, shared: int) -> Resources:
+    """Registers and spills from what `ptxas -v` printed of one kernel; shared memory comes from Triton."""
+    registers = re.findall(r"Used (\d+) registers", printed)
+    spills = re.findall(r"(\d+) bytes spill stores, (\d+) bytes spill loads", printed)
     if len(registers) != 1 or len(spills) != 1:
-        raise CodeError(f"expected ptxas to tell the registers and spills of one kernel, found: {account!r}")
+        raise CodeError(f"expected ptxas to tell the registers and spills of one kernel, found: {printed!r}")
     return Resources(int(registers[0]), max(map(int, spills[0])), shared)

@@ -1,8 +1,8 @@
-"""The true shapes of StableAnimator's UNet, which the kernels are compiled for and measured at."""
+"""The shapes of StableAnimator's UNet, for which the kernels are compiled and timed."""
 
 from typing import NamedTuple
 
-FRAMES = 16  # of a tile
+FRAMES = 16  # per tile
 BRANCHES = 2  # of guidance: unconditional, conditional
 HEAD_DIM = 64
 FACE_TOKENS = 4
@@ -13,7 +13,7 @@ ELEMENTS = ("fp16", "fp32")  # of the activations, in Triton's names
 
 
 class Level(NamedTuple):
-    """One resolution of the UNet, of a video of 512x512."""
+    """One resolution of the UNet, for a video of 512x512."""
 
     channels: int
     tokens: int  # or pixels

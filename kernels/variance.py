@@ -1,6 +1,7 @@
-"""Mean and spread put together of parts, as Chan, Golub and LeVeque do: exact however far the mean lies from zero.
+"""The parallel variance of Chan, Golub and LeVeque (1983): merges the statistics of two parts of the data.
 
-The spread is the sum of squared deviations from the mean.
+A part has a count, a mean and m2, the sum of squared deviations from its mean; its variance is m2 / count. There is no
+cancellation, however far the mean is from zero.
 """
 
 import triton
@@ -8,19 +9,19 @@ import triton.language as tl
 
 
 @triton.jit
-def merge(count, mean, spread, other_count, other_mean, other_spread):
-    """Count, mean and spread of two parts together, the other not empty."""
+def merge(count, mean, m2, other_count, other_mean, other_m2):
+    """Count, mean and m2 of two parts together. The other part must not be empty."""
     total = count + other_count
-    share = other_count / total
+    fraction = other_count / total
     difference = other_mean - mean
-    spread += other_spread + difference * difference * count * share
-    return total, mean + difference * share, spread
+    m2 += other_m2 + difference * difference * count * fraction
+    return total, mean + difference * fraction, m2
 
 
 @triton.jit
-def merge_block(count, mean, spread, block, within, block_count, axis: tl.constexpr):
-    """Count, mean and spread with a block's `within` numbers, the others being 0; along an axis, or of all if None."""
+def merge_block(count, mean, m2, block, within, block_count, axis: tl.constexpr):
+    """Merge a part with a block's `within` numbers; the others must be 0. Along an axis, or over all for None."""
     keep_dims: tl.constexpr = axis is not None
     block_mean = tl.sum(block, axis, keep_dims) / block_count
     centred = tl.where(within, block - block_mean, 0)
-    return merge(count, mean, spread, block_count, block_mean, tl.sum(centred * centred, axis, keep_dims))
+    return merge(count, mean, m2, block_count, block_mean, tl.sum(centred * centred, axis, keep_dims))

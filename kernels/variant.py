@@ -1,4 +1,4 @@
-"""A Triton function at fixed types and constants: what is compiled ahead of time is what is launched."""
+"""A Triton function with fixed types and constants, for launching and for ahead-of-time compilation alike."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Variant:
-    """A kernel as it is launched. Tensors are contiguous and start at multiples of 16 bytes.
+    """A kernel with its types and constants. Tensors must be contiguous and start at multiples of 16 bytes.
 
-    `parameters` holds the types of all that is passed at run time, in Triton's names and in the kernel's order: inputs,
-    int32 scalars, outputs. It is the order in which TensorRT hands its arguments to a plugin's kernel.
+    `parameters` holds the types of all run-time arguments, in Triton's names and in the kernel's order: inputs, int32
+    scalars, outputs. TensorRT passes arguments to a plugin's kernel in this order.
     """
 
-    name: str  # of the compiled files, unique
+    name: str  # unique; the stem of the compiled files' names
     function: JITFunction
     parameters: dict[str, str]
     constants: dict[str, int | float]
     warps: int
-    multiples_of_16: tuple[str, ...] = ()  # scalars for which code compiled ahead of time relies on that
+    multiples_of_16: tuple[str, ...] = ()  # scalars that must be multiples of 16 in compiled code
 
     @property
     def ptx_types(self) -> list[str]:
@@ -32,11 +32,11 @@ class Variant:
 
     @property
     def options(self) -> dict[str, int | bool]:
-        """Triton's options, for launching as for compiling."""
+        """Triton's options, for launching and for compiling."""
         return {"num_warps": self.warps, "enable_fp_fusion": True}
 
     def launch(self, grid: tuple[int, ...], *arguments: torch.Tensor | int) -> None:
-        """Start the kernel on as many programs as `grid` says; the arguments are those of `parameters`."""
+        """Launch a grid of programs; the arguments are those of `parameters`. ValueError for another type or layout."""
         for (parameter, expected), argument in zip(self.parameters.items(), arguments, strict=True):
             if not isinstance(argument, int):
                 found = f"*{element_of(argument)}"
@@ -47,6 +47,6 @@ class Variant:
 
 
 def element_of(tensor: torch.Tensor) -> str:
-    """Triton's name of a tensor's dtype, for the dtypes the kernels know; PyTorch's for any other."""
+    """Triton's name for the dtype of a tensor, if the kernels support it; otherwise PyTorch's name."""
     name = str(tensor.dtype).removeprefix("torch.")
     return {"float16": "fp16", "float32": "fp32"}.get(name, name)

@@ -1,1 +1,1 @@
-"""GroupNorm and SiLU over the frames of a clip, on tensors that keep the frames outermost."""
+"""GroupNorm over the frames of a clip, and SiLU, on tensors whose first axis is frames."""

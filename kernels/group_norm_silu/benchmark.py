@@ -15,14 +15,14 @@ FLOP_PER_NUMBER = 15
 
 
 def in_pytorch(x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, clip_frames: int, eps: float) -> torch.Tensor:
-    """The arguments and result of the kernel; frames go beside the pixels, as the norm takes them."""
+    """The same in PyTorch. Its norm needs the frames next to the pixels, so two copies are made."""
     clips = x.unflatten(0, (-1, clip_frames)).transpose(1, 2)
     normed = F.group_norm(clips, GROUPS, weight.to(x.dtype), bias.to(x.dtype), eps)
     return F.silu(normed).transpose(1, 2).flatten(0, 1).contiguous()
 
 
 def work(level: Level, size: int) -> tuple[int, int]:
-    """Bytes that two passes move, and FLOP; numbers of `size` bytes."""
+    """The bytes that two passes move, with numbers of `size` bytes, and the FLOP."""
     numbers = BRANCHES * FRAMES * level.tokens * level.channels
     return 3 * numbers * size, FLOP_PER_NUMBER * numbers
 

@@ -1,11 +1,12 @@
-"""GroupNorm and SiLU in two passes over x: mean and spread of every tile, then the result.
+"""GroupNorm and SiLU in two passes over x. The first computes mean and m2 of every tile, the second the result.
 
-A group of a clip is one stretch of memory in every frame, so the frames need not be brought together: the first pass
-leaves mean and spread of each tile to the second, whose programs merge those of their clip and group, 64 at most at the
-shapes below. Group means lie up to 50 times further from zero than the values spread, where the mean of squares less
-the square of the mean keeps three or four digits in float32; merging as Chan et al. do has no such cancellation.
+A group is contiguous in every frame, so no copy needs to bring the frames of a clip together. The programs of the
+second pass merge the statistics of all tiles of their clip and group: 64 tiles at most, at the shapes below. Means of
+groups reach 50 times the standard deviation, where E[x^2] - E[x]^2 would keep three or four digits in float32. Merging
+as in variance.py has no such cancellation.
 
-x is read twice and y written once. Computed for fp16, a guidance pair of 16 frames at 512x512; not run on a GPU:
+x is read twice and y written once. Computed for fp16 and both branches of guidance, 16 frames at 512x512; not run on a
+GPU:
 
     C      N      MB moved   GFLOP   FLOP/byte   floor at 1000 GB/s   2039 GB/s (A100)   3350 GB/s (H100)
     320    4096      251.7    0.63         2.5               252 us             123 us              75 us
@@ -13,8 +14,8 @@ x is read twice and y written once. Computed for fp16, a guidance pair of 16 fra
     1280    256       62.9    0.16         2.5                63 us              31 us              19 us
     1280     64       15.7    0.04         2.5                16 us               8 us               5 us
 
-counted as 15 FLOP per number, none of them on tensor cores: at 2.5 FLOP/byte, memory is the limit everywhere. Where x
-fits the card's second-level cache (from 21 MB on down: the last two), the second read need not reach memory.
+That counts 15 FLOP per number, none of them on tensor cores. At 2.5 FLOP/byte, memory is the limit on every card. Where
+x fits into the card's L2 cache (in the last two rows it has 21 MB and less), the second read can come from there.
 """
 
 import torch
@@ -26,7 +27,7 @@ from sa.kernels.variance import merge, merge_block
 from sa.kernels.variant import Variant, element_of
 
 GROUPS = tl.constexpr(shapes.GROUPS)
-BLOCKS_OF_PIXELS = (64, 256, 1024)  # larger frames take several of the last
+BLOCKS_OF_PIXELS = (64, 256, 1024)  # larger frames take several blocks of the largest size
 SIZES = {"frames": "i32", "channels": "i32", "pixels": "i32"}
 
 
@@ -36,7 +37,7 @@ def statistics_kernel(
     frames,
     channels,
     pixels,
-    partials,  # out: [clips, groups, frames, tiles, 2] float32, mean and spread
+    partials,  # out: [clips, groups, frames, tiles, 2] float32, mean and m2
     block_pixels: tl.constexpr,
     block_channels: tl.constexpr,
 ):
@@ -52,19 +53,19 @@ def statistics_kernel(
 
     count = 0.0
     mean = 0.0
-    spread = 0.0
-    # Stages are asked for, as Triton loads ahead of itself only where something is multiplied.
+    m2 = 0.0
+    # num_stages is explicit, because by default Triton prefetches only in loops with a matrix product.
     for start in tl.range(0, width, block_channels, num_stages=3):
         rows = start + tl.arange(0, block_channels)[:, None]
         within = (rows < width) & (columns < pixels)
         block = tl.load(x + rows * pixels + columns, mask=within, other=0).to(tl.float32)
         block_count = (tl.minimum(width - start, block_channels) * count_pixels).to(tl.float32)
-        count, mean, spread = merge_block(count, mean, spread, block, within, block_count, axis=None)
+        count, mean, m2 = merge_block(count, mean, m2, block, within, block_count, axis=None)
 
     clip = frame // frames
     partials += (((clip * GROUPS + group) * frames + frame % frames) * tiles + tile) * 2
     tl.store(partials, mean)
-    tl.store(partials + 1, spread)
+    tl.store(partials + 1, m2)
 
 
 @triton.jit
@@ -82,7 +83,7 @@ def normalize_kernel(
     block_channels: tl.constexpr,
     block_partials: tl.constexpr,
 ):
-    """Grid [tiles of pixels, groups, clips * frames], of the same tiles."""
+    """Grid [tiles of pixels, groups, clips * frames], with the tiles of the first pass."""
     tile = tl.program_id(0)
     tiles = tl.num_programs(0)
     group = tl.program_id(1)
@@ -91,21 +92,21 @@ def normalize_kernel(
 
     count = 0.0
     mean = 0.0
-    spread = 0.0
+    m2 = 0.0
     partials += (frame // frames * GROUPS + group) * frames * tiles * 2
     for start in range(0, frames * tiles, block_partials):
         lanes = start + tl.arange(0, block_partials)
         within = lanes < frames * tiles
         means = tl.load(partials + lanes * 2, mask=within, other=0)
-        spreads = tl.load(partials + lanes * 2 + 1, mask=within, other=0)
+        m2s = tl.load(partials + lanes * 2 + 1, mask=within, other=0)
         counts = tl.minimum(pixels - lanes % tiles * block_pixels, block_pixels) * width
         counts = tl.where(within, counts, 0).to(tl.float32)
         block_count = tl.sum(counts)
         block_mean = tl.sum(counts * means) / block_count
         centred = means - block_mean
-        block_spread = tl.sum(spreads + counts * centred * centred)
-        count, mean, spread = merge(count, mean, spread, block_count, block_mean, block_spread)
-    inverse_deviation = tl.rsqrt(spread / count + eps)
+        block_m2 = tl.sum(m2s + counts * centred * centred)
+        count, mean, m2 = merge(count, mean, m2, block_count, block_mean, block_m2)
+    inverse_deviation = tl.rsqrt(m2 / count + eps)
 
     columns = tile * block_pixels + tl.arange(0, block_pixels)[None, :]
     offset = (frame.to(tl.int64) * channels + group * width) * pixels
@@ -121,7 +122,7 @@ def normalize_kernel(
 
 
 def statistics_variant(pixels: int, element: str) -> Variant:
-    """The first pass for frames of about so many pixels, at any width."""
+    """The first pass, for frames of about this many pixels and any number of channels."""
     tile = tile_of(pixels)
     return Variant(
         name=f"group_norm_statistics_m{tile['block_pixels']}_{element}",
@@ -134,7 +135,7 @@ def statistics_variant(pixels: int, element: str) -> Variant:
 
 
 def normalize_variant(pixels: int, eps: float, element: str) -> Variant:
-    """The second pass, on the first one's tiles."""
+    """The second pass, with the tiles of the first."""
     tile = tile_of(pixels)
     return Variant(
         name=f"group_norm_silu_m{tile['block_pixels']}_eps{eps:.0e}_{element}",
@@ -152,7 +153,7 @@ def normalize_variant(pixels: int, eps: float, element: str) -> Variant:
 
 
 def tile_of(pixels: int) -> dict[str, int]:
-    """2048 numbers that a program holds at once, of several channels, with no more pixels than are needed."""
+    """The block of 2048 numbers that a program holds at once: few pixels of many channels if frames are small."""
     block_pixels = next((block for block in BLOCKS_OF_PIXELS if pixels <= block), BLOCKS_OF_PIXELS[-1])
     return {"block_pixels": block_pixels, "block_channels": 2048 // block_pixels}
 
@@ -171,9 +172,9 @@ VARIANTS = tuple(
 def group_norm_silu(
     x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, clip_frames: int, eps: float
 ) -> torch.Tensor:
-    """y of x [clips * clip_frames, channels, pixels], float16 or float32, as reference.group_norm_silu defines it.
+    """As reference.group_norm_silu: x [clips * clip_frames, channels, pixels], float16 or float32 -> y, the same shape.
 
-    weight, bias [channels] float32; statistics are float32.
+    weight, bias [channels] float32. Statistics are computed in float32.
     """
     frames, channels, pixels = x.shape
     first = statistics_variant(pixels, element_of(x))

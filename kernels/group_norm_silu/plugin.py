@@ -1,7 +1,7 @@
 """GroupNorm with SiLU as two plugins of TensorRT: `GroupNormPartials`, then `GroupNormSiLUOutput`.
 
-They normalize every frame apart: x [frames, channels, *]. A norm over a clip, on [clips, channels, frames, pixels], is
-the same thing to them, since a clip's groups are one stretch of memory there.
+x is [frames, channels, *], and every frame is normalized alone. For a norm over clips, x is [clips, channels, frames,
+pixels], and a whole clip takes the place of a frame.
 """
 
 import math
@@ -16,11 +16,11 @@ from sa.kernels.launching import constant, element_of, launch
 
 
 def register(trt: ModuleType, trtp: ModuleType) -> None:
-    """Make both known to TensorRT; trt and trtp are tensorrt and tensorrt.plugin."""
+    """Register both with TensorRT. trt and trtp are tensorrt and tensorrt.plugin."""
 
     @trtp.register("sa::GroupNormPartials")
     def partials(x: trtp.TensorDesc) -> trtp.TensorDesc:
-        """Mean and spread of every tile, [frames, groups, 1, tiles, 2] float32."""
+        """Mean and m2 of every tile, [frames, groups, 1, tiles, 2] float32."""
         tiles, _ = _tiles(x)
         return trtp.from_shape_expr((x.shape_expr[0], shapes.GROUPS, 1, tiles, 2), dtype=trt.float32)
 
@@ -31,7 +31,7 @@ def register(trt: ModuleType, trtp: ModuleType) -> None:
         variant = statistics_variant(pixels, element_of(trt, x))
         return launch(trtp, variant, (tiles, shapes.GROUPS, frames), (1, channels, pixels))
 
-    # Arrays of one number: TensorRT 10 makes numbers of attributes in a way that NumPy 2.4 refuses.
+    # epsilon is an array, because TensorRT 10 converts attributes to numbers in a way that NumPy 2.4 refuses.
     @trtp.register("sa::GroupNormSiLUOutput")
     def output(
         x: trtp.TensorDesc,
@@ -54,6 +54,6 @@ def register(trt: ModuleType, trtp: ModuleType) -> None:
 
 
 def _tiles(x: object) -> tuple[int, int]:
-    """Tiles of a frame, and its pixels."""
+    """The number of tiles of a frame, and of pixels."""
     pixels = math.prod(constant(x.shape_expr[i]) for i in range(2, len(x.shape_expr)))
     return -(-pixels // tile_of(pixels)["block_pixels"]), pixels

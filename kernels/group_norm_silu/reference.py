@@ -1,4 +1,4 @@
-"""The definition, in NumPy: GroupNorm of 32 groups over all frames of a clip, then SiLU."""
+"""The definition in NumPy: GroupNorm of 32 groups over all frames of a clip, then SiLU."""
 
 import numpy as np
 
@@ -6,9 +6,10 @@ from sa.kernels.shapes import GROUPS
 
 
 def group_norm_silu(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, clip_frames: int, eps: float) -> np.ndarray:
-    """y [clips * clip_frames, channels, pixels] of x shaped alike; weight, bias [channels].
+    """x [clips * clip_frames, channels, pixels] -> y, the same shape; weight, bias [channels].
 
-    A group's mean and variance span its channels, all pixels and the clip's frames; 1 frame is the norm per frame.
+    Mean and variance of a group are over its channels, all pixels and the frames of the clip. With clip_frames 1, every
+    frame is normalized alone.
     """
     frames, channels, pixels = x.shape
     groups = x.reshape(frames // clip_frames, clip_frames, GROUPS, channels // GROUPS, pixels)

@@ -1,1 +1,1 @@
-"""The identity attention of a spatial block and its residual, in two passes over the tokens."""
+"""The ID attention of a spatial block, with its LayerNorm and residual, in two passes over the tokens."""

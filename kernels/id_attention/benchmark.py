@@ -24,11 +24,11 @@ def in_pytorch(
     base: torch.Tensor,
     gain: torch.Tensor,
 ) -> torch.Tensor:
-    """The arguments and result of the kernel; only branches with a gain are attended."""
+    """The same in PyTorch; only branches with a gain are attended."""
     result = []
     for branch, (frames, addend) in enumerate(zip(x.chunk(len(gain)), base.to(x.dtype), strict=True)):
         result.append(frames + addend)
-        if not branch:  # the unconditional one, known beforehand: no round trip to ask the GPU
+        if not branch:  # the unconditional branch; reading the gain from the GPU would cost a round trip
             continue
         normed = F.layer_norm(frames, norm_weight.shape, norm_weight.to(x.dtype), norm_bias.to(x.dtype), EPS)
         logits = normed @ keys[branch]
@@ -45,7 +45,7 @@ def in_pytorch(
 
 
 def work(level: Level, size: int) -> tuple[int, int]:
-    """Bytes that two passes move at least, and FLOP of the products; numbers of `size` bytes."""
+    """The least bytes that two passes move, with numbers of `size` bytes, and the FLOP of the products."""
     columns = FACE_TOKENS * level.heads
     branch = FRAMES * level.tokens * level.channels * size
     probabilities = FRAMES * level.tokens * columns * size

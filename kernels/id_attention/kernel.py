@@ -1,10 +1,11 @@
-"""The identity attention in two passes over x: probabilities and their statistics, then the output.
+"""ID attention in two passes over x. The first computes probabilities and their statistics, the second the output.
 
-X stands for a branch's activations, 16 frames x N x C. The first pass reads X of the conditional branch (twice, the
-second time from the caches: a tile is 40 to 80 KB in fp16) and writes the probabilities, X / 16. The second reads 2 X
-of both branches and the probabilities, and writes 2 X. The unconditional branch costs the first pass one load.
+Let X be the activations of one branch, 16 frames x N x C. The first pass reads X of the conditional branch twice, the
+second time from the caches (a tile has 40 to 80 KB in fp16), and writes the probabilities, X / 16. The second pass
+reads 2 X, of both branches, and the probabilities, and writes 2 X. The unconditional branch costs the first pass one
+load.
 
-Computed for fp16, a guidance pair of 16 frames at 512x512; not run on a GPU:
+Computed for fp16 and both branches of guidance, 16 frames at 512x512; not run on a GPU:
 
     C      N      MB moved   GFLOP   FLOP/byte   floor at 1000 GB/s   2039 GB/s (A100)   3350 GB/s (H100)
     320    4096      215.0    1.73         8.0               215 us             105 us              64 us
@@ -12,8 +13,8 @@ Computed for fp16, a guidance pair of 16 frames at 512x512; not run on a GPU:
     1280    256       53.7    1.73        32.2                54 us              26 us              16 us
     1280     64       13.4    0.43        32.2                13 us               7 us               4 us
 
-Tensor cores need 150 to 300 FLOP/byte to be the limit, so memory is. With the query and both projections unfolded it
-would be 27.6 GFLOP for each of the first three.
+Tensor cores become the limit at 150 to 300 FLOP/byte, so here memory is. Without folding, the query and both
+projections would take 27.6 GFLOP in each of the first three rows.
 """
 
 import torch
@@ -25,7 +26,7 @@ from sa.kernels.variance import merge_block
 from sa.kernels.variant import Variant, element_of
 
 FACE_TOKENS = tl.constexpr(shapes.FACE_TOKENS)
-EPS = tl.constexpr(shapes.LAYER_NORM_EPSILON)  # and what stands beside the deviation
+EPS = tl.constexpr(shapes.LAYER_NORM_EPSILON)  # also added to the standard deviation
 SIZES = {"tokens": "i32", "branch_frames": "i32"}
 
 
@@ -47,7 +48,7 @@ def probabilities_kernel(
     block_tokens: tl.constexpr,
     block_channels: tl.constexpr,
 ):
-    """Grid [tiles of tokens, frames]. Frames whose gain is 0 are left out, and their results unwritten."""
+    """Grid [tiles of tokens, frames]. Frames whose gain is 0 are skipped; their results are not written."""
     tile = tl.program_id(0)
     frame = tl.program_id(1)
     branch = frame // branch_frames
@@ -62,15 +63,15 @@ def probabilities_kernel(
 
     count = 0.0
     mean = tl.zeros([block_tokens, 1], tl.float32)
-    spread = tl.zeros([block_tokens, 1], tl.float32)
-    # Stages are asked for, as Triton loads ahead of itself only where something is multiplied.
+    m2 = tl.zeros([block_tokens, 1], tl.float32)
+    # num_stages is explicit, because by default Triton prefetches only in loops with a matrix product.
     for start in tl.range(0, channels, block_channels, num_stages=3):
         lanes = start + tl.arange(0, block_channels)[None, :]
         within = within_rows & (lanes < channels)
         block = tl.load(x_rows + lanes, mask=within, other=0).to(tl.float32)
         width = tl.minimum(channels - start, block_channels).to(tl.float32)
-        count, mean, spread = merge_block(count, mean, spread, block, within, width, axis=1)
-    inverse_deviation = tl.rsqrt(spread / channels + EPS)
+        count, mean, m2 = merge_block(count, mean, m2, block, within, width, axis=1)
+    inverse_deviation = tl.rsqrt(m2 / channels + EPS)
 
     columns = tl.arange(0, FACE_TOKENS * heads_padded)
     within_columns = (columns < FACE_TOKENS * heads)[None, :]
@@ -94,7 +95,7 @@ def probabilities_kernel(
     weights = weights / tl.sum(weights, 2, keep_dims=True)
     within_tile = within_rows & within_columns
     tile_probabilities = tl.reshape(weights, [block_tokens, FACE_TOKENS * heads_padded])
-    # Rounded first: the statistics are of what the second pass reads.
+    # Rounded first, so that the statistics are those of the values that the second pass reads.
     tile_probabilities = tl.where(within_tile, tile_probabilities, 0).to(probabilities.dtype.element_ty)
     probabilities += (frame.to(tl.int64) * tokens + rows[:, None]) * (FACE_TOKENS * heads)
     tl.store(probabilities + columns[None, :], tile_probabilities, mask=within_tile)
@@ -129,7 +130,7 @@ def output_kernel(
     block_channels: tl.constexpr,
     block_partials: tl.constexpr,
 ):
-    """Grid [tiles of tokens, frames], of the same tiles. Frames whose gain is 0 read nothing but x and base."""
+    """Grid [tiles of tokens, frames], with the tiles of the first pass. Frames whose gain is 0 read only x and base."""
     tile = tl.program_id(0)
     tiles = tl.num_programs(0)
     frame = tl.program_id(1)
@@ -159,7 +160,7 @@ def output_kernel(
         probabilities + columns[None, :], mask=(rows < tokens * attends) & within_columns[None, :], other=0
     )
     offsets = (frame.to(tl.int64) * tokens + rows) * channels
-    # One block ahead: with two, the portable code would need more shared memory than a kernel gets without asking.
+    # Prefetch one block: with two, the portable code would need more shared memory than it gets without an opt-in.
     for start in tl.range(0, channels, block_channels, num_stages=2):
         lanes = start + tl.arange(0, block_channels)[None, :]
         within = lanes < channels
@@ -177,13 +178,13 @@ def output_kernel(
 
 
 def variants(channels: int, heads: int, element: str) -> tuple[Variant, Variant]:
-    """The two passes at one width, for activations and folded matrices of one element type."""
+    """The two passes for one width, with activations and folded matrices of one element type."""
     activations = f"*{element}"
     size = {"fp16": 2, "fp32": 4}[element]
     tile = {
         "channels": channels,
         "heads": heads,
-        "heads_padded": max(4, triton.next_power_of_2(heads)),  # 16 columns are the least of a product
+        "heads_padded": max(4, triton.next_power_of_2(heads)),  # a matrix product needs at least 16 columns
         "block_tokens": (128 if channels < 1280 else 64) // size,
     }
     first = Variant(
@@ -242,9 +243,9 @@ def id_attention(
     base: torch.Tensor,
     gain: torch.Tensor,
 ) -> torch.Tensor:
-    """y of x [frames, tokens, channels], as reference.id_attention defines it.
+    """As reference.id_attention: x [frames, tokens, channels] -> y, the same shape.
 
-    x, keys and values are all float16 or all float32, everything else is float32. Statistics and sums are float32.
+    x, keys and values are all float16 or all float32; all other inputs, statistics and sums are float32.
     """
     frames, tokens, channels = x.shape
     columns = keys.shape[2]

@@ -1,6 +1,6 @@
-"""The ID attention as two plugins of TensorRT: `IDAttentionProbabilities`, then `IDAttentionOutput`.
+"""ID attention as two plugins of TensorRT: `IDAttentionProbabilities`, then `IDAttentionOutput`.
 
-x [frames, tokens, channels]; what is folded per branch comes flat, [branches, *].
+x is [frames, tokens, channels]. The folded tensors of each branch are flattened, [branches, *].
 """
 
 from types import ModuleType
@@ -12,10 +12,10 @@ from sa.kernels.variant import Variant
 
 
 def register(trt: ModuleType, trtp: ModuleType) -> None:
-    """Make both known to TensorRT; trt and trtp are tensorrt and tensorrt.plugin."""
+    """Register both with TensorRT. trt and trtp are tensorrt and tensorrt.plugin."""
 
     def kernels(x: trtp.TensorDesc, folded: trtp.TensorDesc) -> tuple[Variant, Variant]:
-        """Of this width; `folded` are the keys or the values."""
+        """The kernels for the width of x; `folded` are the keys or the values."""
         channels = constant(x.shape_expr[2])
         heads = max(1, constant(folded.shape_expr[1]) // (channels * shapes.FACE_TOKENS))
         return variants(channels, heads, element_of(trt, x))
@@ -35,7 +35,7 @@ def register(trt: ModuleType, trtp: ModuleType) -> None:
         moments: trtp.TensorDesc,
         gain: trtp.TensorDesc,
     ) -> tuple[trtp.TensorDesc, trtp.TensorDesc]:
-        """The shares [frames, tokens, 4 heads], and their statistics [frames, tiles, 2] float32."""
+        """The probabilities [frames, tokens, 4 heads], and their statistics [frames, tiles, 2] float32."""
         first, _ = kernels(x, keys)
         tiles, frames = grid(x, first)
         columns = shapes.FACE_TOKENS * first.constants["heads"]
@@ -61,7 +61,7 @@ def register(trt: ModuleType, trtp: ModuleType) -> None:
         base: trtp.TensorDesc,
         gain: trtp.TensorDesc,
     ) -> trtp.TensorDesc:
-        """x and the result."""
+        """x plus the attention's result, shaped like x."""
         return x.like()
 
     @trtp.aot_impl("sa::IDAttentionOutput")

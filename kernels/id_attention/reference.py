@@ -1,8 +1,8 @@
-"""The definition, in NumPy: attention to the image token and to four face tokens, the second scaled to the first.
+"""The definition in NumPy: attention to the image token, plus attention to four face tokens scaled to its statistics.
 
-With a single image token its attention is a constant. With four face tokens the queries and both projections fold into
-two narrow matrices, and the mean and spread that scale the attention follow from the probabilities alone. All that
-`fold` returns is made once per video.
+Attention to a single image token is constant. With only four face tokens, the query and both projections fold into two
+narrow matrices, and mean and standard deviation of the attention follow from the probabilities. The results of `fold`
+are the same for a whole video. docs/model.md, section 12, has the formulas.
 """
 
 from dataclasses import dataclass
@@ -11,18 +11,17 @@ import numpy as np
 
 from sa.kernels.shapes import FACE_TOKENS
 
-EPS = 1e-5  # of LayerNorm, and beside the deviation
+EPS = 1e-5  # of LayerNorm; also added to the standard deviation
 
 
 @dataclass(frozen=True)
 class Folded:
-    """One attention layer as the kernel takes it; 4h columns or rows, face token by face token within each head."""
+    """The kernel's inputs for one attention layer. The 4h columns or rows are ordered by head, then by face token."""
 
     keys: np.ndarray  # [branches, C, 4h]
     values: np.ndarray  # [branches, 4h, C]
-    moments: (
-        np.ndarray
-    )  # [branches, 4h, 4h + 1]: products of the centred values, by head; their sums in the last column
+    # [branches, 4h, 4h + 1]: products of the centred values of each head; the last column has their sums
+    moments: np.ndarray
     shift: np.ndarray  # [branches, C]
     base: np.ndarray  # [branches, C]
     gain: np.ndarray  # [branches]
@@ -39,7 +38,7 @@ def id_attention(
     base: np.ndarray,
     gain: np.ndarray,
 ) -> np.ndarray:
-    """y [F, N, C] of x [F, N, C], the residual included; norm_weight, norm_bias [C], the rest as in Folded.
+    """x [F, N, C] -> y [F, N, C], with the residual; norm_weight, norm_bias [C]; the other inputs as in Folded.
 
     Frame f belongs to branch f // (F / branches). A branch whose gain is 0 gets x + base.
     """
@@ -74,17 +73,17 @@ def fold(
     out_bias: np.ndarray,
     tokens: int,
 ) -> Folded:
-    """The layer's matrices for N `tokens` per frame, and two branches: unconditional, conditional.
+    """The folded layer for N `tokens` per frame and two branches: unconditional, conditional.
 
-    query, out [C, C] and out_bias [C] are the layer's weights, output features first; image_value [C] is the image
-    token's projected value, face_keys and face_values [h, 4, d] are the face tokens' projected keys and values.
+    query, out [C, C] (output features first) and out_bias [C] are the layer's weights; image_value [C] is the projected
+    value of the image token; face_keys and face_values [h, 4, d] are the projected keys and values of the face tokens.
     """
     heads, _, width = face_keys.shape
     channels = heads * width
     columns = heads * FACE_TOKENS
     keys = np.einsum("hdc,hjd->chj", query.reshape(heads, width, channels), face_keys) * width**-0.5
 
-    # A row of probabilities sums to 1, so the values' mean moves the attention's mean and nothing else: it cancels.
+    # Probabilities sum to 1, so the mean of the values only shifts the mean of the attention, which is subtracted.
     centred = face_values - face_values.mean()
     per_head = np.einsum("hid,hjd->hij", centred, centred)
     moments = np.zeros((columns, columns + 1), per_head.dtype)
@@ -93,7 +92,7 @@ def fold(
         moments[rows, rows] = per_head[head]
     moments[:, columns] = centred.sum(-1).reshape(columns)
 
-    # What all tokens of a frame share: the attention to the image token.
+    # The attention to the image token, the same for all tokens of a frame.
     mean = image_value.mean()
     deviation = np.sqrt(tokens * ((image_value - mean) ** 2).sum() / (tokens * channels - 1))
     values = np.einsum("hjd,chd->hjc", centred, out.reshape(channels, heads, width)) * deviation
@@ -109,5 +108,5 @@ def fold(
 
 
 def _conditional(matrix: np.ndarray) -> np.ndarray:
-    """Beside the unconditional branch's, which has no gain and is not attended."""
+    """The matrix of the conditional branch, after zeros for the unconditional one, which is not attended."""
     return np.stack([np.zeros_like(matrix), matrix])

@@ -1,1 +1,1 @@
-"""The attention of every pixel to itself in the other frames, on tensors that keep the frames outermost."""
+"""Self-attention over the frames of every pixel, on tensors whose first axis is frames."""

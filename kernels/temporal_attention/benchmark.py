@@ -14,7 +14,7 @@ from sa.kernels.temporal_attention.kernel import temporal_attention
 def in_pytorch(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, clip_frames: int, heads: int
 ) -> torch.Tensor:
-    """The arguments and result of the kernel; pixels go into the batch, which its attention takes outermost."""
+    """The same in PyTorch. Its attention needs the pixels in the batch, so copies are made."""
     packed = (
         tensor.unflatten(0, (-1, clip_frames)).unflatten(-1, (heads, -1)).permute(0, 2, 3, 1, 4).flatten(0, 1)
         for tensor in (query, key, value)
@@ -25,7 +25,7 @@ def in_pytorch(
 
 
 def work(level: Level, size: int) -> tuple[int, int]:
-    """Bytes moved at least, and FLOP of the two products; numbers of `size` bytes."""
+    """The least bytes moved, with numbers of `size` bytes, and the FLOP of the two products."""
     numbers = BRANCHES * FRAMES * level.tokens * level.channels
     return 4 * numbers * size, 4 * numbers * FRAMES
 

@@ -1,11 +1,11 @@
-"""Attention over frames, in place of the layout: a program gathers one head of one pixel from all frames of a clip.
+"""Attention over frames without transposes: a program reads one head of one pixel from all frames of a clip.
 
-In [frames, pixels, channels] such a head is a row of d = 64 numbers in every frame, 128 bytes in fp16: whole memory
-transactions, so copies to [pixels, frames, channels] would win nothing and move everything twice more. Scores never
-leave the program. Programs that run together are neighbours in memory: heads first, then pixels.
+In [frames, pixels, channels], a head is a row of d = 64 numbers in each frame, or 128 bytes in fp16. These are whole
+memory transactions, so a copy to [pixels, frames, channels] would gain nothing and move all data twice more. Scores
+stay in the program. Programs that run at the same time read neighbouring memory: heads first, then pixels.
 
-Queries, keys and values are read once and the result is written once. Computed for fp16, a guidance pair of 16 frames
-at 512x512; not run on a GPU:
+Queries, keys and values are read once, and the result is written once. Computed for fp16 and both branches of guidance,
+16 frames at 512x512; not run on a GPU:
 
     C      N      MB moved   GFLOP   FLOP/byte   floor at 1000 GB/s   2039 GB/s (A100)   3350 GB/s (H100)
     320    4096      335.5    2.68         8.0               336 us             165 us             100 us
@@ -13,7 +13,7 @@ at 512x512; not run on a GPU:
     1280    256       83.9    0.67         8.0                84 us              41 us              25 us
     1280     64       21.0    0.17         8.0                21 us              10 us               6 us
 
-The intensity is frames / 2 FLOP/byte at any width, far below the 150 to 300 where tensor cores become the limit.
+The arithmetic intensity is frames / 2 FLOP/byte at any width. Tensor cores become the limit at 150 to 300.
 """
 
 import torch
@@ -38,7 +38,7 @@ def temporal_attention_kernel(
     frames_padded: tl.constexpr,
 ):
     """Grid [heads of all pixels, clips]."""
-    first_channel = tl.program_id(0).to(tl.int64) * head_dim  # counted through all pixels of a frame
+    first_channel = tl.program_id(0).to(tl.int64) * head_dim  # in a frame of [pixels * channels] numbers
     first_frame = tl.program_id(1) * frames
     rows = tl.arange(0, frames_padded)
     lanes = tl.arange(0, head_dim_padded)
@@ -58,8 +58,8 @@ def temporal_attention_kernel(
 
 
 def variant(frames: int, head_dim: int, element: str) -> Variant:
-    """The kernel for clips of so many frames, or up to the next power of two; for any number of heads and pixels."""
-    frames_padded = max(16, triton.next_power_of_2(frames))  # of the second product's inner size, the least there is
+    """The kernel for clips of this many frames, up to the next power of two, and any number of heads and pixels."""
+    frames_padded = max(16, triton.next_power_of_2(frames))  # a matrix product needs an inner size of at least 16
     head_dim_padded = max(16, triton.next_power_of_2(head_dim))
     return Variant(
         name=f"temporal_attention_t{frames_padded}_d{head_dim}_{element}",
@@ -70,7 +70,7 @@ def variant(frames: int, head_dim: int, element: str) -> Variant:
             "attended": f"*{element}",
         },
         constants={"head_dim": head_dim, "head_dim_padded": head_dim_padded, "frames_padded": frames_padded},
-        warps=frames_padded**2 // 128,  # with fewer, registers spill on some architecture
+        warps=frames_padded**2 // 128,  # with fewer warps, registers spill on some architectures
         multiples_of_16=("channels",),
     )
 
@@ -81,9 +81,9 @@ VARIANTS = tuple(variant(frames, shapes.HEAD_DIM, element) for frames in (16, 32
 def temporal_attention(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, clip_frames: int, heads: int
 ) -> torch.Tensor:
-    """Attention over frames of [clips * clip_frames, pixels, channels], float16 or float32, summed in float32.
+    """As reference.temporal_attention: [clips * clip_frames, pixels, channels], float16 or float32 -> the same shape.
 
-    As reference.temporal_attention defines it, for 2 to 32 frames and up to 128 channels per head.
+    For 2 to 32 frames and up to 128 channels per head. Sums are computed in float32.
     """
     frames, pixels, channels = query.shape
     attended = torch.empty(query.shape, dtype=query.dtype, device=query.device)

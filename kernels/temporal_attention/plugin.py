@@ -1,6 +1,6 @@
 """Temporal attention as a plugin of TensorRT, `TemporalAttention`.
 
-query, key, value [*, *, channels], whose rows are those of [clips, frames, pixels, channels].
+query, key, value are [*, *, channels], with their rows in the order of [clips, frames, pixels, channels].
 """
 
 from types import ModuleType
@@ -13,9 +13,10 @@ from sa.kernels.temporal_attention.kernel import variant
 
 
 def register(trt: ModuleType, trtp: ModuleType) -> None:
-    """Make it known to TensorRT; trt and trtp are tensorrt and tensorrt.plugin."""
+    """Register the plugin with TensorRT. trt and trtp are tensorrt and tensorrt.plugin."""
 
-    # Frames of a clip, pixels, heads: an array, as TensorRT 10 makes numbers of attributes in a way NumPy 2.4 refuses.
+    # sizes: frames of a clip, pixels, heads. An array, because TensorRT 10 converts attributes to numbers in a way that
+    # NumPy 2.4 refuses.
     @trtp.register("sa::TemporalAttention")
     def attended(
         query: trtp.TensorDesc, key: trtp.TensorDesc, value: trtp.TensorDesc, sizes: NDArray[np.int32]

@@ -1,4 +1,4 @@
-"""The definition, in NumPy: attention over the frames of a clip, for every pixel and head apart."""
+"""The definition in NumPy: attention over the frames of a clip, for each pixel and head alone."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ import numpy as np
 def temporal_attention(
     query: np.ndarray, key: np.ndarray, value: np.ndarray, clip_frames: int, heads: int
 ) -> np.ndarray:
-    """softmax(q k^T / sqrt(d)) v of [clips * clip_frames, pixels, heads * d] over each clip's frames, shaped alike."""
+    """softmax(q k^T / sqrt(d)) v over frames: [clips * clip_frames, pixels, heads * d] -> the same shape."""
     query, key, value = (
         packed.reshape(-1, clip_frames, packed.shape[1], heads, packed.shape[2] // heads)
         for packed in (query, key, value)

@@ -119,7 +119,7 @@ EVALUATE = """
 import json, sys
 import numpy as np
 from evaluation import Given
-from sa.kernels.ptx import entry_types
+from ptx_types import entry_types
 if sys.argv[1] == "stub":
     from stub_tensorrt import evaluator
     evaluate = evaluator()

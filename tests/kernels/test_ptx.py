@@ -1,8 +1,9 @@
-"""What compiled kernels are checked for, on samples of what compilers print."""
+"""The checks of compiled kernels, on samples of compilers' output."""
 
 import pytest
+from ptx_types import entry_types
 
-from sa.kernels.ptx import CodeError, Resources, check_parameters, entry_types, resources, without_hidden
+from sa.kernels.ptx import CodeError, Resources, check_parameters, resources, without_hidden
 
 PTX = """\
 .version 8.0
