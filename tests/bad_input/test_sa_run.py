@@ -57,7 +57,7 @@ def rename_listed_file(new: str) -> Spoil:
     return edit_engine("pose_net", lambda engine: engine["files"][1].update(name=new))
 
 
-def change_a_byte_in_secret(place: Path) -> None:
+def change_a_byte(place: Path) -> None:
     """Change one byte of a file whose hash is known from before, and put its times back."""
     EngineSet.open(place / "engines")
     path = place / "engines" / "unet.weights"
@@ -71,7 +71,7 @@ def change_a_byte_in_secret(place: Path) -> None:
     assert path.stat().st_mtime_ns == stat.st_mtime_ns
 
 
-def lead_out_of_the_set(place: Path) -> None:
+def link_to_outside(place: Path) -> None:
     (place / "engines" / "unet.weights").rename(place / "elsewhere")
     (place / "engines" / "unet.weights").symlink_to(place / "elsewhere")
 
@@ -237,14 +237,14 @@ ENGINE_ROWS = [
         "{place}/engines/unet.weights does not have the SHA-256 of the manifest: it was changed or damaged; "
         "rebuild the engine set with `sa-export --checkpoint CHECKPOINT --out ENGINES --backend onnxruntime "
         "--precision fp32 --height 64 --width 64 --tile-size 5 --decode-chunk 4`.",
-        change_a_byte_in_secret,
+        change_a_byte,
     ),
     Row(
         "a link out of the set",
         "{place}/engines/unet.weights leads out of the engine set; "
         "rebuild the engine set with `sa-export --checkpoint CHECKPOINT --out ENGINES --backend onnxruntime "
         "--precision fp32 --height 64 --width 64 --tile-size 5 --decode-chunk 4`.",
-        lead_out_of_the_set,
+        link_to_outside,
     ),
     Row(
         "an operator that the library lacks",
