@@ -1,4 +1,4 @@
-"""Networks filled with given parameters, and run."""
+"""Helpers that fill networks with parameters and run them."""
 
 import numpy as np
 import paddle
@@ -8,7 +8,7 @@ from sa.export.engines.roles import slots
 
 
 def fill(network, value):
-    """Give every parameter value(name, shape as PyTorch stores it)."""
+    """Set every parameter to value(name, shape in PyTorch's layout)."""
     expected = slots(network)
     for name, parameter in network.named_parameters():
         array = value(name, expected[name].shape)

@@ -1,4 +1,4 @@
-"""Counts from the traced programs at true size against counts made elsewhere (SPEC section 13)."""
+"""Arithmetic and parameters of programs traced at full size, against the counts in docs/model.md, section 13."""
 
 import gc
 import traceback
@@ -18,14 +18,14 @@ SHAPES = Shapes(height=512, width=512, tile_size=16, decode_chunk=4)
 
 @pytest.fixture(scope="module")
 def full_size(tmp_path_factory):
-    """The published configs; no weights are needed to trace."""
+    """A checkpoint of the published configs. Tracing needs no weights."""
     folder = tmp_path_factory.mktemp("full-size")
     write_configs(folder, FULL_SIZE)
     return Checkpoint(folder)
 
 
 def upsampling(frames, *levels):
-    """TFLOP of 3x3 convolutions of enlarged images, as published, by (channels, side before); ours take 4/9 of it."""
+    """TFLOP of the published upsampling convolutions; levels are (channels, side before). Ours take 4/9 of it."""
     return sum(2 * 9 * channels**2 * frames * (2 * side) ** 2 for channels, side in levels) / 1e12
 
 
@@ -46,14 +46,14 @@ def test_arithmetic_and_parameters_of_the_true_size(full_size, role, tflop, mill
     inputs, outputs = definition.inputs(full_size, SHAPES), definition.outputs(full_size, SHAPES)
     traced = trace(network.forward, inputs, outputs)
     cost = call_cost(traced, network.forward, inputs, outputs)
-    # Keys and values of the tokens are counted once here, not once per frame and pixel: up to 1 % less.
+    # We project the tokens to keys and values once, not once per frame and pixel: up to 1 % less.
     assert cost.flops / 1e12 == pytest.approx(tflop, rel=0.012)
     assert traced.parameter_count / 1e6 == pytest.approx(million, rel=2e-3, abs=0.006)
     assert traced.bytes() > 4 * traced.parameter_count
 
 
 def test_the_decoders_gradient_at_true_size(full_size):
-    """As much arithmetic back as there (SPEC section 13: 12.17 and 12.31 as published; attention makes the rest)."""
+    """The VJP takes as much arithmetic as the decoder (12.31 and 12.17 TFLOP; attention makes the difference)."""
     definition = next(definition for definition in PLAIN_DEFINITIONS if definition.role == "vae_decoder")
     inputs, outputs = definition.inputs(full_size, SHAPES), definition.outputs(full_size, SHAPES)
     gradient = Gradient(
@@ -64,12 +64,12 @@ def test_the_decoders_gradient_at_true_size(full_size):
     back = trace(network.forward, inputs, outputs, gradient)
     both = call_cost(back, network.forward, inputs, outputs, gradient)
     assert both.flops / there.flops == pytest.approx(2.0, abs=0.03)
-    # Every decoded tensor that a VJP needs is alive when the way back begins: tens of GB, which is what segments avoid.
+    # All tensors that the VJP needs are alive when the backward pass begins: tens of GB. Segments avoid that.
     assert both.working_bytes > 20e9 > there.working_bytes
 
 
 def test_what_specialization_saves_at_true_size(full_size):
-    """Of the pair of branches; attention to tokens is 1.72 of 40.62 TFLOP as published (SPEC section 13)."""
+    """In both branches, attention to tokens is 1.72 of the published 40.62 TFLOP (docs/model.md, section 13)."""
     network = PLAIN_UNET.network(full_size)
     costs, parameters = {}, {}
     for definition in (PLAIN_UNET, CONDITIONING, TIME_EMBEDDING, SPECIALIZED_UNET):
@@ -80,17 +80,17 @@ def test_what_specialization_saves_at_true_size(full_size):
         costs[name] = call_cost(traced, forward, inputs, outputs).flops / 1e12
         parameters[name] = traced.parameters.keys()
     attention = costs["unet"] - costs["unet specialized"]
-    # Left of the 1.72: keys and values, which the plain program counts once and not per pixel (0.05), and the shares.
+    # Not saved: keys and values, which the plain program computes once (0.05), and the probabilities (0.12).
     assert attention == pytest.approx(1.72 - 0.05 - 0.12, abs=0.06)
     assert costs["conditioning"] < 0.01 and costs["time_embedding"] < 0.01
     read = set.union(*(set(parameters[name]) for name in ("conditioning", "time_embedding", "unet specialized")))
     dead = parameters["unet"] - read
-    assert len(dead) == 16 * (4 + 1)  # of the image token's attentions norm, query, key over time; the spatial key
+    assert len(dead) == 16 * (4 + 1)  # temporal norm (2), query, key of the image token; its spatial key
     assert not parameters["unet specialized"] & parameters["time_embedding"]
 
 
 def test_tracing_leaves_nothing_behind(full_size):
-    """Paddle would keep the call stack of every operator; and what it is kept from is in its place again."""
+    """Paddle would keep the call stack of every operator. Tracing prevents that, and restores what it patches."""
 
     def frames():
         gc.collect()

@@ -1,4 +1,4 @@
-"""Turns a small network into its gradient's engine, and compares that with Paddle's own eager autograd."""
+"""Turns a small network into an engine of its gradient, and compares that with Paddle's eager autograd."""
 
 import sys
 from dataclasses import dataclass
@@ -8,23 +8,22 @@ import numpy as np
 import paddle
 from shared import relative
 
-from sa.export.targets.onnxruntime.target import OnnxRuntimeTarget
-from sa.export.targets.paddle.target import PaddleTarget
 from sa.export.engines.program import Network
 from sa.export.gradient import Gradient
 from sa.export.networks import layers
+from sa.export.targets.onnxruntime.target import OnnxRuntimeTarget
+from sa.export.targets.paddle.target import PaddleTarget
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
 from sa.runtime.contract import EngineContract, FileRecord, TensorSpec
 from sa.runtime.system import hashing
-
 
 TARGETS = {"onnxruntime": OnnxRuntimeTarget, "paddle": PaddleTarget}
 
 
 @dataclass
 class OwnWeights:
-    """The weights a network holds itself, as the targets read a checkpoint's."""
+    """The weights of a network, with the interface of a checkpoint's weights."""
 
     values: dict[str, np.ndarray]
     part: str = "test"
@@ -51,7 +50,7 @@ def spec(name: str, shape: tuple) -> TensorSpec:
 
 
 def randomised(network: paddle.nn.Layer, seed: int = 0) -> paddle.nn.Layer:
-    """Give every parameter random values that nothing cancels in."""
+    """Set every parameter to random values that do not cancel each other."""
     generator = np.random.default_rng(seed)
     for name, parameter in network.named_parameters():
         value = generator.standard_normal(parameter.shape) / max(np.prod(parameter.shape[1:]), 1) ** 0.5
@@ -65,11 +64,11 @@ def randomised(network: paddle.nn.Layer, seed: int = 0) -> paddle.nn.Layer:
 def gradient_engine(
     folder: Path, backend: str, network: paddle.nn.Layer, inputs: dict, output: tuple, of: str, scalar: bool = False
 ) -> Engine:
-    """The engine of a network's VJP, or of a loss and its gradient; shapes as manifests have them."""
+    """The engine of a network's VJP, or of a loss and its gradient. Shapes are those of a manifest."""
     for name, parameter in network.named_parameters():
         parameter.name = name
         parameter.stop_gradient = True
-    # Traced as it stands, as the project's own networks are.
+    # Trace the code unchanged, as for the project's networks.
     paddle.jit.ignore_module([sys.modules[type(network).__module__], layers])
     cotangent = None if scalar else spec("dy", output)
     weights = OwnWeights({name: parameter.numpy() for name, parameter in network.named_parameters()})

@@ -1,4 +1,4 @@
-"""Every VJP rule by itself, and Paddle's static gradient, against Paddle's eager autograd."""
+"""Each VJP rule, and Paddle's static gradient, against Paddle's eager autograd."""
 
 import numpy as np
 import onnx
@@ -40,7 +40,7 @@ class Temporal(nn.Layer):
 
 
 class Norm(nn.Layer):
-    """GroupNorm of inputs whose mean far outweighs their spread, with and without SiLU."""
+    """GroupNorm of inputs whose mean is much larger than their standard deviation, with and without SiLU."""
 
     def __init__(self, silu):
         super().__init__()
@@ -160,7 +160,7 @@ def test_broadcasts_are_summed(of, shapes, backend, tmp_path):
 
 
 def test_gradients_at_kinks_and_bounds_are_those_of_the_published_code(backend, tmp_path):
-    """PyTorch: PReLU at 0 has the negative side's slope, clamp at a bound lets the gradient pass."""
+    """In PyTorch, PReLU at 0 has the slope of the negative side, and at a bound of clamp the gradient passes."""
     network = randomised(PReLUAlone())
     x = np.zeros((1, 4, 1, 2), np.float32)
     x[..., 1] = 1.0
@@ -187,7 +187,7 @@ def test_gradients_at_kinks_and_bounds_are_those_of_the_published_code(backend, 
 
 @pytest.mark.parametrize("batch", [1, 3, FRAMES])
 def test_group_norm_by_slices_is_group_norm_at_once(batch, tmp_path, monkeypatch):
-    """A Scan's step takes as many groups as fit its share of the cache, at least one."""
+    """A step of the Scan takes as many groups as fit into SLICE_BYTES, and at least one."""
     network = randomised(Norm(True))
     frames = 4 if batch is FRAMES else batch
     generator = np.random.default_rng(1)
@@ -203,11 +203,11 @@ def test_group_norm_by_slices_is_group_norm_at_once(batch, tmp_path, monkeypatch
         steps.add(int(edges.constant(edges.made_by(scan.input[2], "Reshape").input[1])[1]))
     _, dx = eager_gradient(network, values, "x")
     assert all(relative(result, dx) < 1e-5 for result in results)
-    assert steps == {1, 8, 32}  # groups a step takes
+    assert steps == {1, 8, 32}  # groups per step
 
 
 def test_upsample_is_nearest_and_convolution():
-    """The four phases against what they replace, values and gradients, in float64."""
+    """The four phases against nearest-neighbour upsampling and convolution: values and gradients, in float64."""
     network = randomised(Upsample(4)).to(dtype="float64")
     generator = np.random.default_rng(2)
     x, dy = generator.standard_normal((2, 4, 5, 3)), generator.standard_normal((2, 4, 10, 6))
@@ -228,7 +228,7 @@ def test_temporal_convolution_is_the_checkpoints_conv3d():
 
 
 def test_what_the_vjp_does_not_need_is_not_computed(backend, tmp_path):
-    """Of two convolutions the second one's result is needed by nobody: weights are frozen."""
+    """The result of the second convolution is not needed, because weights are frozen."""
 
     class Two(nn.Layer):
         def __init__(self):

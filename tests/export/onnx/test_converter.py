@@ -1,4 +1,4 @@
-"""paddle2onnx in its own process: what a failure says, and that the next conversion is not hurt by it."""
+"""paddle2onnx in its own process: the message of a failure, and that the next conversion works."""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Arithmetic and memory counted from graphs, on graphs small enough to count by hand."""
+"""Arithmetic and memory of graphs that are small enough to count by hand."""
 
 import onnx
 import pytest
@@ -50,7 +50,7 @@ def test_arithmetic_of_an_onnx_graph(frames):
     product = 2 * (3 * 16 * 5) * 16
     assert found.flops == frames * (convolution + transposed + product)
     x, a, b, y = 3 * 64, 8 * 64, 3 * 256, 3 * 16 * 5
-    assert found.working_bytes == 4 * frames * (x + y + a + b)  # x and y are the caller's throughout
+    assert found.working_bytes == 4 * frames * (x + y + a + b)  # the caller holds x and y throughout
 
 
 def test_numbers_count_at_their_size():
@@ -64,14 +64,14 @@ def test_numbers_count_at_their_size():
 
 @pytest.mark.parametrize("dtype", [TensorProto.FLOAT, TensorProto.FLOAT16])
 def test_memory_of_a_typed_graph_for_a_batch(dtype):
-    """x and y are float32; what lies between has the dtype of the casts. A function counts as its body."""
+    """x and y are float32, the tensors between them have the dtype of the casts. Functions count as their bodies."""
     size = 2 if dtype == TensorProto.FLOAT16 else 4
     body = [helper.make_node("Sigmoid", ["v"], ["s"]), helper.make_node("Mul", ["v", "s"], ["w"])]
     opset = helper.make_opsetid("", 17)
     silu = helper.make_function("sa", "SiLU", ["v"], ["w"], body, [opset])
     nodes = [
         helper.make_node("Cast", ["x"], ["a"], to=dtype),
-        helper.make_node("Reshape", ["a", "shape"], ["b"]),  # of a size that is computed of the batch's
+        helper.make_node("Reshape", ["a", "shape"], ["b"]),  # its first size is computed from the batch
         helper.make_node("BiasGelu", ["b", "bias"], ["c"], domain="com.microsoft"),
         helper.make_node("SiLU", ["c"], ["d"], domain="sa"),
         helper.make_node("Cast", ["d"], ["y"], to=TensorProto.FLOAT),
@@ -87,5 +87,5 @@ def test_memory_of_a_typed_graph_for_a_batch(dtype):
     opsets = [opset, helper.make_opsetid("sa", 1), helper.make_opsetid("com.microsoft", 1)]
     model = helper.make_model(graph, opset_imports=opsets, functions=[silu])
     numbers = 3 * 6 * 5
-    # At the product inside SiLU: x and y, which the caller holds, its input, the sigmoid and the product.
+    # The peak is at the product in SiLU: x and y, which the caller holds, SiLU's input, the sigmoid and the product.
     assert onnx_working_bytes(model, 3, {"shape", "bias"}) == numbers * (4 + 4 + 3 * size)

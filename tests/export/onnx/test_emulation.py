@@ -1,4 +1,4 @@
-"""Emulated fp16 is NumPy's fp16, operator by operator."""
+"""Emulated fp16 agrees with NumPy's fp16, operator by operator."""
 
 import numpy as np
 import onnx
@@ -37,7 +37,7 @@ def test_every_operator_rounds_once():
     product = rounded(rounded(x) @ w.astype(np.float32))
     truth = rounded(np.maximum(product, 0) + b.astype(np.float32))
     np.testing.assert_array_equal(run(emulated(model)), truth)
-    # ONNX Runtime's own way with fp16 on a CPU is another: this is why there is an emulation.
+    # ONNX Runtime rounds differently when it runs the fp16 graph on a CPU, hence the emulation.
     assert (run(model) != truth).any()
     exact = np.maximum(x @ w.astype(np.float32), 0) + b.astype(np.float32)
     np.testing.assert_allclose(run(emulated(model, rounded=False)), exact, rtol=1e-5, atol=1e-5)

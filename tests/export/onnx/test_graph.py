@@ -1,4 +1,4 @@
-"""What the graphs for ONNX Runtime look like after the rewrites; that they compute the same is in the golden tests."""
+"""The graphs for ONNX Runtime after the rewrites. The golden tests check that they compute the same."""
 
 import collections
 import json
@@ -27,9 +27,9 @@ def test_unet_graph_has_no_litter_and_fused_self_attention(load):
     model = inliner.inline_local_functions(load("unet"))
     operators = count(model)
     assert operators["Identity"] == 0
-    # 9 transformers with one layer per block: 3 down, 1 middle, 6 up; each with spatial and temporal self-attention
+    # 10 transformers with one layer per block: 3 down, 1 middle, 6 up; each with spatial and temporal self-attention
     assert operators["MultiHeadAttention"] == 2 * 10
-    assert operators["Softmax"] == 10  # shares of the face tokens
+    assert operators["Softmax"] == 10  # probabilities of the face tokens
     assert operators["BiasGelu"] == 3 * 10 and operators["Erf"] == 0
     edges = Graph(model.graph)
     for node in model.graph.node:
@@ -82,7 +82,7 @@ def test_identities_before_outputs_keep_the_outputs_name():
 
 
 def attention_model(shared: bool) -> onnx.ModelProto:
-    """softmax(q k^T / 2) v of projections of x; or, not `shared`, with keys and values of another tensor."""
+    """softmax(q k^T / 2) v of projections of x; unless `shared`, keys and values are projections of another tensor."""
     rng = np.random.default_rng(0)
     weights = {name: rng.standard_normal((8, 8)).astype(np.float32) for name in ("wq", "wk", "wv")}
     constants = {"heads": np.array([-1, 5, 2, 4]), "half": np.float32(0.5), "flat": np.array([-1, 5, 8])}

@@ -1,4 +1,4 @@
-"""What ranges of tensors are measured, and which tensors are found unfit for fp16."""
+"""The measured ranges of tensors, and the tensors that do not fit fp16."""
 
 import math
 
@@ -40,7 +40,7 @@ def test_the_worst_of_all_samples_counts(program):
     found = ranges.measure(program, samples, threads=1)
     assert found.ranges.keys() == {"x", "large", "vjp.0.0"}
     assert [found.ranges[name].largest for name in ("x", "large", "vjp.0.0")] == pytest.approx([3, 30, 300])
-    assert found.ranges["x"].subnormal_share == 1  # of the second sample
+    assert found.ranges["x"].subnormal_share == 1  # from the second sample
     assert found.ranges["large"].subnormal_share == pytest.approx(1 / 11)
     assert found.ranges["vjp.0.0"].subnormal_share == 0
     np.testing.assert_allclose(found.outputs[0]["y"], [100, -300, 200, 0])
@@ -64,5 +64,5 @@ def test_a_cotangent_is_scaled_as_far_as_its_tensors_allow():
         return ranges.loss_scale({"y": Range(1e9, 0), "vjp.3.0": Range(largest, 0)}, POLICY)
 
     assert scale(2.0) == 2**12  # 65504 / 4 / 2 and down to a power of two
-    assert scale(1e-3) == scale(1.0) == 2**13  # the cotangent itself has to fit as well
+    assert scale(1e-3) == scale(1.0) == 2**13  # the cotangent must fit too
     assert scale(40000.0) == 0.25

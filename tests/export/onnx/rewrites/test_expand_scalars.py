@@ -1,4 +1,4 @@
-"""Graphs around single numbers, against themselves as they were."""
+"""Graphs with single numbers compute the same before and after the rewrite."""
 
 import numpy as np
 import onnx

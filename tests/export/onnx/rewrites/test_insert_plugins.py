@@ -1,4 +1,4 @@
-"""Kernels in the places of nodes: the right ones, given what their plugins take, and only where they are right."""
+"""Nodes replaced by plugins: the right ones, with the inputs that the kernels need, and only where kernels fit."""
 
 import collections
 
@@ -18,7 +18,7 @@ from sa.kernels.id_attention.reference import id_attention
 
 @pytest.fixture
 def unet(engines):
-    """The UNet as other libraries than ONNX Runtime have it, but for its attentions."""
+    """The UNet without ONNX Runtime's own operators; identities stand in for its self-attentions."""
     model = onnx.load(engines("recipe_hjb", "onnxruntime") / "unet.onnx", load_external_data=False)
     for node in model.graph.node:
         if node.domain == CONTRIB and node.op_type == "MultiHeadAttention":
@@ -32,7 +32,7 @@ KERNELS = ("IDAttention", "GroupNormSiLU")
 
 
 def called(node):
-    """Of the plugin, or of the kernel that the node's function stands for."""
+    """The name of the plugin, or of the kernel that the node's function stands for."""
     kernel = kernel_name(node.op_type)
     return kernel if kernel in KERNELS else node.op_type
 
@@ -50,7 +50,7 @@ def test_kernels_take_the_nodes_they_are_made_for(unet):
     insert_plugins(unet)
     after = collections.Counter(called(node) for node in nodes(unet))
     assert after["IDAttentionProbabilities"] == after["IDAttentionOutput"] == before["IDAttention"] == 10
-    # Those of fewer than 16 pixels, or of a number that is no multiple of it, stay.
+    # Nodes whose number of pixels is not a multiple of 16 stay.
     assert after["GroupNormPartials"] == after["GroupNormSiLUOutput"] > 20
     assert after["GroupNormPartials"] + after["GroupNormSiLU"] == before["GroupNormSiLU"]
     for node in nodes(
@@ -60,12 +60,12 @@ def test_kernels_take_the_nodes_they_are_made_for(unet):
         assert (found["plugin_namespace"], found["plugin_version"], found["aot"]) == (b"sa", b"1", 1)
     epsilons = {tuple(attributes(node)["epsilon"]) for node in nodes(unet, "GroupNormSiLUOutput")}
     assert epsilons == {(np.float32(1e-5),), (np.float32(1e-6),)}
-    # What stays is made of its body.
+    # The nodes that stay can be inlined.
     assert {called(node) for node in nodes(inliner.inline_local_functions(unet))} == after.keys() - {"GroupNormSiLU"}
 
 
 def run_body(model, node, values):
-    """A node's result by the operators of its body, in ONNX Runtime."""
+    """The result of a node, from the operators of its body in ONNX Runtime."""
     function = next(f for f in model.functions if f.name == node.op_type)
     graph = helper.make_graph(
         [node],
@@ -90,7 +90,7 @@ def test_an_id_attention_gets_what_its_kernel_takes(unet):
         for name, size in zip(node.input[3:], sizes, strict=True)
     }
     moments = values[node.input[5]].reshape(branches, columns, columns + 1)
-    moments[:, :, :-1] = 100 * np.eye(columns)  # positive, as products of values with themselves are
+    moments[:, :, :-1] = 100 * np.eye(columns)  # positive, like products of values with themselves
     values |= {name: random.standard_normal(channels).astype(np.float32) for name in node.input[1:3]}
     values[node.input[0]] = random.standard_normal((branches * frames, pixels, channels)).astype(np.float32)
     expected = run_body(unet, original, values)
@@ -151,7 +151,7 @@ def test_norms_that_kernels_are_not_compiled_for_stay(unet, op_type, changed):
 
 
 def test_nodes_of_unknown_shape_stay(engines):
-    """ONNX Runtime's own operators tell nobody the shape of what they make."""
+    """Shape inference does not know the results of ONNX Runtime's own operators."""
     model = onnx.load(engines("recipe_hjb", "onnxruntime") / "unet.onnx", load_external_data=False)
     insert_plugins(model)
     assert len(nodes(model, "IDAttention")) == 10

@@ -1,4 +1,4 @@
-"""The fp16 policy on graphs: what is typed how, and that a typed graph is sound."""
+"""The fp16 policy on graphs: the dtypes it gives, and that typed graphs are valid."""
 
 import collections
 
@@ -24,8 +24,8 @@ ATTENTION = """
         scaled = Mul (x, scale)
         keys = Transpose <perm = [0, 2, 1]> (x)
         scores = MatMul (scaled, keys)
-        shares = Softmax <axis = -1> (scores)
-        mixed = MatMul (shares, x)
+        probabilities = Softmax <axis = -1> (scores)
+        mixed = MatMul (probabilities, x)
         y = MatMul (mixed, w)
     }
 """
@@ -42,7 +42,7 @@ def lowered(text: str, float32=(), **parameters: np.ndarray) -> onnx.ModelProto:
     lower_precision(model, policy("fp16"), parameters, float32)
     halves = (onnx.numpy_helper.from_array(value.astype(np.float16), name) for name, value in parameters.items())
     model.graph.initializer.extend(halves)
-    onnx.checker.check_model(model, full_check=True)  # types too: an operator with operands of two types fails
+    onnx.checker.check_model(model, full_check=True)  # checks types too: operands of two types are an error
     return model
 
 
@@ -72,15 +72,15 @@ def w():
 
 def test_products_are_fp16_and_softmax_is_not(w):
     types = types_of(lowered(ATTENTION, w=w))
-    assert {name: types[name] for name in ("x", "scaled", "keys", "scores", "shares", "mixed", "y")} == {
+    assert {name: types[name] for name in ("x", "scaled", "keys", "scores", "probabilities", "mixed", "y")} == {
         **{"x": SINGLE, "scaled": HALF, "keys": HALF, "scores": HALF},
-        **{"shares": SINGLE, "mixed": HALF, "y": SINGLE},
+        **{"probabilities": SINGLE, "mixed": HALF, "y": SINGLE},
     }
 
 
 def test_a_tensor_is_cast_once_for_all_its_readers(w):
     casts = [node.input[0] for node in lowered(ATTENTION, w=w).graph.node if node.op_type == "Cast"]
-    assert collections.Counter(casts) == {"x": 1, "scores": 1, "shares": 1, "y.half": 1}
+    assert collections.Counter(casts) == {"x": 1, "scores": 1, "probabilities": 1, "y.half": 1}
 
 
 def test_a_typed_graph_computes_what_its_original_does(x, w):

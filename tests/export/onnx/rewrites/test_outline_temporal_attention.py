@@ -1,4 +1,4 @@
-"""Temporal blocks without their transposes: the same numbers, and only where nothing else needs them."""
+"""Temporal blocks lose their transposes, compute the same, and keep them where other operators need them."""
 
 import numpy as np
 import onnx
@@ -10,7 +10,7 @@ from sa.export.onnx.rewrites.insert_plugins import insert_plugins
 
 CLIPS, FRAMES, PIXELS, HEADS, WIDTH = 2, 3, 5, 2, 8
 
-# As paddle2onnx writes the block, less its second feed-forward; {middle} is before the attention, {row} before the end.
+# The block as paddle2onnx writes it, without the second feed-forward; {middle} is before the attention.
 BLOCK = """
     <ir_version: 8, opset_import: ["" : 17]>
     g (float[clips, 3, 5, 16] x, float[clips, 16] image) => (float[clips, 3, 5, 16] y)
@@ -68,7 +68,7 @@ def attentions(model):
 
 
 def with_body(model):
-    """The model with its plugin as operators on [clips, frames, pixels, channels], as the kernel is defined."""
+    """The model with the plugin replaced by standard operators on [clips, frames, pixels, channels]."""
     (node,) = attentions(model)
     frames, pixels, heads = next(one.ints for one in node.attribute if one.name == "sizes")
     body = onnx.parser.parse_function(
@@ -123,8 +123,8 @@ def test_a_block_without_transposes_computes_the_same():
         {
             "vector": "x_rows",
             "middle": "mixed = Erf (normed) x_rows = Reshape (x, clip)",
-        },  # what is not the clip's alone
-        {"scale": 0.5},  # not the kernel's
+        },  # a different value in each row
+        {"scale": 0.5},  # the kernel has another
     ],
     ids=["softmax", "norm", "transpose", "rows", "scale"],
 )

@@ -1,4 +1,4 @@
-"""Gated linear units come apart exactly, and only where that is all there is."""
+"""GEGLUs are split exactly, and only where nothing else reads their halves."""
 
 import numpy as np
 import onnx
@@ -13,7 +13,7 @@ PARAMETERS = {"w": (WIDTH, 2 * INNER), "b": (2 * INNER,)}
 
 
 def geglu(outputs=("y",)) -> onnx.ModelProto:
-    """value * gate * (1 + erf(gate / sqrt 2)) / 2 of x w + b, as paddle2onnx writes it; weights are declared later."""
+    """value * gate * (1 + erf(gate / sqrt 2)) / 2 of x w + b, as paddle2onnx writes it, without its weights."""
     constants = {
         "root": np.float32(2**0.5),
         "one": np.float32(1),

@@ -1,4 +1,4 @@
-"""A VJP's Scan against its body on all steps at once."""
+"""A VJP's Scan computes the same as its body on all steps at once."""
 
 import numpy as np
 import onnx
@@ -31,7 +31,9 @@ def run(program, values):
 
 @pytest.mark.parametrize("silu", [False, True])
 def test_all_steps_at_once_give_the_same(silu):
-    norms = [GroupNorm("x", "weight", "bias", 6, eps, silu) for eps in (1e-5, 1e-1)]  # two: names must not meet
+    norms = [
+        GroupNorm("x", "weight", "bias", 6, eps, silu) for eps in (1e-5, 1e-1)
+    ]  # two, to test that names do not collide
     program = model(*norms)
     generator = np.random.default_rng(0)
     values = {name: generator.standard_normal(shape, np.float32) for name, shape in SHAPES.items()}
