@@ -1,7 +1,7 @@
-"""NVIDIA's Python bindings of TensorRT on native libraries that do nothing, for machines without a GPU.
+"""NVIDIA's Python bindings of TensorRT with stub libraries that do nothing, for machines without a GPU.
 
-The wheels tensorrt-cu12-bindings hold the Python half of `tensorrt.plugin` and need only nine symbols of the libraries
-to be imported. `make test-kernels` puts them into .cache/tensorrt-bindings, a folder for each version.
+The tensorrt-cu12-bindings wheels have the Python half of `tensorrt.plugin`. To import them takes only nine symbols of
+the libraries. `make test-kernels` puts the wheels into .cache/tensorrt-bindings, in a folder for each version.
 """
 
 import ctypes
@@ -23,7 +23,7 @@ SYMBOLS = (
 
 
 class Registry:
-    """TensorRT's plugin registry: what was registered is found."""
+    """TensorRT's plugin registry."""
 
     def __init__(self):
         self.creators: dict[tuple[str, str], object] = {}
@@ -55,7 +55,7 @@ class Builder:
 
 
 def load(folder: Path) -> SimpleNamespace:
-    """`tensorrt` and `tensorrt.plugin` out of a folder, ready for `evaluator`. Once per process, before any other."""
+    """Import `tensorrt` and `tensorrt.plugin` from a folder. Once per process, before any other TensorRT."""
     (package,) = (path for path in folder.iterdir() if path.name == "tensorrt_bindings")
     needed = subprocess.run(["readelf", "-d", package / "tensorrt.so"], capture_output=True, text=True, check=True)
     version = next(word.rpartition(".")[2].rstrip("]") for word in needed.stdout.split() if "libnvinfer.so." in word)
@@ -66,7 +66,7 @@ def load(folder: Path) -> SimpleNamespace:
             name = f"lib{library}.so.{version}"
             path = Path(scratch) / name
             subprocess.run(["cc", "-shared", "-fPIC", f"-Wl,-soname,{name}", source, "-o", path], check=True)
-            ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)  # what the bindings are linked to is found by its name
+            ctypes.CDLL(str(path), mode=ctypes.RTLD_GLOBAL)  # the bindings find it by its name
         sys.path.insert(0, str(folder))
         import tensorrt_bindings
 
@@ -77,13 +77,13 @@ def load(folder: Path) -> SimpleNamespace:
 
 
 def evaluator(folder: Path) -> Evaluator:
-    """The kernels, registered with the bindings in a folder."""
+    """An evaluator of our plugins, registered with the bindings in a folder."""
     from sa.kernels import plugins
 
     loaded = load(folder)
     trt, registry = loaded.trt, Registry()
     trt.get_plugin_registry = lambda: registry
-    trt.IDimensionExpr = Size  # what the native half makes them of
+    trt.IDimensionExpr = Size  # the type that the native half uses
     from tensorrt.plugin import _lib, _tensor
 
     _tensor.SymIntExpr._exprBuilder = Builder(trt.DimensionOperation)

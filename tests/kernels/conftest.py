@@ -1,4 +1,4 @@
-"""The tests run the kernels' sources on the CPU, in Triton's interpreter, which is chosen before Triton is imported."""
+"""Runs the kernels' sources on the CPU in Triton's interpreter, which must be chosen before Triton is imported."""
 
 import os
 
@@ -12,7 +12,7 @@ from triton.runtime.interpreter import InterpreterBuilder
 
 @pytest.fixture
 def memory(monkeypatch):
-    """Where a test's tensors lie: whatever kernels read and write is checked, and in the end what they wrote around."""
+    """The memory of a test's tensors. All reads and writes of kernels are checked, and the margins at the end."""
     guarded = GuardedMemory()
     load, store = InterpreterBuilder.create_masked_load, InterpreterBuilder.create_masked_store
 

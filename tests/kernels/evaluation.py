@@ -1,7 +1,7 @@
 """Evaluates plugins as TensorRT does when it builds: types first, then shapes, then the ahead-of-time implementation.
 
-With a `tensorrt.plugin` of our own (stub_tensorrt.py), or with NVIDIA's bindings on native libraries that do nothing
-(bindings.py): their Python half, which checks signatures and makes the expressions, is then the real one.
+It works with a `tensorrt.plugin` of our own (stub_tensorrt.py), and with NVIDIA's bindings on stub libraries
+(bindings.py). With the latter, the Python half, which checks signatures and makes the expressions, is the real one.
 """
 
 from collections.abc import Callable
@@ -10,8 +10,8 @@ from types import ModuleType
 
 
 @dataclass(frozen=True)
-class Given:
-    """An input: a size in brackets in `shape` changes from call to call, as the number of frames may."""
+class Input:
+    """An input of a plugin. Sizes in brackets in `shape` differ between calls, such as the number of frames."""
 
     element: str  # fp16, fp32
     shape: tuple[int | list[int], ...]
@@ -19,7 +19,7 @@ class Given:
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What TensorRT would launch, and what it would allocate for it."""
+    """The launch that TensorRT would make, and the outputs that it would allocate."""
 
     outputs: tuple[tuple[str, tuple[int, ...]], ...]
     entry: str
@@ -31,7 +31,7 @@ class Evaluated:
 
 
 class Size:
-    """A size, as the native half gives it: a number for itself, but only one that never changes may be asked for."""
+    """A size, as the native half represents it. Only the value of a constant size may be asked for."""
 
     def __init__(self, value: int, known: bool):
         self.value, self.known = value, known
@@ -45,13 +45,13 @@ class Size:
 
 
 class Evaluator:
-    """Plugins of one library. `registered` gives what describes and what implements the plugin of a name."""
+    """Plugins of one library. `registered` returns the functions that describe and implement a plugin, by name."""
 
     def __init__(self, trt: ModuleType, trtp: ModuleType, registered: Callable[[str], tuple[Callable, Callable]]):
         self.trt, self.trtp = trt, trtp
         self._registered = registered
 
-    def __call__(self, name: str, inputs: list[Given], **attributes: object) -> Evaluated:
+    def __call__(self, name: str, inputs: list[Input], **attributes: object) -> Evaluated:
         describe, implement = self._registered(f"sa::{name}")
         elements = {"fp16": self.trt.float16, "fp32": self.trt.float32}
         names = {kind: element for element, kind in elements.items()}
@@ -98,5 +98,5 @@ class Evaluator:
 
 
 def value(expression: object) -> int:
-    """The number that a symbolic expression stands for."""
+    """The value of a symbolic expression."""
     return expression._expr.value

@@ -1,4 +1,4 @@
-"""As much of tensorrt and tensorrt.plugin as the plugins use, in the terms of `evaluation.Size`."""
+"""The parts of tensorrt and tensorrt.plugin that our plugins use, on top of `evaluation.Size`."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -64,7 +64,7 @@ class KernelLaunchParams:
 
 
 class Plugins:
-    """tensorrt.plugin."""
+    """The module tensorrt.plugin."""
 
     ShapeExpr = SymInt32 = SymInt32
     ShapeExprs, SymExprs, TensorDesc, KernelLaunchParams = ShapeExprs, SymExprs, TensorDesc, KernelLaunchParams
@@ -90,7 +90,7 @@ class Plugins:
 
 
 def evaluator() -> Evaluator:
-    """The kernels, registered here."""
+    """An evaluator of our plugins, registered with this stub."""
     from sa.kernels import plugins
 
     library = Plugins()

@@ -1,4 +1,4 @@
-"""The benchmarks' file, and what they say where they cannot run."""
+"""The benchmarks' CSV file, and their messages where they cannot run."""
 
 import csv
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""What building and running plans needs of TensorRT is in NVIDIA's bindings, the oldest and the newest we know."""
+"""NVIDIA's bindings, oldest and newest, have all parts of TensorRT that we use to build and run plans."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Compilation, which needs a process without the interpreter, of one kernel as shipped and of one that does not fit."""
+"""Compilation of a shipped kernel, and of kernels that must be refused. It needs a process without the interpreter."""
 
 import os
 import subprocess
@@ -80,7 +80,7 @@ def test_a_kernel_that_is_not_as_expected(tmp_path, changes, sentence):
 
 
 def test_shapes_the_interpreter_is_tested_at(tmp_path):
-    """It takes blocks that the compiler refuses: products with fewer than 16 columns, for one."""
+    """The interpreter accepts blocks that the compiler refuses, such as products with fewer than 16 columns."""
     done = run(tmp_path, "-c", LEAST_AND_ODD.format(out=str(tmp_path)))
     assert done.returncode == 0, done.stderr
     assert len(list(tmp_path.glob("*.cubin"))) == 16

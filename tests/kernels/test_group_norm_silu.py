@@ -1,4 +1,4 @@
-"""GroupNorm with SiLU: the definition against PyTorch's, the kernel against the definition."""
+"""GroupNorm with SiLU: the definition against PyTorch, and the kernel against the definition."""
 
 import numpy as np
 import pytest
@@ -11,7 +11,7 @@ from sa.kernels.group_norm_silu.reference import group_norm_silu as reference
 
 
 def problem(frames: int, channels: int, pixels: int, mean: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """x, weight and bias; every frame and channel of x has a level and spread of its own."""
+    """x, weight and bias; every frame and channel of x has its own mean and standard deviation."""
     random = np.random.default_rng(0)
     scale = np.exp(0.5 * random.standard_normal((frames, channels, 1)))
     x = mean + scale * (random.standard_normal((frames, channels, pixels)) + random.standard_normal(scale.shape))
@@ -42,8 +42,8 @@ def test_definition_is_pytorchs_and_the_benchmarks(clip_frames):
 @pytest.mark.parametrize(
     ("clips", "clip_frames", "channels", "pixels"),
     [
-        (1, 1, 32, 2),  # the least that has a spread
-        (2, 3, 96, 65),  # one pixel more than the least tile, channels that fill no block
+        (1, 1, 32, 2),  # the smallest that has a variance
+        (2, 3, 96, 65),  # one pixel more than the smallest tile, channels that fill no block
         (1, 2, 96, 1025),  # one pixel more than the largest tile
         (2, 1, 320, 36),  # the true width of the finest level, per frame
         (2, 2, 320, 36),  # and per clip
@@ -64,5 +64,5 @@ def test_eps_where_values_hardly_vary(memory, eps):
 
 
 def test_means_far_from_zero(memory):
-    """50 times further than the values spread: E[x^2] - E[x]^2 would miss the tolerance by far."""
+    """At 50 standard deviations, E[x^2] - E[x]^2 would miss the tolerance by far."""
     check(memory, problem(2, 64, 1100, mean=50), 2)

@@ -1,4 +1,4 @@
-"""The identity attention: its definition against attention computed plainly, the kernel against its definition."""
+"""ID attention: the definition against plain attention, and the kernel against the definition."""
 
 from types import SimpleNamespace
 
@@ -21,7 +21,7 @@ def softmax(logits: np.ndarray) -> np.ndarray:
 
 
 def layer(heads: int, width: int, value_mean: float = 3) -> SimpleNamespace:
-    """Random weights of an attention layer, and its image token's and face tokens' projections."""
+    """Random weights of an attention layer, and random projections of its image and face tokens."""
     random = np.random.default_rng(0)
     channels = heads * width
     return SimpleNamespace(
@@ -56,7 +56,7 @@ def plain(x: np.ndarray, layer: SimpleNamespace) -> np.ndarray:
 
 
 def problem(frames: int, tokens: int, heads: int, width: int, value_mean: float = 3) -> dict[str, np.ndarray]:
-    """Arguments of either implementation, made from a layer's weights."""
+    """Arguments for definition and kernel, from a layer's weights."""
     weights = layer(heads, width, value_mean)
     folded = fold(
         weights.query,
@@ -78,7 +78,9 @@ def check(memory: GuardedMemory, arguments: dict[str, np.ndarray], dtype: torch.
     expected = reference(**{name: tensor.double().numpy() for name, tensor in tensors.items()})
     result = id_attention(**tensors)
     branch_frames = len(result) // len(arguments["gain"])
-    for branch in range(len(arguments["gain"])):  # the louder must not hide the other
+    for branch in range(
+        len(arguments["gain"])
+    ):  # apart, so that a branch with large values does not hide errors of another
         frames = slice(branch * branch_frames, (branch + 1) * branch_frames)
         assert_close(result[frames], expected[frames])
 
@@ -97,7 +99,7 @@ def test_definition_is_plain_attention(heads, width, tokens):
 @pytest.mark.parametrize(
     ("frames", "tokens", "heads", "width"),
     [
-        (2, 1, 1, 16),  # the least
+        (2, 1, 1, 16),  # the smallest
         (2, 65, 3, 12),  # one token more than a tile, heads and channels that fill no block
         (4, 130, 5, 13),  # three tiles, one channel more than a block
         (2, 40, 5, 64),  # the true widths
@@ -116,40 +118,40 @@ def test_more_tiles_than_are_summed_at_once(memory):
 
 
 def test_rows_far_from_zero(memory):
-    """With 50 around values that spread by 1, E[x^2] - E[x]^2 would leave the norm three digits."""
+    """With mean 50 and standard deviation 1, E[x^2] - E[x]^2 would leave the norm three digits."""
     arguments = problem(2, 20, 3, 50)
     arguments["x"] += 50
     check(memory, arguments)
 
 
 def test_rows_that_hardly_vary(memory):
-    """Their variance is the norm's epsilon; y is of one order with the attention, not with x."""
+    """Their variance equals the norm's epsilon; y is then as large as the attention, not as x."""
     arguments = problem(2, 20, 3, 50)
     arguments["x"] = (arguments["x"] - 1) * 1e-5**0.5
     check(memory, arguments)
 
 
 def test_large_logits(memory):
-    """Of some hundreds: their exponentials overflow unless the largest is taken off first."""
+    """Logits of some hundreds: exponentials overflow unless the largest logit is subtracted first."""
     arguments = problem(2, 20, 3, 12)
     arguments["keys"] *= 100
     check(memory, arguments)
 
 
 def test_values_far_from_zero(memory):
-    """With 300 around a spread of 1, moments of values that were not centred would leave two digits of it."""
+    """With mean 300 and standard deviation 1, moments of values that are not centred would leave two digits."""
     check(memory, problem(2, 20, 3, 12, value_mean=300))
 
 
 def test_variance_below_zero(memory):
-    """Rounding can take it there where attention hardly varies; here the moments do. It counts as zero."""
+    """Counts as zero. Rounding can cause it where attention hardly varies; here the moments do."""
     arguments = problem(2, 20, 3, 12)
     arguments["moments"][..., :-1] = 0
     check(memory, arguments)
 
 
 def test_any_branch_may_have_a_gain(memory):
-    """With matrices of its own."""
+    """Each branch has its own matrices."""
     arguments = problem(6, 20, 3, 12)
     for name in ("keys", "values", "moments", "shift", "base"):
         unconditional, conditional = arguments[name]
@@ -165,7 +167,7 @@ def test_a_branch_without_gain_gets_exactly_x_and_its_base(memory):
 
 
 def test_a_branch_without_gain_is_not_attended(memory):
-    """The unconditional frames' probabilities and sums stay what the allocator left there."""
+    """The probabilities and sums of the unconditional frames are not written."""
     arguments = problem(2, 20, 2, 16)
     id_attention(**{name: memory.put(values) for name, values in arguments.items()})
     probabilities, partial_sums, _ = memory.allocated

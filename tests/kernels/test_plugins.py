@@ -1,6 +1,7 @@
-"""The plugins: what TensorRT would launch, in its order of arguments, computes what the kernels are defined as.
+"""The launches that TensorRT would make of our plugins compute what the kernels' definitions do.
 
-Evaluated with a library of our own, whose launches the interpreter runs; and compiled, with NVIDIA's bindings too.
+They are evaluated with a stub of TensorRT and run by Triton's interpreter. They are also compiled, with the stub and
+with NVIDIA's bindings.
 """
 
 import json
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from evaluation import Given
+from evaluation import Input
 from kernel_checks import assert_close
 from stub_tensorrt import evaluator
 from test_id_attention import FLOAT32
@@ -27,12 +28,12 @@ from sa.kernels.temporal_attention.reference import temporal_attention
 BINDINGS = Path(__file__).resolve().parents[2] / ".cache" / "tensorrt-bindings"
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=str)
 ELEMENTS = {torch.float16: "fp16", torch.float32: "fp32"}
-RAGGED = 130  # tokens, or pixels: no multiple of any tile
+RAGGED = 130  # tokens or pixels: not a multiple of any tile
 
 
 @pytest.fixture
 def run(memory, monkeypatch):
-    """run(plugin, tensors, **attributes): its outputs, the kernel launched as TensorRT would, by the interpreter."""
+    """run(plugin, tensors, **attributes): the plugin's outputs, launched as TensorRT would, in the interpreter."""
     chosen = []
 
     def compiled(variant):
@@ -43,8 +44,8 @@ def run(memory, monkeypatch):
     evaluate = evaluator()
 
     def run_(name, tensors, **attributes):
-        given = [Given(ELEMENTS[one.dtype], ([one.shape[0]], *one.shape[1:])) for one in tensors[:1]]
-        given += [Given(ELEMENTS[one.dtype], tuple(one.shape)) for one in tensors[1:]]
+        given = [Input(ELEMENTS[one.dtype], ([one.shape[0]], *one.shape[1:])) for one in tensors[:1]]
+        given += [Input(ELEMENTS[one.dtype], tuple(one.shape)) for one in tensors[1:]]
         found = evaluate(name, given, **attributes)
         dtypes = {element: dtype for dtype, element in ELEMENTS.items()}
         outputs = [torch.empty(shape, dtype=dtypes[kind], device=tensors[0].device) for kind, shape in found.outputs]
@@ -71,7 +72,7 @@ def test_group_norm(run, memory, dtype, eps):
 
 
 def test_group_norm_of_clips(run, memory):
-    """The UNet's norms over time see [clips, channels, frames, pixels]; the definition sees frames outermost."""
+    """The UNet's norms over time take [clips, channels, frames, pixels]; the definition has frames first."""
     random = np.random.default_rng(0)
     frames, pixels = 5, 7
     x = random.standard_normal((2, frames, 64, pixels))
@@ -109,7 +110,7 @@ def test_temporal_attention(run, memory, dtype):
     random = np.random.default_rng(0)
     inputs = [memory.put(random.standard_normal((clips * frames, pixels, heads * width)), dtype) for _ in range(3)]
     expected = temporal_attention(*(one.double().numpy() for one in inputs), frames, heads)
-    # In the graph their rows stand in other groups.
+    # In the graph the same rows are grouped differently.
     inputs = [one.reshape(clips * pixels, frames, heads * width) for one in inputs]
     (y,) = run("TemporalAttention", inputs, sizes=np.array([frames, pixels, heads], np.int32))
     assert_close(y, expected.reshape(y.shape))
@@ -118,7 +119,7 @@ def test_temporal_attention(run, memory, dtype):
 EVALUATE = """
 import json, sys
 import numpy as np
-from evaluation import Given
+from evaluation import Input
 from ptx_types import entry_types
 if sys.argv[1] == "stub":
     from stub_tensorrt import evaluator
@@ -129,8 +130,8 @@ else:
     evaluate = evaluator(Path(sys.argv[1]))
     assert evaluate.trt.__version__ == Path(sys.argv[1]).name
 for element in ("fp16", "fp32"):
-    def act(*shape): return Given(element, shape)
-    def single(*shape): return Given("fp32", shape)
+    def act(*shape): return Input(element, shape)
+    def single(*shape): return Input("fp32", shape)
     x, norm = act([32], 1024, 640), single(640)
     gain, moments = single([2], 1), single([2], 40 * 41)
     clips, features = act([32], 640, 32, 32), single(640)

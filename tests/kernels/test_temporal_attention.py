@@ -1,4 +1,4 @@
-"""Attention over frames: the definition against loops, the kernel against the definition."""
+"""Attention over frames: the definition against loops, and the kernel against the definition."""
 
 import numpy as np
 import pytest
@@ -37,10 +37,10 @@ def test_definition_attends_within_one_clip_pixel_and_head():
 @pytest.mark.parametrize(
     ("clips", "clip_frames", "pixels", "heads", "head_dim"),
     [
-        (1, 2, 1, 1, 16),  # the least
+        (1, 2, 1, 1, 16),  # the smallest
         (2, 3, 5, 3, 24),  # frames and head fill no block
         (1, 17, 2, 2, 100),  # one frame more than 16
-        (1, 32, 2, 1, 128),  # the most
+        (1, 32, 2, 1, 128),  # the largest
         (2, 16, 3, 5, 64),  # the true width of the finest level
     ],
 )
@@ -49,13 +49,13 @@ def test_kernel(memory, dtype, clips, clip_frames, pixels, heads, head_dim):
 
 
 def test_large_logits(memory):
-    """Of 300 and more: their exponentials overflow unless the largest is taken off first."""
+    """Logits of 300 and more: exponentials overflow unless the largest logit is subtracted first."""
     query, key, value = problem(1, 5, 2, 1, 16)
     check(memory, [30 * query, 30 * key, value], 5, 1)
 
 
 def test_negative_logits(memory):
-    """Where all logits lie far below zero, padding that counts as zero would take all the weight."""
+    """If all logits are far below zero, padding with logit 0 would take all the weight."""
     query, key, value = problem(1, 5, 2, 1, 16)
     check(memory, [np.abs(query) * 10, -np.abs(key) * 10, value], 5, 1)
 

@@ -1,4 +1,4 @@
-"""Arguments that a compiled kernel would misread are refused before it starts."""
+"""Arguments that a compiled kernel would misread are refused before the launch."""
 
 import pytest
 import torch
