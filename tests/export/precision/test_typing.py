@@ -51,7 +51,7 @@ def test_weights_are_stored_once_and_in_half(half_set, engines):
     ((_, plain),) = stored(whole, "unet").items()
     ((_, typed),) = stored(half, "unet").items()
     assert 0.45 < typed / plain < 0.7  # each parameter begins on a page of its own
-    # Float32 engines have files of their own; the decoder and the gradients of its stretches share one.
+    # Float32 engines have files of their own; the decoder and the gradients of its segments share one.
     for role in ("vae_encoder", "decoder_mid_0_spatial"):
         assert list(stored(half, role)) == [f"{role}.weights"]
     others = {engine.role for engine in half.engines if engine.role.endswith("_vjp")} | {"vae_decoder"}
