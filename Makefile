@@ -86,7 +86,7 @@ test-fp16: install
 # A whole fp16 set as plans of TensorRT for RTX, which builds without a GPU, and the builder's own tests; Linux and Windows only.
 test-rtx: $(VENV)/installed-rtx
 	$(PYTEST) -m rtx
-	$(PYTEST) tests/export/test_plans.py tests/runtime/test_tensorrt.py
+	$(PYTEST) tests/export/targets/test_plans.py tests/runtime/backends/test_tensorrt.py
 
 $(VENV)/installed-rtx: $(VENV)/installed
 	$(INSTALL) '.[$(SETUP),tensorrt-rtx]'

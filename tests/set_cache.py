@@ -21,7 +21,7 @@ from filelock import FileLock
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache" / "tests"
 # What decides how a set comes out; sa-prepare does not.
-RECIPES = ("benchmarks/checkpoints.py", "benchmarks/recipe.py", "benchmarks/puppet/checkpoint", "tests/golden")
+RECIPES = ("benchmarks/fixtures", "benchmarks/puppet/checkpoint", "tests/golden")
 SOURCES = ("configs", "export", "runtime", *RECIPES)
 APART = ("runtime/prepare", "tests/golden/prepare")
 KEPT = 2  # earlier states of the sources: a test run that is under way may still read one
@@ -51,6 +51,7 @@ def _sources() -> str:
     state = hashlib.sha256()
     for source in SOURCES:
         path = ROOT / source
+        assert path.exists(), f"{source} was moved: sets would no longer follow its changes"
         for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
             place = file.relative_to(ROOT).as_posix()
             if file.is_file() and "__pycache__" not in file.parts and not place.startswith(APART):

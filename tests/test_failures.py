@@ -272,8 +272,6 @@ def start(command: str, arguments: list[str]) -> subprocess.Popen:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # A test worker may set this to more than 1 (workers.py), of which Paddle warns.
-        env={name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"},
         # A test run in the background may ignore Ctrl-C, and its child processes would inherit that.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )

@@ -1,6 +1,6 @@
 """Each of pytest's workers keeps to its own cores: libraries that wait by spinning would else hold up the others.
 
-Import it before NumPy, whose library counts its threads when it is loaded. Programs that tests start inherit it.
+Import it before NumPy, whose library counts the cores when it is loaded. Programs that tests start inherit them.
 """
 
 import os
@@ -13,8 +13,6 @@ def keep_to_own_cores() -> None:
     cores = sorted(os.sched_getaffinity(0))
     own = cores[int(worker.removeprefix("gw")) :: int(workers)] or cores
     os.sched_setaffinity(0, own)
-    for library in ("OMP", "OPENBLAS", "MKL"):
-        os.environ[f"{library}_NUM_THREADS"] = str(len(own))
 
 
 keep_to_own_cores()
