@@ -1,7 +1,7 @@
-"""Prints which folder imports which, as text: one line a folder, with its number of modules. Run by `make map`.
+"""Prints which folder imports which: a line for each folder, with its number of modules. Run by `make map`.
 
-Imports inside functions count too, as they do for `lint-imports`. With a folder's name, it prints that folder and what is in
-it:  .ci/map.py sa.benchmarks
+Imports inside functions count too, as they do for lint-imports. `.ci/map.py sa.benchmarks` prints that folder and those
+in it alone.
 """
 
 import sys

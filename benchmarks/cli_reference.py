@@ -1,6 +1,6 @@
-"""docs/cli.md, the flags of every command, made from their parsers:  python -m sa.benchmarks.cli_reference
+"""make cli-reference: writes docs/cli.md, the flags of every command, from their argument parsers.
 
-The page depends on the parsers alone, not on the width of a terminal: a test compares it with what is written here.
+The page does not depend on the terminal's width, so a test can compare it with the parsers.
 """
 
 import argparse
@@ -13,7 +13,7 @@ from sa.runtime.cli import parser as sa_run
 from sa.runtime.prepare.cli import parser as sa_prepare
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
-PARSERS = (sa_prepare, sa_export, sa_run, sa_bench)  # in the order in which they are used
+PARSERS = (sa_prepare, sa_export, sa_run, sa_bench)  # in the order people use them
 HEAD = """\
 # Command line
 
@@ -62,7 +62,7 @@ def _section(parser: argparse.ArgumentParser) -> str:
 
 
 def _rows(parser: argparse.ArgumentParser, group: argparse._ArgumentGroup) -> Iterator[str]:
-    """A table row for each flag but --help."""
+    """A table row for each flag except --help."""
     formatter = parser._get_formatter()
     for action in group._group_actions:
         if isinstance(action, argparse._HelpAction | argparse._SubParsersAction) or action.help == argparse.SUPPRESS:
@@ -85,7 +85,7 @@ def _cell(text: str) -> str:
 
 
 def _block(text: str | None) -> str:
-    """Text that is laid out by hand, as it stands."""
+    """Text as it is, because it was laid out by hand."""
     return f"```text\n{text.strip()}\n```" if text else ""
 
 

@@ -1,7 +1,7 @@
-"""make demo: the puppet checkpoint is exported and animates a puppet it has never seen, with and without refinement.
+"""make demo: export the puppet checkpoint and animate a puppet it has never seen, with and without refinement.
 
-The checkpoint is StableAnimator in miniature, taught on drawn puppets (docs/puppet.md): the demo shows the way from
-weight files to a video that follows the poses, not what the published weights would draw.
+The checkpoint is StableAnimator in miniature, trained on drawn puppets (docs/puppet.md). The demo shows every step from
+weight files to a video that follows the poses. It does not show what the published weights would draw.
 """
 
 from pathlib import Path
@@ -16,11 +16,11 @@ from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.cli import main as sa_run
 from sa.runtime.output.video import encode_mp4, frame_path
 
-PUPPET = 1  # of the held-out ones
+PUPPET = 1  # its number among the held-out puppets
 FRAMES = 12
 STEPS = 10
 FPS = 8.0
-REFINE = ("--refine", "--refine-iters", "1")  # the published three take three times as long
+REFINE = ("--refine", "--refine-iters", "1")  # the published code's three take three times as long
 SHOWN = (0, 3, 6, 9)  # frames in the overview
 SIDE = 192  # pixels of a picture side by side
 
@@ -47,7 +47,7 @@ def main(folder: Path = Path("demo")) -> int:
 
 
 def draw(case: Path, plain: Path, refined: Path, video: Path, overview: Path) -> None:
-    """The video side by side, and a picture of the `SHOWN` frames: poses, results and truth below one another."""
+    """Write the video with everything side by side, and a picture of the `SHOWN` frames: poses, results and truth."""
     places = [case / "poses", plain / "frames", refined / "frames", case / TRUTH]
     reference = _picture(case / "reference.png")
     columns = [[_picture(frame_path(place, frame)) for place in places] for frame in range(FRAMES)]

@@ -1,6 +1,6 @@
-"""make gpu-check: the tests on a GPU and sa-bench, and one report of both, to be attached to an issue.
+"""make gpu-check: run the GPU tests and sa-bench, and write one report of both to attach to an issue.
 
-Not run on a GPU yet: tested with stand-ins for pytest and sa-bench.
+This has not run on a GPU yet. It was tested with stand-ins for pytest and sa-bench.
 """
 
 import argparse
@@ -33,7 +33,7 @@ NO_GPU = "found no NVIDIA GPU or no driver; run `make gpu-check` on a machine th
 
 @dataclass(frozen=True)
 class Outcome:
-    """One test: "passed", "failed" or "skipped", and why."""
+    """How one test ended: "passed", "failed" or "skipped", and why."""
 
     test: str
     outcome: str
@@ -42,10 +42,10 @@ class Outcome:
 
 
 def require_gpu() -> str:
-    """The compute capability of the GPU at hand; ends the program in one sentence where there is none."""
+    """The GPU's compute capability; ends the program with one sentence if there is no GPU."""
     try:
         found = compute_capability()
-    except ImportError:  # which is what the extra `cuda` brings, and says nothing of the machine
+    except ImportError:  # the extra `cuda` is not installed, which says nothing about the machine
         found = "unknown" if Path("/dev/nvidiactl").exists() else None
     if found is None:
         raise SystemExit(f"gpu-check: {NO_GPU}")
@@ -75,7 +75,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def run_tests(folder: Path) -> list[Outcome]:
-    """The outcomes of the tests in `folder` that are marked gpu."""
+    """Run the tests in `folder` that are marked gpu."""
     if not folder.is_dir():
         raise UserError(f"{folder} is missing: run gpu-check in a checkout of the project.")
     with tempfile.TemporaryDirectory() as scratch:
@@ -88,7 +88,7 @@ def run_tests(folder: Path) -> list[Outcome]:
 
 
 def read_outcomes(results: Path) -> list[Outcome]:
-    """What a JUnit file of pytest says."""
+    """The outcomes in a JUnit file that pytest wrote."""
     found = []
     for case in ElementTree.parse(results).iter("testcase"):
         name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
@@ -102,7 +102,7 @@ def read_outcomes(results: Path) -> list[Outcome]:
 
 
 def export_small(folder: Path, reporter: Reporter) -> list[Path]:
-    """Engine sets of a small checkpoint with random weights, for every library that is installed."""
+    """Export a small checkpoint with random weights for every library that is installed; returns the engine sets."""
     from sa.benchmarks.fixtures.checkpoints import SMALL, SMALL_ARCFACE, write_checkpoint
     from sa.export.cli import main as sa_export
     from sa.export.cli import parser
@@ -123,7 +123,7 @@ def export_small(folder: Path, reporter: Reporter) -> list[Path]:
 
 
 def measure(engines: list[Path], folder: Path) -> str:
-    """sa-bench's report of the engine sets, as Markdown; a sentence where it could not measure."""
+    """sa-bench's report of the engine sets, as Markdown, or a sentence if it could not measure."""
     results = folder / "bench"
     names = [str(path) for path in engines]
     if not names:

@@ -21,7 +21,7 @@ KNOWN = {  # recording: output's width and height, what it shows, and the true s
 
 
 def recording(arrays: dict[str, np.ndarray], name: str) -> tuple[Actor, np.ndarray]:
-    """A recording as an Actor, of whose frames person 0 is taken, and the frames that show one person alone."""
+    """A recording as an Actor, from person 0 of every frame, and which frames show one person alone."""
     output, _, scale = KNOWN[name]
     frames = [i for i in range(len(arrays)) if f"{name}/drv{i}/candidate" in arrays]
     points = np.stack([arrays[f"{name}/drv{i}/candidate"][:18] for i in frames])
@@ -32,7 +32,7 @@ def recording(arrays: dict[str, np.ndarray], name: str) -> tuple[Actor, np.ndarr
 
 
 def scales(person: Actor, alone: np.ndarray | slice = slice(None)) -> tuple[np.ndarray, np.ndarray]:
-    """[2] x and y by the published and by the robust fit."""
+    """The scales [2] of x and y that the published and the robust fit find."""
     (width, height), size = person.output, person.size
     published = published_fit(person.reference, person.reference_scores, person.points[alone], width, height)
     robust, _, _ = robust_fit(
@@ -42,7 +42,7 @@ def scales(person: Actor, alone: np.ndarray | slice = slice(None)) -> tuple[np.n
 
 
 def errors(seeds: range) -> tuple[np.ndarray, np.ndarray]:
-    """[people, 2] by each fit: how far the scale of x and y is off, as a share of the true one."""
+    """Relative errors [people, 2] of the scales of x and y, by the published and by the robust fit."""
     people = [actor(seed) for seed in seeds]
     found = [scales(person) for person in people]
     published, robust = (

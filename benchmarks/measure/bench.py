@@ -1,4 +1,4 @@
-"""sa-bench run: contenders take turns in processes of their own; what they measured becomes rows."""
+"""sa-bench run: contenders take turns, each in its own process, and their measurements become rows."""
 
 import json
 import statistics
@@ -48,9 +48,9 @@ class Plan:
     frames: int | None = None
     steps: int = 3
     threads: int | None = None
-    device: str | None = None  # "cpu" or "cuda" for engine sets that can choose; None: where each was exported for
+    device: str | None = None  # "cpu" or "cuda" for engine sets that can choose; None: the device each was exported for
     memory_limit: int | None = None  # bytes each worker may take; one that needs more becomes a row with that reason
-    puppets: int = 4  # held-out ones that quality is measured on
+    puppets: int = 4  # how many held-out puppets quality is measured on
 
 
 @dataclass(frozen=True)
@@ -63,13 +63,13 @@ class Entry:
 
     @property
     def refines(self) -> bool:
-        """Whether it may offer the gradient of the face loss; a peer says so itself when it is asked."""
+        """Whether it may offer the gradient of the face loss. A peer answers that itself when it is opened."""
         return self.contender.kind == "peer" or self.manifest.refine is not None
 
 
 @dataclass(frozen=True)
 class Peak:
-    """Most memory of one worker at a time, in bytes."""
+    """The peak memory of one worker, in bytes."""
 
     resident: int
     device: int | None
@@ -77,7 +77,7 @@ class Peak:
 
 @dataclass
 class Gathered:
-    """What the rounds of one subject brought together."""
+    """The measurements of one subject from all rounds."""
 
     seconds: list[float] = field(default_factory=list)
     first: list[float] = field(default_factory=list)
@@ -99,11 +99,11 @@ class Gathered:
 
 
 class WorkerError(Exception):
-    """A worker ended without results; says why."""
+    """A worker ended without results. The message says why."""
 
 
 def bench(plan: Plan, out: Path, reporter: Reporter) -> list[Row]:
-    """Measure and append rows to `out`/results.jsonl; a contender that fails is a row with its reason."""
+    """Measure, and append rows to `out`/results.jsonl. A contender that fails becomes a row with the reason."""
     threads = plan.threads or usable_cores()
     _check_subjects(plan)
     if out.exists() and not out.is_dir():
@@ -139,7 +139,7 @@ def _check_subjects(plan: Plan) -> None:
 
 
 def _usual_subjects(entries: list[Entry]) -> list[str]:
-    """Everything; the gradient of the face loss only where an engine set has it, quality only where it is known."""
+    """All subjects, but loss_gradient only if an engine set has it, and quality only if the truth is known."""
     refining = any(entry.manifest.refine is not None for entry in entries)
     judged = any(is_puppets(entry.manifest) for entry in entries)
     return [*ROLES, *([LOSS_GRADIENT] if refining else []), WHOLE_RUN, *([QUALITY] if judged else [])]
@@ -200,7 +200,7 @@ def _peer(kind: str, checkpoint: Path, beside: Entry) -> Entry:
 def _measure(
     subject: str, plan: Plan, entries: list[Entry], machine: Machine, threads: int, scratch: Path, advance
 ) -> list[Row]:
-    """All rounds of one subject, the contenders taking turns; a contender that failed once is not tried again."""
+    """Run all rounds of one subject. Contenders take turns; one that failed is not tried again."""
     gathered: dict[int, dict[str, Gathered]] = defaultdict(lambda: defaultdict(Gathered))
     failed: dict[int, str] = {}
     if subject == LOSS_GRADIENT:
@@ -233,7 +233,7 @@ def _measure(
 
 
 def _measure_quality(plan: Plan, entries: list[Entry], machine: Machine, threads: int, advance) -> list[Row]:
-    """Once: the same videos come out every time."""
+    """Measure once per contender, because every run makes the same videos."""
     rows = []
     for entry in entries:
         job = {**_job(QUALITY, plan, entry, threads, None), "puppets": plan.puppets}
@@ -256,7 +256,7 @@ def _costs(subject: str, entries: list[Entry]) -> list[tuple[int | None, int | N
     if subject != LOSS_GRADIENT:
         engines = [entry.manifest.engine(subject) for entry in entries]
         return [(engine.flops, engine.bytes) for engine in engines]
-    # A peer stands beside the first set, which may have no refinement engines where another one has.
+    # A peer has the first set's manifest, which may lack refinement engines that another set has.
     plans = {entry.manifest.shapes: entry.manifest.refine for entry in reversed(entries) if entry.manifest.refine}
     found = [
         plans.get(entry.manifest.shapes) if entry.contender.kind == "peer" else entry.manifest.refine
@@ -280,7 +280,7 @@ def _job(subject: str, plan: Plan, entry: Entry, threads: int, outputs: Path | N
 
 
 def run_worker(job: dict) -> tuple[list[dict], Peak]:
-    """Start a worker: its result lines and its peak memory; WorkerError if it fails."""
+    """Run one worker; returns its result lines and its peak memory. WorkerError if it fails."""
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "sa.benchmarks.measure.worker", json.dumps(job)],
@@ -304,7 +304,7 @@ def run_worker(job: dict) -> tuple[list[dict], Peak]:
 
 
 def _references(subject: str, plan: Plan, entries: list[Entry], threads: int, scratch: Path) -> dict:
-    """By shapes: the file with the float32 network's output; empty without a checkpoint or for a whole run."""
+    """The files with the float32 network's outputs, by shapes. Empty without a checkpoint or for a whole run."""
     if plan.checkpoint is None or subject == WHOLE_RUN:
         return {}
     found = {}
@@ -345,7 +345,7 @@ def _accuracy(subject: str, entry: Entry, outputs: Path, reference: Path | None)
 
 
 def _stored(path: Path, subject: str) -> np.ndarray:
-    """What a worker stored of its outputs, or of a loss and its gradient the gradient."""
+    """The output that a worker stored; of a loss and its gradient, the gradient."""
     with np.load(path) as archive:
         if subject == LOSS_GRADIENT:
             return archive["gradient"]
@@ -395,7 +395,7 @@ def _median(values: list[float]) -> float | None:
 
 
 def _unopened_row(machine: Machine, folder: Path, reason: str) -> Row:
-    """The row of an engine set that could not even be opened."""
+    """The row of an engine set that could not be opened."""
     unknown = dict.fromkeys(set(Row.model_fields) - {"machine", "contender", "subject"})
     contender = Contender(
         name=folder.name or str(folder),
@@ -413,7 +413,7 @@ def _unopened_row(machine: Machine, folder: Path, reason: str) -> Row:
 
 
 def show(rows: list[Row], out: Path, reporter: Reporter) -> None:
-    """The closing table: seconds, rate, accuracy and memory of everything measured."""
+    """Print the closing table: seconds, rate, accuracy and memory of everything measured."""
     cells = []
     for row in rows:
         if row.failure is not None:

@@ -1,6 +1,6 @@
 """Peak device memory of a process, as NVIDIA's driver counts it.
 
-Not run on a GPU: tested with a stand-in for the driver.
+This has not run on a GPU. It was tested with a stand-in for the driver.
 """
 
 import threading
@@ -10,14 +10,14 @@ PERIOD = 0.05  # seconds between samples
 
 
 class DeviceMemory:
-    """Watches one process from another one while the block runs.
+    """Watches another process while the block runs.
 
         with DeviceMemory(process.pid) as watched:
             process.wait()
         watched.peak  # bytes on all devices together
 
-    `peak` is None without an NVIDIA driver, and where the driver never named the process: one that used no GPU, or one
-    in a container, whose process numbers the driver does not know. What is held for less than 50 ms may go unseen.
+    `peak` is None without an NVIDIA driver, and if the driver never listed the process. The process then used no GPU,
+    or it is in a container, whose process ids the driver does not know. Memory held for less than 50 ms may be missed.
     """
 
     def __init__(self, pid: int):
@@ -47,12 +47,12 @@ class DeviceMemory:
                 if self._ended.wait(PERIOD):
                     return
         except driver.NVMLError:
-            self.peak = None  # a peak of some of the samples would look like one of all of them
+            self.peak = None  # the peak of some samples would look like the peak of all
         finally:
             driver.nvmlShutdown()
 
     def _used(self, driver: ModuleType, devices: list) -> int | None:
-        """Bytes now; None where no device names the process, or a driver that does not count by process."""
+        """Bytes in use now; None if no device lists the process, or the driver does not count per process."""
         sizes = [
             process.usedGpuMemory
             for device in devices
@@ -63,7 +63,7 @@ class DeviceMemory:
 
 
 def _driver() -> ModuleType | None:
-    """NVML, initialised, or None where there is no driver."""
+    """NVML, initialised, or None if there is no driver."""
     import pynvml
 
     try:

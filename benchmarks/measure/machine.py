@@ -1,4 +1,4 @@
-"""This machine: what it is, and how fast its arithmetic and memory are at best."""
+"""Describes this machine: its hardware, its libraries, and its highest rates of arithmetic and memory traffic."""
 
 import platform
 import time
@@ -16,7 +16,7 @@ LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "paddlepaddle", "torch",
 
 
 def describe(threads: int) -> Machine:
-    """Facts and ceilings of this machine with so many threads; takes some seconds."""
+    """Facts about this machine, and its ceilings with this many threads; takes some seconds."""
     gpu = _gpu()
     return Machine(
         device=gpu["device"] if gpu else _cpu(),
@@ -62,7 +62,7 @@ def _libraries() -> dict[str, str]:
 
 
 def _gpu() -> dict | None:
-    """The first CUDA device by NVML, or None where there is none."""
+    """The first CUDA device that NVML lists, or None."""
     try:
         import pynvml
     except ImportError:
@@ -84,7 +84,7 @@ def _gpu() -> dict | None:
 
 
 def gemm_flops(threads: int) -> float:
-    """The best rate of a float32 matrix product [2048, 2048] x [2048, 2048], by ONNX Runtime, in FLOP/s."""
+    """The highest rate of a float32 matrix product [2048, 2048] x [2048, 2048] in ONNX Runtime, in FLOP/s."""
     import onnxruntime
     from onnx import TensorProto, helper
 
@@ -101,7 +101,7 @@ def gemm_flops(threads: int) -> float:
 
 
 def copy_bytes() -> float:
-    """The best rate of copying 256 MiB, reads and writes counted, in bytes/s."""
+    """The highest rate of copying 256 MiB, in bytes/s. Reads and writes both count."""
     source = np.ones(COPY, np.float32)
     target = np.empty_like(source)
     return 2 * source.nbytes / _best(lambda: np.copyto(target, source))

@@ -1,4 +1,4 @@
-"""How well an engine set of the puppet checkpoint, or a peer, animates held-out puppets: sa-bench's `quality`."""
+"""sa-bench's subject `quality`: how well an engine set of the puppet checkpoint or a peer animates held-out puppets."""
 
 import tempfile
 from collections.abc import Iterator
@@ -20,7 +20,7 @@ ANIMATING = "Animation/unet.safetensors"  # the file that tells one checkpoint f
 
 
 def is_puppets(manifest: Manifest) -> bool:
-    """Whether an engine set was made from the puppet checkpoint of this version, at its size."""
+    """Whether an engine set was made from this version's puppet checkpoint, at its size."""
     weights = CHECKPOINT / ANIMATING
     if not weights.exists() or (manifest.shapes.height, manifest.shapes.width) != (SIZE, SIZE):
         return False
@@ -28,9 +28,9 @@ def is_puppets(manifest: Manifest) -> bool:
 
 
 def measure_quality(contender: EngineSource, puppets: int) -> dict:
-    """Animate the first `puppets` held-out puppets, one tile each: a line as the other measurements' (see worker.py).
+    """Animate the first `puppets` held-out puppets, one tile each; returns a result line like those of worker.py.
 
-    UserError where the truth is not known, or PyTorch, which the judges are networks of, is missing.
+    UserError if the truth is not known for this contender, or if PyTorch is missing, which the judges need.
     """
     if not is_puppets(contender.manifest):
         raise UserError(

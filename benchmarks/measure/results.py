@@ -1,4 +1,4 @@
-"""The result file: one JSON line per measurement, from any number of machines. Foreign input: checked and bounded."""
+"""The result file: one JSON line per measurement. Files come from other machines, so they are checked and bounded."""
 
 import json
 from collections.abc import Iterable
@@ -12,7 +12,7 @@ from sa.benchmarks.puppet import quality
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
 
-SCHEMA_VERSION = 2  # since then, a call of the UNet is both branches of guidance
+SCHEMA_VERSION = 2  # from 2 on, one call of the UNet computes both branches of guidance
 FILE_LIMIT = 64 << 20  # bytes
 ROW_LIMIT = 100_000
 QUALITY = "quality"  # the subject whose rows hold how good videos are, not how long they take
@@ -28,7 +28,7 @@ class _Record(BaseModel):
 
 
 class Machine(_Record):
-    """Where a row was measured, with the ceilings found there in the same run."""
+    """The machine a row was measured on, with the ceilings measured in the same run."""
 
     device: Text  # the GPU, else the CPU model
     kind: Literal["cpu", "cuda"]
@@ -68,7 +68,7 @@ class Estimate(_Record):
     high: float
 
 
-# What is measured of a video (quality.VideoQuality), each figure over the videos of a row; None where no video has it.
+# Each figure of quality.VideoQuality, estimated over the videos of a row; None where no video has it.
 QualityEstimates = create_model(
     "QualityEstimates",
     __base__=_Record,
@@ -77,7 +77,7 @@ QualityEstimates = create_model(
 
 
 class Row(_Record):
-    """One engine or stage of one contender on one machine, or the reason why there is none."""
+    """One engine or stage of one contender on one machine, or the reason why it could not be measured."""
 
     schema_version: Literal[2]
     project_version: Text
@@ -85,7 +85,7 @@ class Row(_Record):
     machine: Machine
     contender: Contender
     subject: Text  # "engine unet", "stage conditioning", ...
-    frames: Annotated[int, Field(ge=0, le=1 << 20)]  # that one repetition works on
+    frames: Annotated[int, Field(ge=0, le=1 << 20)]  # how many one repetition works on
     steps: int | None = None
     guidance: float | None = None
     n: Annotated[int, Field(ge=0, le=1 << 20)]
@@ -115,14 +115,14 @@ class Row(_Record):
 
     @property
     def floor(self) -> float | None:
-        """Seconds this machine needs at the very least: the arithmetic or the traffic, whichever takes longer."""
+        """The least seconds this machine needs, for the arithmetic or for the traffic, whichever takes longer."""
         if self.flops is None or self.bytes is None:
             return None
         return max(self.flops / self.machine.gemm_flops, self.bytes / self.machine.copy_bytes)
 
     @property
     def fraction(self) -> float | None:
-        """Of the ceiling reached: floor / p50."""
+        """The fraction of the machine's ceiling that was reached: floor / p50."""
         return self.floor / self.p50 if self.floor and self.p50 else None
 
 

@@ -1,7 +1,7 @@
-"""The floor under every engine and run: no machine is faster than its arithmetic and its memory traffic allow.
+"""Floors: the least time that engines and runs need, given a machine's peak rates of arithmetic and memory traffic.
 
-A floor is no estimate. It takes every rate at its peak, every weight, input and output as moved once, and nothing
-else as moved at all. Real engines stay above it, by how much the report shows for machines that were measured.
+A floor is not an estimate. It assumes that every rate is at its peak, that each weight, input and output is moved once,
+and that nothing else is moved. Real engines are slower; the report shows by how much on machines that were measured.
 """
 
 import math
@@ -70,19 +70,19 @@ def load_cards() -> dict[str, Card]:
 
 @dataclass(frozen=True)
 class Rates:
-    """What a machine reaches at best: FLOP/s and bytes/s."""
+    """A machine's peak rates: FLOP/s and bytes/s."""
 
     flops: float
     bandwidth: float
 
     def seconds(self, flops: float, traffic: float) -> float:
-        """The least time for so many FLOPs and bytes: whichever takes longer, the other hidden behind it."""
+        """The least time for this much arithmetic and traffic. They overlap, so the longer of the two counts."""
         return max(flops / self.flops, traffic / self.bandwidth)
 
 
 @dataclass(frozen=True)
 class Video:
-    """What is to be made: so many frames in so many denoising steps."""
+    """The video to make: how many frames, in how many denoising steps."""
 
     frames: int
     steps: int = Settings.steps
@@ -90,12 +90,12 @@ class Video:
     guided: bool = True  # two branches for each tile of a step
 
     def tiles(self, tile_size: int) -> int:
-        """Tiles of one step; the overlap gives way to a tile too short for it."""
+        """How many tiles one step has. If tiles are too short for the overlap, the overlap shrinks."""
         return len(tile_indices(self.frames, tile_size, min(self.tile_overlap, tile_size - 1)))
 
 
 def usual_video(tile_size: int) -> Video:
-    """Two seconds at the usual 8 frames per second, or one tile where that is longer."""
+    """Two seconds at the usual 8 frames per second, or one tile if that is longer."""
     return Video(frames=max(16, tile_size))
 
 
@@ -104,23 +104,23 @@ def weight_bytes(engine: EngineRecord, precision: Precision) -> int:
 
 
 def tensor_bytes(engine: EngineRecord) -> int:
-    """Inputs and outputs at the largest shape; they are float32 at every precision (see TensorSpec)."""
+    """Bytes of inputs and outputs at the largest shape. They are float32 at every precision (see TensorSpec)."""
     return max(engine.bytes - weight_bytes(engine, engine.precision), 0)
 
 
 def engine_seconds(engine: EngineRecord, rates: Rates, precision: Precision = "fp32", share: float = 1.0) -> float:
-    """The floor of one call; `share` is the part of its largest batch that it gets."""
+    """The floor of one call. `share` is the fraction of the largest batch that it gets."""
     traffic = weight_bytes(engine, precision) + share * tensor_bytes(engine)
     return rates.seconds(share * engine.flops, traffic)
 
 
 def engine_memory(engine: EngineRecord, precision: Precision) -> int:
-    """Bytes: weights, inputs and outputs. What a network keeps in between comes on top and is not known here."""
+    """Bytes of weights, inputs and outputs. Activations come on top and are not known here."""
     return weight_bytes(engine, precision) + tensor_bytes(engine)
 
 
 def calls(manifest: Manifest, video: Video) -> dict[Role, list[tuple[int, float]]]:
-    """How often each engine runs for one video: (times, share of its largest batch), as sa-run does it."""
+    """How often sa-run calls each engine for one video: (times, share of its largest batch)."""
     whole, rest = divmod(video.frames, manifest.shapes.decode_chunk)
     decoding = [(whole, 1.0), (1, rest / manifest.shapes.decode_chunk)] if rest else [(whole, 1.0)]
     unet_calls = video.steps * video.tiles(manifest.shapes.tile_size)
@@ -138,7 +138,7 @@ def calls(manifest: Manifest, video: Video) -> dict[Role, list[tuple[int, float]
 
 @dataclass(frozen=True)
 class RunFloor:
-    """The least a whole run takes. Loading is left out: disks and compilers have no data sheet here."""
+    """The floor of a whole run. Loading is left out, because no data sheet here covers disks and compilers."""
 
     stages: dict[str, float]  # seconds
     memory: dict[str, int]  # bytes, of the largest engine of each stage
@@ -152,19 +152,19 @@ class RunFloor:
         return max(self.memory.values(), default=0)
 
     def fits(self, card: Card) -> bool:
-        """False is certain; True says that weights, inputs and outputs fit, and nothing of what comes on top."""
+        """False is certain. True only says that weights, inputs and outputs fit; activations come on top."""
         return self.peak_memory <= card.memory
 
 
 def usual_engines(manifest: Manifest) -> list[EngineRecord]:
-    """Those of every run: refinement has its own, and a run may do without."""
+    """The engines that every run needs. Those of refinement are left out."""
     return [engine for engine in manifest.engines if engine.role in STAGE_OF]
 
 
 def loss_gradient_seconds(manifest: Manifest, rates: Rates, precision: Precision) -> float | None:
-    """The floor of one decoder chunk's loss gradient, nothing computed twice; None for a set made without refinement.
+    """The floor of one decoder chunk's loss gradient, with nothing computed twice; None without refinement engines.
 
-    Its weights and tensors are counted together: in half precision, half of all is the least.
+    The manifest counts weights and tensors together, so fp16 is assumed to halve both.
     """
     if manifest.refine is None:
         return None
@@ -173,7 +173,7 @@ def loss_gradient_seconds(manifest: Manifest, rates: Rates, precision: Precision
 
 
 def run_floor(manifest: Manifest, video: Video, rates: Rates, precision: Precision) -> RunFloor:
-    """One video without refinement on one machine, engine after engine as sa-run loads them."""
+    """The floor of one video without refinement. Engines run one after another, as sa-run loads them."""
     seconds, memory = dict.fromkeys(STAGES, 0.0), dict.fromkeys(STAGES, 0)
     often = calls(manifest, video)
     for engine in usual_engines(manifest):

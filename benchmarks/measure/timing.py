@@ -1,4 +1,4 @@
-"""Timing: warm-up apart, fresh inputs for every repetition, percentiles instead of means."""
+"""Timing: the warm-up is kept apart, every repetition gets fresh inputs, and percentiles replace means."""
 
 import time
 from collections.abc import Callable, Sequence
@@ -11,17 +11,17 @@ PERCENTILES = (20, 50, 90)
 
 @dataclass(frozen=True)
 class Samples:
-    """Seconds of one thing measured: the first run apart, then the repetitions."""
+    """Seconds of the first run, and of the repetitions after it."""
 
     first: float
     seconds: list[float]
-    repeated: float | None = None  # median of runs of one and the same input, to find caches
+    repeated: float | None = None  # median of runs on one input, to reveal caches
 
 
 def sample(run: Callable[[object], object], make: Callable[[int], object], repetitions: int) -> Samples:
-    """Time run(make(i)): once as warm-up, then `repetitions` times on fresh inputs, then on one input again and again.
+    """Time run(make(i)): once as warm-up, then `repetitions` times on fresh inputs, then on one input several times.
 
-    `make` is not timed. `run` returns when its work is done: engines hand back host arrays, so nothing is left queued.
+    `make` is not timed. `run` must return when its work is done. Engines return host arrays, so nothing is left queued.
     """
     first = _time(run, make(0))
     fresh = [_time(run, make(i)) for i in range(1, repetitions + 1)]

@@ -1,7 +1,7 @@
-"""One contender in one process: what sa-bench starts anew for every round, so that memory and caches are its own.
+"""The process that sa-bench starts for one contender in one round, so that contenders share no memory and no caches.
 
-Reads a job (JSON) from its argument and prints one JSON line per subject measured, then one with its peak
-memory. Nothing else goes to stdout.
+It reads a job (JSON) from its argument. It prints one JSON line per subject measured, then one with its peak memory.
+Nothing else goes to stdout.
 """
 
 import contextlib
@@ -44,7 +44,7 @@ def main() -> None:
         import resource
 
         resource.setrlimit(resource.RLIMIT_DATA, (job["memory_limit"], job["memory_limit"]))
-    # Engine libraries print to stdout at will; the results keep the real one to themselves.
+    # Engine libraries may print to stdout at any time, so only the results keep the real one.
     results = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     contender, subject = _contender(job), job["subject"]
@@ -78,7 +78,7 @@ def _contender(job: dict) -> EngineSource:
 
 @dataclass(frozen=True)
 class Peer:
-    """The networks of a checkpoint in PyTorch, or ("reference") in Paddle as they stand, at an engine set's shapes."""
+    """A checkpoint's networks at an engine set's shapes: in PyTorch, or for "reference" in float32 Paddle."""
 
     kind: str
     folder: Path  # the checkpoint
@@ -91,11 +91,11 @@ class Peer:
 
     @property
     def backend(self) -> str:
-        """Of the engine set it stands beside."""
+        """The backend of the engine set it is compared with."""
         return self.manifest.backend
 
     def prepare(self, subjects: Iterable[str]) -> None:
-        """What is done once, in the first round, and is no part of loading: an ONNX export."""
+        """Make ONNX exports. That happens once, in the first round, and is not part of loading."""
         if self.kind == "onnx":
             from sa.benchmarks.peers import prepare
 
@@ -122,7 +122,7 @@ class Peer:
         return open_loss_gradient(self.kind, self.folder, self.manifest.shapes, self.threads)
 
     def plan_memory(self, choices: Choices) -> None:
-        """Nothing is known of what it will take."""
+        """Does nothing: a peer's memory is not known in advance."""
 
 
 def open_subject(contender: EngineSource, subject: str) -> Engine:
@@ -147,7 +147,7 @@ def measure_engine(contender: EngineSource, subject: str, repetitions: int, outp
 
 
 class Draw:
-    """Random inputs, new ones for every call, but for what a video does not change: a UNet may rely on that."""
+    """Draws new random inputs at every call, but keeps what is constant within a video: a UNet may rely on that."""
 
     def __init__(self, contract: Interface, generator: np.random.Generator):
         self.contract, self.generator = contract, generator
@@ -167,7 +167,7 @@ class Draw:
 
 
 def store_output(engine: Engine, path: str) -> None:
-    """What the engine makes of the fixed inputs, for the accuracy column."""
+    """Store what the engine computes from the fixed inputs, for the accuracy column."""
     if engine.contract.role == LOSS_GRADIENT:
         inputs = loss_gradient_inputs(engine.contract, np.random.Generator(np.random.Philox(key=FIXED)))
     else:
@@ -176,7 +176,7 @@ def store_output(engine: Engine, path: str) -> None:
 
 
 def _frames(contract: Interface) -> int:
-    """Frames one call works on: the UNet's tile, the decoder's chunk, else one."""
+    """How many frames one call works on: the UNet's tile, the decoder's chunk, otherwise one."""
     first = contract.inputs[0].largest
     return first[1] if contract.role == "unet" else first[0]
 
@@ -186,7 +186,7 @@ def _plain(samples: Samples) -> dict:
 
 
 class Stopwatch(Reporter):
-    """A silent reporter that keeps the time of every advance of every stage."""
+    """A silent reporter that records the time of every advance of every stage."""
 
     def __init__(self):
         super().__init__(quiet=True)
@@ -200,9 +200,9 @@ class Stopwatch(Reporter):
 
 
 def measure_run(contender: EngineSource, frames: int, steps: int) -> list[dict]:
-    """A whole run on a drawn case, stage by stage: the same code path as sa-run.
+    """Time a whole run on a drawn case, stage by stage, by the same code as sa-run.
 
-    An engine set with refinement refines its last step twice, the first time as a warm-up.
+    An engine set with refinement does two iterations in the last step, the first one as a warm-up.
     """
     shapes = contender.manifest.shapes
     refine = isinstance(contender, EngineSet) and contender.manifest.refine is not None
@@ -227,7 +227,7 @@ def measure_run(contender: EngineSource, frames: int, steps: int) -> list[dict]:
     denoising = np.diff(calls[::tiles])
     chunk = shapes.decode_chunk
     decode = watch.marks["decoding"]
-    # Frames of a chunk arrive together: a chunk ends where its last frame is written.
+    # The frames of a chunk arrive together, so a chunk ends when its last frame is written.
     ends = [decode[min(end, frames)] for end in range(chunk, frames + chunk, chunk)]
     decoding = np.diff([decode[0], *ends])
     loads = {name: marks[-1] - marks[0] for name, marks in watch.marks.items() if name.startswith("loading")}
@@ -264,7 +264,7 @@ def measure_run(contender: EngineSource, frames: int, steps: int) -> list[dict]:
 
 
 def _draw_case(folder: Path, frames: int, height: int, width: int) -> None:
-    """A reference and poses of smooth colour, faces in the middle: what they show does not change the time taken."""
+    """Draw a reference and poses in smooth colours, faces in the middle. What they show does not affect the time."""
     for name in ("poses", "faces"):
         (folder / name).mkdir(parents=True)
     face = Image.new("L", (width, height))

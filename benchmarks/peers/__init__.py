@@ -1,8 +1,10 @@
-"""The peer: StableAnimator's networks in PyTorch, put together from diffusers' and transformers' parts.
+"""Peers: StableAnimator's networks in PyTorch, built from parts of diffusers and transformers.
 
-It is what someone would run who has PyTorch and no engines: the baseline of every table, and an oracle that shares
-no network code with the export. Needs the extra `peers`. A peer imports what it runs on when it is opened, never
-Paddle, and for an ONNX export not PyTorch either: a measured process holds the peer alone.
+A peer is what someone with PyTorch and no engines would run. It is the baseline of every table, and an oracle that
+shares no network code with the export. Peers need the extra `peers`.
+
+A peer imports its library when it is opened. It never imports Paddle, and an ONNX export runs without PyTorch, so a
+measured process holds nothing but the peer.
 """
 
 from pathlib import Path
@@ -15,17 +17,17 @@ from sa.runtime.errors import UserError
 
 Kind = Literal["eager", "compile", "onnx"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-UPSTREAM = "upstream:"  # and the folder of a checkout of the published code
+UPSTREAM = "upstream:"  # followed by the folder of a checkout of the published code
 
 
 def open_peer(
     kind: str, checkpoint: Path, role: Role, shapes: Shapes, threads: int | None = None, cache: Path | None = None
 ) -> Engine:
-    """One network of the checkpoint folder as an engine with the inputs and outputs of that role's own engine.
+    """One network of the checkpoint folder as an engine, with the inputs and outputs of that role's exported engine.
 
-    kind: "eager", "compile" (torch.compile as it comes) or "onnx" (torch.onnx.export as it comes, in ONNX Runtime as
-    it comes), or "upstream:DIR"; `cache` is the folder an ONNX export is kept in and taken from, needed for that alone.
-    `threads` None means every core this process may use; PyTorch knows one number of threads per process.
+    kind: "eager"; "compile", torch.compile with its defaults; "onnx", torch.onnx.export and ONNX Runtime with their
+    defaults; or "upstream:DIR". `cache` is the folder that keeps ONNX exports; only "onnx" needs it. `threads` None
+    means every core this process may use. PyTorch has one number of threads per process.
     """
     _check(kind, cache)
     opened = Checkpoint(checkpoint)
@@ -43,7 +45,7 @@ def open_peer(
 
 
 def prepare(kind: str, checkpoint: Path, role: Role, shapes: Shapes, cache: Path | None = None) -> None:
-    """What a peer does once and not at every start: the ONNX export of one network, unless `cache` has it already."""
+    """Export one network to ONNX, unless `cache` has it already. Other kinds have nothing to prepare."""
     _check(kind, cache)
     if kind == "onnx":
         from sa.benchmarks.peers.onnx_engine import exported
@@ -52,7 +54,7 @@ def prepare(kind: str, checkpoint: Path, role: Role, shapes: Shapes, cache: Path
 
 
 def open_loss_gradient(kind: str, checkpoint: Path, shapes: Shapes, threads: int | None = None) -> Engine:
-    """The gradient of the face loss by autograd, see `contracts.loss_gradient_contract`; UserError but for "eager"."""
+    """The gradient of the face loss by autograd (`contracts.loss_gradient_contract`); UserError except for "eager"."""
     if kind != "eager":
         name = kind.partition(":")[0]
         raise UserError(

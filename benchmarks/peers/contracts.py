@@ -1,7 +1,7 @@
-"""The roles a peer has a network for, and what goes in and comes out: as `sa.export.engines.roles` says it of engines.
+"""The roles that peers have networks for, and their inputs and outputs, which equal those of `sa.export.engines.roles`.
 
-Said a second time because roles.py brings Paddle along, 240 MB that would be counted as the peer's; a test holds the
-two together.
+They are repeated here because roles.py imports Paddle, whose 240 MB would count as the peer's memory. A test compares
+the two.
 """
 
 from collections.abc import Mapping
@@ -57,7 +57,7 @@ def contract(role: Role, checkpoint: Checkpoint, shapes: Shapes) -> Signature:
 
 
 def exported_contract(role: Role, checkpoint: Checkpoint, shapes: Shapes) -> Signature:
-    """The same for an ONNX export, whose UNet takes guidance pairs alone: a range makes exporting minutes longer."""
+    """The same for an ONNX export. Its UNet only takes guidance pairs, because exporting a range takes minutes more."""
     interface = contract(role, checkpoint, shapes)
     if role != "unet":
         return interface

@@ -1,4 +1,4 @@
-"""A peer network by its role: built without memory, then given the checkpoint's weights."""
+"""Builds a peer's network without memory, then loads the checkpoint's weights into it."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -14,7 +14,7 @@ from sa.runtime.contract import Role
 
 
 def network(role: Role, checkpoint: Checkpoint) -> nn.Module:
-    """The network of a role with its weights, float32, in evaluation mode and frozen; InputError for a misfit."""
+    """The network of a role with its weights, float32, in evaluation mode and frozen; InputError if they do not fit."""
     if role == "vae_encoder":
         return loaded("vae", checkpoint, vae.VaeEncoder)
     if role == "vae_decoder":
@@ -28,10 +28,10 @@ def loaded(
     of: Callable[[nn.Module], nn.Module] = lambda whole: whole,
     build: Callable[[Checkpoint], nn.Module] | None = None,
 ) -> nn.Module:
-    """The network of a checkpoint's part, or what `of` takes of it; nothing is read for the rest.
+    """The network of a checkpoint's part, or the piece of it that `of` returns; weights of the rest are not read.
 
-    `build` makes a network with the same parameters to use in place of the peer's own. Memory is taken for the weights
-    once: the network is built on PyTorch's meta device, and the tensors read become its own.
+    `build` makes another network with the same parameters, to use in place of the peer's own. The weights take memory
+    once: the network is built on PyTorch's meta device, and the tensors that are read become its parameters.
     """
     with torch.device("meta"):
         whole = build(checkpoint) if build else _build(part, checkpoint)
@@ -39,7 +39,7 @@ def loaded(
     chosen = of(whole)
     linear = _linear(chosen)
     tensors = {
-        # Copied, since the file's pages are let go of; `each` gives a Linear's weight as [in, out].
+        # Copied, because the file's pages are released. `each` yields a Linear's weight as [in, out].
         name: torch.from_numpy(np.array(value.T if name in linear else value, order="C"))
         for name, value in weights.each(_names(chosen))
     }
@@ -67,6 +67,6 @@ def _linear(module: nn.Module) -> set[str]:
 
 
 def _slots(module: nn.Module) -> dict[str, Slot]:
-    """What the network expects of a checkpoint."""
+    """The tensors that the network expects in a checkpoint."""
     state, linear = module.state_dict(), _linear(module)
     return {name: Slot(tuple(state[name].shape), name in linear) for name in _names(module)}

@@ -1,4 +1,4 @@
-"""HJB refinement by autograd (SPEC section 8): the gradient of the face loss through decoder, crop and ArcFace."""
+"""The gradient of the face loss by autograd, through decoder, crop and ArcFace (docs/model.md, section 8)."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
@@ -18,7 +18,7 @@ Box = Sequence[int]  # y0, y1, x0, x1 in pixels of the frame, all inclusive
 
 
 class FaceLoss:
-    """How far the faces in decoded latents are from a reference face, and which way to change the latents."""
+    """The loss of the faces in decoded latents against a reference face, and its gradient in the latents."""
 
     def __init__(self, decoder: nn.Module, recogniser: nn.Module):
         """decoder: latents [F, 4, h, w] -> frames [F, 3, H, W]; recogniser: faces [n, 3, 112, 112] -> [n, 512]."""
@@ -68,7 +68,7 @@ class FaceLoss:
         reference: np.ndarray,
         weights: np.ndarray,
     ) -> tuple[float, np.ndarray]:
-        # A graph for this call alone, of the latents: the weights are frozen.
+        # The graph belongs to this call. Only the latents need a gradient, because the weights are frozen.
         z = torch.tensor(latents, requires_grad=True)
         embeddings = self.recogniser(crop(self.decoder(z)))
         cosine = F.cosine_similarity(embeddings, torch.tensor(reference), dim=1, eps=1e-8)
@@ -118,7 +118,7 @@ class LossGradientEngine(Engine):
 
 
 class Descent:
-    """Adam on an array, from its first step."""
+    """Adam on an array, starting with its first step."""
 
     def __init__(self, start: np.ndarray, learning_rate: float):
         self._value = torch.tensor(start)

@@ -1,6 +1,6 @@
-"""A peer network as torch.onnx.export leaves it, in ONNX Runtime with default options.
+"""A peer network that torch.onnx.export has exported, in ONNX Runtime with default options.
 
-The export is a process of its own, so that this one holds ONNX Runtime and no PyTorch.
+The export runs in a process of its own, so that this one holds ONNX Runtime and no PyTorch.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ LIBRARIES = ("torch", "diffusers", "transformers", "onnxscript")
 
 
 class OnnxEngine(Engine):
-    """Not the project's own backend, whose options may change: these are ONNX Runtime's."""
+    """Not the project's own backend, because its options may change. These are ONNX Runtime's defaults."""
 
     def __init__(self, contract: Signature, path: Path, threads: int):
         super().__init__(contract)
@@ -50,7 +50,7 @@ def open_onnx(checkpoint: Checkpoint, role: Role, shapes: Shapes, threads: int |
 
 
 def exported(checkpoint: Checkpoint, role: Role, shapes: Shapes, cache: Path) -> Path:
-    """The ONNX file of a network in the cache, exported now if it is not there."""
+    """The ONNX file of a network in the cache; exported now if it is not there."""
     folder = cache / f"{role}-{_key(checkpoint, exported_contract(role, checkpoint, shapes))[:16]}"
     if not (folder / PROGRAM).is_file():
         _export(checkpoint, role, shapes, folder)
@@ -58,7 +58,7 @@ def exported(checkpoint: Checkpoint, role: Role, shapes: Shapes, cache: Path) ->
 
 
 def _key(checkpoint: Checkpoint, interface: Signature) -> str:
-    """Differs where the export would: by interface, weights, configs or libraries."""
+    """A hash of what the export depends on: interface, weights, configs and libraries."""
     facts = [
         *(spec.model_dump() for spec in (*interface.inputs, *interface.outputs)),
         *(config.model_dump() for config in (checkpoint.unet, checkpoint.vae, checkpoint.image_encoder)),

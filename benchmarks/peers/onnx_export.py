@@ -15,7 +15,7 @@ from sa.runtime.errors import UserError
 
 
 def export(checkpoint: Checkpoint, role: Role, shapes: Shapes, path: Path) -> None:
-    """torch.onnx.export as it comes, its weights beside the file; a range in a shape becomes a dynamic axis."""
+    """Run torch.onnx.export with its defaults. Weights go beside the file; ranges in shapes become dynamic axes."""
     interface = exported_contract(role, checkpoint, shapes)
     batch = {span: torch.export.Dim("batch", min=span[0], max=span[1]) for span in _spans(interface)}
     ranges = tuple(
@@ -39,7 +39,7 @@ def _spans(interface: Signature) -> set[tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    # The last line on stderr is what is shown of a failure; remarks on other libraries do not belong there.
+    # Of a failure, the last line on stderr is shown. Warnings of other libraries do not belong there.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     folder, role_name, sizes, target = sys.argv[1:]

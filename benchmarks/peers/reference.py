@@ -1,4 +1,4 @@
-"""The float32 Paddle networks themselves behind the engine protocol: what accuracy is measured against."""
+"""The float32 Paddle networks behind the engine protocol. Accuracy is measured against them."""
 
 from collections.abc import Collection, Mapping
 from pathlib import Path

@@ -20,7 +20,7 @@ class TorchEngine(Engine):
         self._device = device
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
-        # PyTorch takes no array that it may not write to.
+        # PyTorch only takes arrays that it may write to.
         arrays = (np.require(inputs[spec.name], requirements=["C", "W"]) for spec in self.contract.inputs)
         with torch.inference_mode():
             result = self._module(*(torch.from_numpy(array).to(self._device) for array in arrays))
@@ -35,7 +35,7 @@ class TorchEngine(Engine):
 def open_torch(
     checkpoint: Checkpoint, role: Role, shapes: Shapes, threads: int | None, compiled: bool = False
 ) -> TorchEngine:
-    """`compiled`: the first call compiles, and so does the first one of another chunk length."""
+    """If `compiled`, the first call compiles, and so does the first call with another chunk length."""
     torch.set_num_threads(threads or usable_cores())
     interface, module = contract(role, checkpoint, shapes), network(role, checkpoint)
     return TorchEngine(interface, torch.compile(module) if compiled else module)

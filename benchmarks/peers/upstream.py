@@ -1,11 +1,10 @@
-"""The published StableAnimator code as it stands, from a checkout the user points at, on CUDA machines.
+"""The published StableAnimator code, unchanged, from a checkout that the user names. It needs CUDA.
 
-Not run: needs CUDA. What is tested, with a checkout of stand-ins on a CPU, is what goes in, in which order, and what
-comes out.
+This has not run yet. Tests use a checkout of stand-ins on a CPU: they check the inputs, their order and the outputs.
 
-The networks are put together as inference_op.py does it, in float32; the decoder is diffusers' own, as in
-inference_basic.py. The weights are the checkpoint's, read without executing a pickle. The published code needs the
-libraries of its time, xformers and diffusers 0.27 to 0.32: an environment with those and this project.
+The networks are built as in inference_op.py, in float32. The decoder is diffusers' own, as in inference_basic.py. The
+weights come from the checkpoint and are read without executing a pickle. The published code needs xformers and
+diffusers 0.27 to 0.32, so it takes an environment with those and this project.
 """
 
 import importlib
@@ -33,7 +32,7 @@ MODULES = ("unet", "pose_net", "attention_processor", "attention_processor_norma
 
 
 def require_upstream(folder: Path) -> None:
-    """InputError where this machine has no CUDA for PyTorch, or the folder is no checkout."""
+    """InputError if this machine has no CUDA for PyTorch, or the folder is not a checkout."""
     if not cuda_is_there():
         raise InputError(
             f"--peer upstream:{folder} needs an NVIDIA GPU and a PyTorch built for CUDA, which this machine does not "
@@ -97,7 +96,7 @@ def _unet(folder: Path, checkpoint: Checkpoint) -> Callable[..., "torch.Tensor"]
 
 
 def _build_unet(folder: Path, checkpoint: Checkpoint) -> "nn.Module":
-    """The published UNet, each of its attentions with the processor that the published scripts give it."""
+    """The published UNet, with the attention processors that the published scripts set."""
     from diffusers.models.attention_processor import XFormersAttnProcessor
 
     config = json.loads((checkpoint.svd / "unet" / "config.json").read_text())
@@ -129,7 +128,7 @@ def _pose_net(folder: Path, checkpoint: Checkpoint) -> "nn.Module":
 
 
 def _published(folder: Path, name: str) -> ModuleType:
-    """animation/modules/NAME.py of the checkout, imported as its own scripts do it."""
+    """Import animation/modules/NAME.py of the checkout as its own scripts do."""
     place = str(folder.resolve())
     if place not in sys.path:
         sys.path.insert(0, place)

@@ -11,13 +11,13 @@ from sa.runtime.case.images import read_image, reference_pixels
 from sa.runtime.output.video import frame_path
 from sa.runtime.refinement.faces import Box, crop_matrices
 
-TRUTH = "truth"  # a further folder of the case: what the video should be
+TRUTH = "truth"  # a further folder of the case: the frames that the video should have
 JOINTS = "joints.json"
-APART = (40, 90)  # frames between the reference and the video, in which the puppet has moved on
+APART = (40, 90)  # least and most frames between the reference and the video, so that the puppet has moved
 
 
 def write_case(folder: Path, split: Split, number: int, frames: int) -> Clip:
-    """Everything of a case but identity.npy, which embed_reference adds."""
+    """Write everything of a case except identity.npy, which embed_reference writes."""
     one, times = clip(split, number), case_frames(split, number, frames)
     for part in ("poses", "faces", TRUTH):
         (folder / part).mkdir(parents=True, exist_ok=True)
@@ -33,12 +33,12 @@ def write_case(folder: Path, split: Split, number: int, frames: int) -> Clip:
 
 
 def read_joints(folder: Path) -> list[dict[str, list[float]]]:
-    """Per frame of a case's video: where the joints truly are, in fractions of the picture."""
+    """The true joints in each frame of a case's video, in fractions of the picture."""
     return json.loads((folder / TRUTH / JOINTS).read_text())
 
 
 def case_frames(split: Split, number: int, frames: int) -> list[int]:
-    """The reference's time, then those of the video."""
+    """The time of the reference, then the times of the video's frames."""
     rng = generator(split, number, 3)
     reference = int(rng.integers(100))
     first = reference + int(rng.integers(*APART))

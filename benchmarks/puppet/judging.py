@@ -38,7 +38,7 @@ class Judges:
         return self._embed(faces.crop(picture, _box(case / "reference_mask.png")))
 
     def faces(self, case: Path, frames: np.ndarray) -> Face:
-        """Of a video's frames [T, H, W, 3], where the case says its faces are."""
+        """The faces in a video's frames [T, H, W, 3], at the boxes that the case gives."""
         boxes = [_box(frame_path(case / "faces", index)) for index in range(len(frames))]
         pictures = bytes_to_tensor(frames)
         return self._embed(torch.cat([faces.crop(p, box) for p, box in zip(pictures, boxes, strict=True)]))
@@ -48,7 +48,7 @@ class Judges:
         return tuple(float((getattr(video, by) @ getattr(reference, by)[0]).mean()) for by in ("arcface", "judge"))
 
     def joint_error(self, frames: np.ndarray, truth: list[dict[str, list[float]]]) -> float:
-        """Pixels between the joints found in frames [T, H, W, 3] and the true ones, mean over those in the picture."""
+        """Mean distance in pixels of joints found in frames [T, H, W, 3] from the true ones that are in the picture."""
         wanted = np.array([[joints[name] for name in FOUND] for joints in truth]) * SIZE
         with torch.no_grad():
             found = self._finder(bytes_to_tensor(frames)).numpy()

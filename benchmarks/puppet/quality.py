@@ -1,9 +1,7 @@
-"""How good a video is, where the truth is known: puppets (see puppet/). Pixels are uint8 RGB, 128x128.
+"""How good a puppet's video is, compared with the true frames. Pixels are uint8 RGB, 128x128.
 
-    python -m sa.benchmarks.puppet.quality RESULT...
-
-Each RESULT is a folder that sa-run wrote for a puppet's case (its run.json names the case). Every figure is a mean over
-the frames of a video; a set's figure is the mean over its videos, with a bootstrap interval over them.
+A result is a folder that sa-run wrote for a puppet's case; its run.json names the case. Every figure is a mean over the
+frames of a video. The figure of several videos is the mean over them, with a bootstrap interval.
 """
 
 import itertools
@@ -32,19 +30,19 @@ SSIM_C = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 @dataclass(frozen=True)
 class VideoQuality:
-    """One video against its truth. Higher is better, but for joint_error, flicker and seam."""
+    """One video compared with the truth. Higher is better, except for joint_error, flicker and seam."""
 
     psnr: float  # dB
-    psnr_still: float  # dB of the best answer that does not move: the reference in every frame
+    psnr_still: float  # dB of a video that repeats the reference in every frame
     ssim: float
     joint_error: float  # pixels between the joints found in the result and the true ones
-    joint_floor: float  # the same for the joints found in the truth: what the finder itself gets wrong
+    joint_floor: float  # the same for joints found in the true frames: the finder's own error
     csim: float  # cosine of faces with the reference's, by the ArcFace that HJB follows
     csim_other: float  # the same with other puppets' references
     csim_judge: float  # by the second embedder, which HJB never sees
     csim_judge_other: float
-    flicker: float  # levels by which the change from frame to frame misses the true one
-    seam: float  # the same where a tile ends or begins, less the rest; NaN for a single tile
+    flicker: float  # mean error of the change from frame to frame, in levels of 255
+    seam: float  # flicker where a tile ends or begins, minus flicker elsewhere; NaN for a single tile
 
 
 def psnr(result: np.ndarray, truth: np.ndarray) -> float:
@@ -71,7 +69,7 @@ def _ssim(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _smooth(image: np.ndarray) -> np.ndarray:
-    """Gaussian window of 11 pixels, only where it fits."""
+    """Smooth with a Gaussian window of 11 pixels, only where it fits."""
     offsets = np.arange(-5, 6)
     kernel = np.exp(-(offsets**2) / (2 * SSIM_SIGMA**2))
     kernel /= kernel.sum()
@@ -80,15 +78,15 @@ def _smooth(image: np.ndarray) -> np.ndarray:
 
 
 def changes(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    """[T - 1]: mean levels by which each change from frame to frame misses the true one."""
+    """The mean error in levels [T - 1] of each change from frame to frame."""
     missed = np.diff(result.astype(float), axis=0) - np.diff(truth.astype(float), axis=0)
     return np.abs(missed).mean(axis=(1, 2, 3))
 
 
 def seam_error(change: np.ndarray, frames: int, tile_size: int, overlap: int) -> float:
-    """Mean of `change` where the set of tiles that make a frame changes, less its mean elsewhere."""
+    """Mean of `change` where the set of tiles that make a frame changes, minus its mean elsewhere."""
     tiles = tile_indices(frames, tile_size, overlap)
-    # Frame 0 leads every tile, but is a seam to none.
+    # Frame 0 begins every tile, but makes no seam.
     makers = [frozenset(i for i, tile in enumerate(tiles) if frame in tile[1:]) for frame in range(1, frames)]
     seams = np.array([False, *(a != b for a, b in itertools.pairwise(makers))])
     return float(change[seams].mean() - change[~seams].mean()) if seams.any() and not seams.all() else float("nan")
@@ -123,7 +121,7 @@ def read_frames(folder: Path, count: int) -> np.ndarray:
 
 
 def measure(results: Iterable[Path]) -> dict[Path, VideoQuality]:
-    """The quality of every result folder; InputError for one that is no result or whose case has no truth."""
+    """The quality of every result folder; InputError if one is not a result, or its case has no truth."""
     from sa.benchmarks.puppet.judging import Judges
 
     cases = {folder: _case(folder) for folder in results}

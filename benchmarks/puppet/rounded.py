@@ -1,4 +1,4 @@
-"""An fp16 engine set as a GPU would round it: every fp16 engine emulated (export/onnx/emulation.py)."""
+"""An fp16 engine set with a GPU's rounding: every fp16 engine is emulated (export/onnx/emulation.py)."""
 
 from typing import TYPE_CHECKING
 

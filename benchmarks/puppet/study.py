@@ -1,8 +1,8 @@
-"""What the puppet tells about the settings of sa-run:  python -m sa.benchmarks.puppet.study [--work DIR]
+"""sa-bench puppet-study: what the settings of sa-run do to the videos of held-out puppets.
 
-Exports the puppet checkpoint, animates held-out puppets with every setting, measures the results against the truth, and
-writes the tables between the markers of docs/puppet.md, and the figure beside it. Results in the work folder are kept:
-an interrupted study goes on where it was. Brackets are bootstrap intervals of 95 % over puppets.
+It exports the puppet checkpoint, animates held-out puppets with every setting and compares the results with the truth.
+It writes the tables between the markers of docs/puppet.md, and the figure beside it. Results in the work folder are
+kept, so an interrupted study continues where it stopped. Brackets are bootstrap intervals of 95 % over puppets.
 """
 
 import re
@@ -32,9 +32,9 @@ PAGE, FIGURE = DOCS / "puppet.md", DOCS / "puppet.png"
 BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 
 FRAMES, LONG = 8, 40  # one tile, and several
-HJB_STEPS = 6  # with which refinement is measured: it takes a hundred times as long as a plain step
+HJB_STEPS = 6  # for measuring refinement, which takes a hundred times as long as a plain step
 SHOWN = 4  # puppets in the figure
-ENGINES = {  # how the sets are exported
+ENGINES = {  # flags of sa-export
     "onnxruntime": ("--refine",),
     "fp16": ("--precision", "fp16"),
     "paddle": ("--backend", "paddle"),
@@ -44,7 +44,7 @@ ENGINES = {  # how the sets are exported
 @dataclass(frozen=True, eq=False)
 class Setting:
     name: str
-    flags: Mapping[str, str] = field(default_factory=dict)  # of sa-run, beside steps and guidance, or instead of them
+    flags: Mapping[str, str] = field(default_factory=dict)  # of sa-run, beside steps and guidance or in their place
     frames: int = FRAMES
     engines: str = "onnxruntime"
     rounded: bool = False  # fp16 as a GPU rounds, by emulation
@@ -58,7 +58,7 @@ def _refined(name: str, iterations: int, **flags: str) -> Setting:
 @dataclass(frozen=True)
 class Question:
     settings: tuple[Setting, ...]
-    puppets: int = 8  # held-out ones that are animated with each setting
+    puppets: int = 8  # how many held-out puppets each setting animates
     compared: bool = False  # also frame by frame with the first setting's videos
 
 
@@ -103,6 +103,7 @@ COLUMNS = {  # of a table: title and digits
 
 
 def study(work: Path) -> None:
+    """Answer every question of `STUDY`, and write the page and its figure; UserError if a command fails."""
     if not CHECKPOINT.is_dir():
         raise UserError(f"{CHECKPOINT} is missing: teach the puppet checkpoint first, with `make puppet`.")
     quiet_paddle()
@@ -168,7 +169,7 @@ def _section(title: str, measured: dict[Setting, list[VideoQuality]]) -> str:
 
 
 def _differences(results: dict[Setting, list[Path]]) -> str:
-    """How far every other setting's frames are from the first one's."""
+    """How far every other setting's frames are from the first setting's."""
     (_, first), *others = results.items()
     said = []
     for setting, folders in others:
@@ -181,7 +182,7 @@ def _differences(results: dict[Setting, list[Path]]) -> str:
 
 
 def _truths(videos: list[VideoQuality]) -> str:
-    """What the figures are to be compared with, measured on the first setting's videos."""
+    """The values to compare the figures with, measured on the first setting's videos."""
     known = summary(videos)
     words = {
         "psnr_still": "the reference repeated has a PSNR of {} dB",
@@ -199,7 +200,7 @@ def _figure(figure: tuple[float, float, float], digits: int) -> str:
 
 
 def _write(text: str) -> None:
-    """Between the markers of the page, which is otherwise written by hand."""
+    """Replace what is between the page's markers. The rest of the page is written by hand."""
     page = PAGE.read_text()
     before, _, rest = page.partition(BEGIN)
     _, marker, after = rest.partition(END)

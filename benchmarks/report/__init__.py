@@ -1,1 +1,1 @@
-"""sa-bench merge: result files of any number of machines become one page and one Markdown file."""
+"""sa-bench merge: makes one HTML page and one Markdown file of the result files of any number of machines."""

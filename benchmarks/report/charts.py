@@ -1,7 +1,7 @@
-"""Charts as inline SVG that needs neither scripts nor colour: hatches, markers and words tell things apart.
+"""Charts as inline SVG, without scripts. They work without colour: hatches, markers and words tell things apart.
 
-Positions across are percentages and sizes of letters are not, so a chart fills a phone as well as a screen.
-Everything that is text goes through Markup's own formatting, which escapes it.
+Horizontal positions are percentages and letters have a fixed size, so a chart fits a phone as well as a large screen.
+All text goes through Markup's own formatting, which escapes it.
 """
 
 import math
@@ -14,9 +14,9 @@ from sa.benchmarks.report.units import clean
 
 BAR = 18  # pixels high
 PLOT = 260  # pixels high
-NEAR = 15  # pixels apart at least, for the letters of a scatter plot
-WIDE = 440  # pixels, about, that a scatter plot is wide
-# Where a letter may stand beside its marker: across, down, how it is anchored there.
+NEAR = 15  # least distance in pixels between the letters of a scatter plot
+WIDE = 440  # approximate width of a scatter plot, in pixels
+# Where a letter may go beside its marker: pixels to the right, pixels down, text anchor.
 SPOTS = ((13, 5, "start"), (-13, 5, "end"), (0, -12, "middle"), (0, 23, "middle"), (13, -9, "start"), (13, 20, "start"))
 
 # Fill and hatch of each pattern; the template draws them.
@@ -37,7 +37,7 @@ class Segment:
 
     value: float
     pattern: str
-    title: str  # shown when pointed at, and read out
+    title: str  # a tooltip, which screen readers read out
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class Bar:
     label: str
     segments: tuple[Segment, ...]
     value: str  # at the end of the label's line
-    note: str = ""  # behind the label
+    note: str = ""  # after the label
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ def _bar(bar: Bar, end: float, reference: float | None) -> Markup:
 
 
 def scatter(points: Sequence[Point], x_name: str, y_name: str, name: str) -> Markup:
-    """Points over two axes from 0; left and low is good."""
+    """A scatter plot whose axes start at 0. Lower left is better."""
     across, up = ticks(max(point.x for point in points)), ticks(max(point.y for point in points))
     grid = Markup("").join(
         Markup(
@@ -167,7 +167,7 @@ def scatter(points: Sequence[Point], x_name: str, y_name: str, name: str) -> Mar
 
 
 def _spot(x: float, y: float, taken: list[tuple[float, float]]) -> tuple[int, int, str]:
-    """The first place for a letter that is free of markers and other letters, which is then taken too."""
+    """The first spot for a letter that is free of markers and other letters. It is added to `taken`."""
     for spot in SPOTS:
         at = (WIDE * x / 100 + spot[0] * 1.4, y + spot[1] - 5)
         if at[0] < WIDE and all(math.dist(at, other) >= NEAR for other in taken):

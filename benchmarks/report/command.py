@@ -1,4 +1,4 @@
-"""sa-bench merge: result files of any number of machines become one report."""
+"""The flags of sa-bench merge."""
 
 import argparse
 import math
@@ -10,9 +10,9 @@ from sa.runtime.engine_set.verify import read_manifest
 from sa.runtime.errors import InputError
 
 DESCRIPTION = """\
-Merge result files into one report: OUT/report.html, a page that needs no other file and no network, OUT/report.md, and
-OUT/rows.csv with every row, for a spreadsheet.
-A row that several files hold counts once; of one subject measured twice by one set-up on one machine, the newer counts.
+Merge result files into one report. OUT/report.html is a page that needs no other file and no network. OUT/report.md has
+the same tables, and OUT/rows.csv has every row, for a spreadsheet.
+A row that is in several files counts once. If one set-up measured a subject twice on one machine, the newer row counts.
 """
 
 
@@ -32,7 +32,7 @@ def add_merge(subparsers: argparse._SubParsersAction) -> None:
         nargs="+",
         default=[],
         metavar="DEVICE=EUR",
-        help="euros an hour of a device costs, by a part of its name: H100=2.50",
+        help="euros that one hour of a device costs, by a part of the device's name: H100=2.50",
     )
     merge_parser.add_argument(
         "--engines",
@@ -40,7 +40,7 @@ def add_merge(subparsers: argparse._SubParsersAction) -> None:
         nargs="+",
         default=[],
         metavar="ENGINES",
-        help="engine sets to predict floors of cards for that nobody ran (manifest.json is enough)",
+        help="engine sets whose floors to predict for cards that nobody has measured (manifest.json is enough)",
     )
     merge_parser.add_argument("--quiet", action="store_true", help="errors only")
     merge_parser.set_defaults(action=run_merge)

@@ -1,4 +1,4 @@
-"""Rows of any number of machines, sorted into what may be compared: machine, workload, set-up, subject."""
+"""Sorts the rows of any number of machines into what may be compared, by machine, workload, set-up and subject."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -13,9 +13,9 @@ TOLERANCE = {"fp32": 1e-4, "fp16": 3e-2}  # on the relative error, as in sa-expo
 CEILING_PRECISION = "fp32"  # of the matrix product that Machine.gemm_flops comes from
 GRADIENT = f"engine {LOSS_GRADIENT}"
 LEAST_COSINE = (
-    0.9999  # tolerated of a gradient: one activation that changes sides moves single values, not its direction
+    0.9999  # tolerated of a gradient: an activation that changes sign moves single values, but not the direction
 )
-SAME_NETWORK = 1.5  # FLOPs of one subject that are further apart than this belong to different networks
+SAME_NETWORK = 1.5  # if the FLOPs of one subject differ by more than this factor, the networks differ
 
 
 @dataclass
@@ -41,25 +41,25 @@ class Setup:
 
     @property
     def quality_row(self) -> Row | None:
-        """How good its videos are, where that is known."""
+        """The row with the quality of its videos, if there is one."""
         row = self.rows.get(QUALITY)
         return row if row is not None and row.quality is not None else None
 
     @property
     def plain(self) -> list[Row]:
-        """What a run without refinement consists of."""
+        """The rows of everything that a run without refinement consists of."""
         return [row for row in self.working if row.subject != GRADIENT]
 
     @property
     def memory(self) -> float | None:
-        """Peak bytes of a run without refinement: of the device where there is one, else of the process."""
+        """Peak bytes of a run without refinement: of the device if there is one, otherwise of the process."""
         return max((size for row in self.plain if (size := row_memory(row)) is not None), default=None)
 
     @property
     def error(self) -> float | None:
-        """The worst relative error of its engines; NaN counts as the worst. None: nothing was compared.
+        """The worst relative error of its engines; NaN counts as the worst. None if nothing was compared.
 
-        Without the gradient's, which is judged by its direction.
+        The loss gradient is left out, because it is judged by its direction.
         """
         errors = [row.relative_error for row in self.plain if row.relative_error is not None]
         return max((error if units.known(error) else float("inf") for error in errors), default=None)
@@ -70,7 +70,7 @@ class Setup:
 
     @property
     def within_tolerance(self) -> bool | None:
-        """None where nothing was compared or the precision has no tolerance."""
+        """None if nothing was compared or the precision has no tolerance."""
         if self.error is None or self.tolerance is None:
             return None
         return self.error <= self.tolerance
@@ -80,23 +80,23 @@ class Setup:
 class Workload:
     """Set-ups of one network at one shape on one machine: these may be compared."""
 
-    shapes: Shapes | None  # None of an engine set that could not even be opened
+    shapes: Shapes | None  # None for an engine set that could not be opened
     setups: list[Setup]
 
     @property
     def subjects(self) -> list[str]:
-        """Every subject any set-up has been timed in, or should have been, engines first, in the order they came."""
+        """Every subject that any set-up was timed in, or should have been: engines first, in the order of the rows."""
         found = dict.fromkeys(subject for setup in self.setups for subject in setup.rows if subject != QUALITY)
         return sorted(found, key=lambda subject: not subject.startswith("engine "))
 
     def baseline(self, row: Row) -> Setup | None:
-        """The peer this row is held against: same subject and frames, eager before all, same precision if possible."""
+        """The peer to compare this row with: same subject and frames, eager if possible, then the same precision."""
         peers = [peer for peer in self.setups if peer.is_peer and _comparable(peer.measured(row.subject), row)]
         precision = row.contender.precision
         return min(peers, key=lambda peer: (plainness(peer), peer.contender.precision != precision), default=None)
 
     def speedup(self, row: Row) -> float | None:
-        """How many times as fast as the baseline."""
+        """How many times as fast as the baseline this row is; None without a baseline."""
         peer = self.baseline(row)
         if peer is None or not worked(row) or not row.p50:
             return None
@@ -127,7 +127,7 @@ def worked(row: Row) -> bool:
 
 
 def plainness(peer: Setup) -> int:
-    """0 for the eager peer, the baseline; 1 for another that is neither compiled nor exported; 2 for those."""
+    """0 for the eager peer, which is the baseline; 2 for a compiled or exported peer; 1 for any other."""
     words = f"{peer.contender.name} {peer.contender.backend}".lower()
     if "eager" in words:
         return 0
@@ -135,7 +135,7 @@ def plainness(peer: Setup) -> int:
 
 
 def same_run(one: Row, other: Row) -> bool:
-    """Whether one `sa-bench run` measured both: its ceilings, taken once, stand in every row."""
+    """Whether one `sa-bench run` measured both. It measures the ceilings once and writes them into every row."""
     return (one.machine.gemm_flops, one.machine.copy_bytes) == (other.machine.gemm_flops, other.machine.copy_bytes)
 
 
@@ -144,12 +144,12 @@ def row_memory(row: Row) -> float | None:
 
 
 def floor(row: Row) -> float | None:
-    """Row.floor in seconds; None at another precision than the ceilings'."""
+    """Row.floor in seconds; None if the row has another precision than the ceilings."""
     return row.floor if row.contender.precision == CEILING_PRECISION else None
 
 
 def ceiling_fraction(row: Row) -> float | None:
-    """Row.fraction, where its floor may be taken."""
+    """Row.fraction; None where `floor` is None."""
     return None if floor(row) is None else row.fraction
 
 
@@ -159,7 +159,7 @@ def without_duplicates(rows: Iterable[Row]) -> list[Row]:
 
 
 def measured_at(row: Row) -> datetime:
-    """When a row was measured; long ago if it does not say so in ISO 8601. Without a zone, UTC."""
+    """When a row was measured, in UTC if it names no zone. A time that is not ISO 8601 becomes the year 1."""
     try:
         when = datetime.fromisoformat(row.measured)
     except ValueError:
@@ -168,12 +168,12 @@ def measured_at(row: Row) -> datetime:
 
 
 def count_setups(rows: list[Row]) -> int:
-    """How many set-ups compare() would find."""
+    """How many set-ups `compare` would find."""
     return len({(_machine_key(row.machine), _contender_key(row.contender)) for row in rows})
 
 
 def compare(rows: list[Row]) -> list[Host]:
-    """Sort rows into hosts; of one subject measured twice by one set-up the newer counts."""
+    """Sort rows into hosts; if one set-up measured a subject twice, the newer row counts."""
     machines: dict[tuple, list[Row]] = {}
     for row in sorted(rows, key=measured_at):
         machines.setdefault(_machine_key(row.machine), []).append(row)
@@ -241,7 +241,7 @@ def _size(workload: Workload) -> int:
 
 
 def _same_network(one: Setup, other: Setup) -> bool:
-    """Whether the FLOPs of the subjects both have allow it: a shape alone does not tell a network's width."""
+    """Whether the FLOPs of their common subjects are near enough. Shapes alone do not tell a network's width."""
     for subject, row in one.rows.items():
         twin = other.rows.get(subject)
         if twin is not None and row.flops and twin.flops and row.frames and twin.frames:
@@ -256,7 +256,7 @@ def _comparable(candidate: Row | None, row: Row) -> bool:
 
 
 def _name(setups: list[Setup]) -> None:
-    """Letters, and labels: a name, what runs it, the precision, and as much more as it takes to tell two apart."""
+    """Give set-ups letters and labels: name, backend, precision, and more if that does not tell two apart."""
     words = []
     for number, setup in enumerate(setups):
         setup.letter = chr(ord("A") + number) if number < 26 else f"A{number}"

@@ -5,13 +5,13 @@ import re
 from sa.benchmarks.report.parts import Section, Table
 from sa.benchmarks.report.units import clean
 
-SPECIAL = re.compile(r"([\\`*_\[\]|~#])")
+MARKUP = re.compile(r"([\\`*_\[\]|~#])")
 
 
 def plain(text: str) -> str:
     """Foreign text that stays text: no markup, no links, no mentions."""
     text = clean(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    text = SPECIAL.sub(r"\\\1", text)
+    text = MARKUP.sub(r"\\\1", text)
     return text.replace("://", "&#58;//").replace("www.", "www&#46;").replace("@", "&#64;")
 
 

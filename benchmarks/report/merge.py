@@ -1,4 +1,4 @@
-"""Result files of any number of machines become one report: report.html, which needs nothing else, and its tables."""
+"""Merges result files of any number of machines into report.html, which needs no other file, report.md and rows.csv."""
 
 from collections.abc import Mapping, Sequence
 from importlib import resources
@@ -16,7 +16,8 @@ from sa.runtime.system import signals
 
 TITLE = "StableAnimator on engines: benchmark report"
 FILES = ("report.html", "report.md", "rows.csv")
-SETUPS = 300  # in one report, and subjects: nobody reads more, and hostile files could keep us busy for hours
+# The most in one report: nobody reads more, and hostile files could keep us busy for hours.
+SETUPS = 300
 SUBJECTS = 100
 
 
@@ -28,7 +29,7 @@ def merge(
 ) -> None:
     """Write report.html, report.md and rows.csv into the folder `out`, from result files of `sa-bench run`.
 
-    price_per_hour: euros by a part of a device's name; manifests: engine sets to predict floors of other cards for.
+    price_per_hour: euros, by a part of a device's name. manifests: engine sets whose floors to predict for other cards.
     InputError for a file, a price or an output folder that cannot be used; then nothing is written.
     """
     if out.exists() and not out.is_dir():
@@ -109,7 +110,7 @@ def _sections(hosts: list[Host], prices: dict[str, float], manifests: Sequence[M
 
 
 def _priced(devices: list[str], prices: dict[str, float]) -> dict[str, float]:
-    """Euros per hour by device; of several names that fit, the longest counts."""
+    """Euros per hour, by device. If several names fit one device, the longest counts."""
     found = {}
     for device in devices:
         fitting = [name for name in prices if name.lower() in device.lower()]

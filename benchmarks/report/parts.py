@@ -1,4 +1,4 @@
-"""What a report consists of, whichever way it is written: sections of paragraphs, charts and tables."""
+"""The parts of a report in HTML and in Markdown: sections of paragraphs, charts and tables."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,15 +7,15 @@ from markupsafe import Markup
 
 from sa.benchmarks.report.units import clean
 
-SHOWN_ROWS = 300  # of a table; result files may be longer than anyone reads
+SHOWN_ROWS = 300  # of a table: result files may be longer than anyone reads
 SHOWN_BARS = 30
 SHOWN_POINTS = 30
-CELL = 400  # letters
+CELL = 400  # letters shown of a cell
 
 
 @dataclass(frozen=True)
 class Table:
-    """Columns from `words` on hold numbers."""
+    """A table. Its first `words` columns hold text, the others numbers."""
 
     caption: str
     columns: tuple[str, ...]
@@ -48,7 +48,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Section:
-    """`level` 1 has an entry in the contents, 2 is a part of the one before."""
+    """A section. One of level 1 has an entry in the contents; one of level 2 belongs to the level 1 before it."""
 
     title: str
     paragraphs: tuple[str, ...] = ()

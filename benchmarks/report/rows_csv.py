@@ -1,4 +1,4 @@
-"""Every row of a report as one line of a table, for spreadsheets and scripts of the reader's own."""
+"""Writes every row of a report as one line of CSV, for spreadsheets and the reader's own scripts."""
 
 import csv
 import io
@@ -16,14 +16,14 @@ RATES: dict[str, Callable[[Row], float | None]] = {
     "floor": floor,
     "fraction": ceiling_fraction,
 }
-# What makes a spreadsheet compute a cell, at its start or where another separator would begin one.
+# What makes a spreadsheet compute a cell: at the cell's start, or after what it may take for a separator.
 FORMULA = re.compile(r"""(^|[,;|"])(\s*)(?=[=+\-@＝＋－＠])""")
 
 
 def rows_csv(rows: Iterable[Row]) -> str:
-    """Comma-separated, one line per row under one of names; what a row does not know is an empty cell.
+    """Comma-separated text: a line of names, then one line per row. What a row does not know is an empty cell.
 
-    machine.* and contender.* are the row's two parts. Foreign text that would be a formula gets an apostrophe before.
+    machine.* and contender.* are the row's two parts. Foreign text that would be a formula gets an apostrophe in front.
     """
     text = io.StringIO()
     writer = csv.DictWriter(text, _columns(), lineterminator="\n")
@@ -56,7 +56,7 @@ def _cells(row: Row) -> Iterator[tuple[str, str | float | int | None]]:
 def _flat(name: str, value: object) -> Iterator[tuple[str, str | float | int | None]]:
     if value is None and (name == "contender.shapes" or name.split(".")[0] == "quality"):
         return
-    if name == "machine.libraries":  # by names that the file chooses: one column for all of them
+    if name == "machine.libraries":  # the file chooses their names, so all share one column
         yield name, _harmless(" ".join(f"{library} {version}" for library, version in sorted(value.items())))
     elif isinstance(value, dict):
         for field, part in value.items():

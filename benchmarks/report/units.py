@@ -1,4 +1,4 @@
-"""Numbers and foreign text as a person reads them: three digits, a unit, and a dash where nothing is known."""
+"""Writes numbers with three digits and a unit, or a dash where nothing is known; makes foreign text safe to show."""
 
 import math
 
@@ -37,7 +37,7 @@ def memory(value: float | None) -> str:
 
 
 def rate(value: float | None, unit: str) -> str:
-    """So many per second, unit "FLOP/s" or "B/s"."""
+    """A rate per second; `unit` is "FLOP/s" or "B/s"."""
     if not known(value):
         return NOTHING
     for factor, prefix in ((1e12, "T"), (1e9, "G"), (1e6, "M")):
@@ -64,5 +64,5 @@ def euros(value: float | None) -> str:
 
 
 def clean(text: str) -> str:
-    """Foreign text without line ends, control characters or marks that turn the reading direction."""
+    """Foreign text with line ends, control characters and marks of reading direction written as escapes."""
     return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)

@@ -1,4 +1,4 @@
-"""Seconds and money for one whole video, put together from the medians of what was measured."""
+"""Seconds and euros for one whole video, added up from the medians of what was measured."""
 
 import math
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sa.benchmarks.report.comparison import Setup, Workload
 
 FPS = 8  # of the written video, sa-run's default
 PARTS = ("loading", "conditioning", "denoising", "decoding", "writing")
-NEEDED = ("conditioning", "denoising", "decoding")  # without these there is no whole
+NEEDED = ("conditioning", "denoising", "decoding")  # without these there is no total
 STAGES = {  # how sa-bench run names them
     "loading": "stage load",
     "conditioning": "stage conditioning",
@@ -22,11 +22,11 @@ CONDITIONERS = ("image_encoder", "face_encoder", "vae_encoder")  # once a video;
 
 @dataclass(frozen=True)
 class VideoCost:
-    """Seconds of each part of one video; a part that was not measured is not there."""
+    """Seconds of each part of one video. A part that was not measured is missing."""
 
     video: Video
     parts: dict[str, float]
-    from_engines: tuple[str, ...]  # parts put together from engine calls, for want of a measured stage
+    from_engines: tuple[str, ...]  # parts added up from engine calls, because their stage was not measured
 
     @property
     def missing(self) -> list[str]:
@@ -38,25 +38,25 @@ class VideoCost:
 
     @property
     def seconds(self) -> float:
-        """Without loading, which engines that stay loaded do once."""
+        """The total without loading, because engines that stay loaded load once."""
         return math.fsum(seconds for part, seconds in self.parts.items() if part != "loading")
 
     def euros_per_second(self, price: float | None) -> float | None:
-        """Of finished video, at a price per hour of the machine."""
+        """Euros per second of finished video, by the machine's price per hour."""
         if price is None or not self.whole:
             return None
         return self.seconds / 3600 * price / (self.video.frames / FPS)
 
 
 def video_of(workload: Workload) -> Video:
-    """The video all set-ups of a workload are compared by: as many frames as the measured runs had."""
+    """The video that the set-ups of a workload are compared by. It has as many frames as the measured runs."""
     runs = [row.frames for setup in workload.setups if (row := setup.measured(STAGES["denoising"]))]
     tile = workload.shapes.tile_size if workload.shapes else 1
     return Video(frames=max(runs)) if runs and max(runs) >= tile else usual_video(tile)
 
 
 def video_cost(setup: Setup, video: Video) -> VideoCost:
-    """Each part from its measured stage, else from the calls it consists of."""
+    """Take each part from its measured stage, or add up the engine calls it consists of."""
     staged, called = _from_stages(setup, video), _from_engines(setup, video)
     parts = {part: seconds for part in PARTS if (seconds := staged.get(part, called.get(part))) is not None}
     return VideoCost(video, parts, tuple(part for part in parts if part not in staged))
@@ -64,7 +64,7 @@ def video_cost(setup: Setup, video: Video) -> VideoCost:
 
 def _from_stages(setup: Setup, video: Video) -> dict[str, float]:
     rows = {part: row for part, subject in STAGES.items() if (row := setup.measured(subject))}
-    # Conditioning encodes the reference once and the poses frame by frame; poses are the smaller part by far.
+    # Conditioning encodes the reference once and the poses frame by frame. Poses are by far the smaller part.
     times = {"loading": 1.0, "conditioning": 1.0}
     times |= {part: _frames(video, rows[part]) for part in rows if part not in times}
     if "denoising" in rows:

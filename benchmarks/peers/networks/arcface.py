@@ -1,4 +1,4 @@
-"""ArcFace's IResNet (SPEC section 8)."""
+"""ArcFace's IResNet (docs/model.md, section 8)."""
 
 import re
 from collections.abc import Iterable, Mapping
@@ -57,7 +57,7 @@ class IResNet(nn.Module):
 
 
 def build(shapes: Mapping[str, tuple[int, ...]]) -> IResNet:
-    """The IResNet whose tensors have these names and shapes: it has no config file."""
+    """The IResNet whose tensors have these names and shapes. ArcFace has no config file to read."""
     blocks: dict[str, set[str]] = {}
     for name in shapes:
         if match := re.match(r"(layer[1-9])\.([0-9]+)\.", name):

@@ -1,4 +1,4 @@
-"""FusionFaceId: the identity and the image token become four face tokens (SPEC section 3.2)."""
+"""FusionFaceId: makes four face tokens from the identity and the image token (docs/model.md, section 3.2)."""
 
 import torch
 from torch import nn

@@ -1,4 +1,4 @@
-"""transformers' CLIP vision tower with its projection (SPEC section 2.2)."""
+"""transformers' CLIP vision tower with its projection (docs/model.md, section 2.2)."""
 
 import torch
 from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
@@ -11,9 +11,9 @@ class ImageEncoder(CLIPVisionModelWithProjection):
 
 
 def build(config: dict) -> ImageEncoder:
-    """The tower of a config.json, its parameters named as in the published file."""
+    """The tower of a config.json. Its parameters have the published file's names."""
     encoder = ImageEncoder(CLIPVisionConfig.from_dict(config))
     embeddings = encoder.vision_model.embeddings
-    # An index that no checkpoint holds: it would stay without memory where parameters are made without.
+    # No checkpoint holds this index. Built on the meta device it would never get memory, so it is made here.
     embeddings.position_ids = torch.arange(embeddings.num_positions, device="cpu").unsqueeze(0)
     return encoder

@@ -1,4 +1,4 @@
-"""PoseNet (SPEC section 3.1)."""
+"""PoseNet (docs/model.md, section 3.1)."""
 
 import torch
 from torch import nn

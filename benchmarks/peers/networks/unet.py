@@ -1,4 +1,4 @@
-"""diffusers' spatio-temporal UNet with StableAnimator's ID attention and pose input (SPEC section 3.4)."""
+"""diffusers' spatio-temporal UNet with StableAnimator's ID attention and pose input (docs/model.md, section 3.4)."""
 
 import torch
 from diffusers import UNetSpatioTemporalConditionModel
@@ -17,10 +17,9 @@ def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: i
 
 
 class IDAttention(nn.Module):
-    """Processor of a spatial attn2.
+    """Processor of a spatial attn2: attention to the image token plus attention to the face tokens.
 
-    Attention to the face tokens, shifted and scaled frame by frame to the mean and standard deviation of the attention
-    to the image token, is added to the latter.
+    The latter is first shifted and scaled, frame by frame, to the mean and standard deviation of the former.
     """
 
     def __init__(self, dim: int, context_dim: int):
@@ -43,7 +42,7 @@ class IDAttention(nn.Module):
 
 
 class ImageTokenAttention(AttnProcessor2_0):
-    """Processor of a temporal attn2, which sees the image token and none of the face tokens."""
+    """Processor of a temporal attn2. It sees the image token, but not the face tokens."""
 
     def __call__(
         self, attn: Attention, hidden_states: torch.Tensor, encoder_hidden_states: torch.Tensor, **_: object
@@ -60,7 +59,7 @@ class PosedConv(nn.Conv2d):
 
 
 class UNet(UNetSpatioTemporalConditionModel):
-    """diffusers' forward knows no pose latents; they travel as further channels of the sample as far as conv_in."""
+    """diffusers' forward takes no pose latents, so they travel as further channels of the sample up to conv_in."""
 
     def forward(
         self,
@@ -81,7 +80,7 @@ class UNet(UNetSpatioTemporalConditionModel):
 
 
 def build(config: dict) -> UNet:
-    """The UNet of a config.json, its parameters named as in Animation/unet.pth."""
+    """The UNet of a config.json. Its parameters have the names of Animation/unet.pth."""
     unet = UNet.from_config(config)
     plain = unet.conv_in
     unet.conv_in = PosedConv(plain.in_channels, plain.out_channels, plain.kernel_size, padding=plain.padding)

@@ -1,4 +1,4 @@
-"""The two halves of diffusers' temporal VAE (SPEC sections 2.3 and 3.5)."""
+"""The two halves of diffusers' temporal VAE (docs/model.md, sections 2.3 and 3.5)."""
 
 import torch
 from diffusers import AutoencoderKLTemporalDecoder
@@ -26,12 +26,12 @@ class VaeDecoder(nn.Module):
     def forward(self, latents: torch.Tensor) -> torch.Tensor:
         """latents [F, 4, h, w] as the sampler holds them -> frames [F, 3, 8h, 8w], nominally -1..1, not clamped."""
         frames = latents.shape[0]
-        video = latents.new_zeros(1, frames)  # of the decoder's inputs, which are frames of a video and which images
+        video = latents.new_zeros(1, frames)  # zeros: every frame belongs to a video, none is a single image
         return self.decoder(latents / self.scaling_factor, image_only_indicator=video, num_frames=frames)
 
 
 def build(config: dict) -> AutoencoderKLTemporalDecoder:
-    """The whole VAE of a config.json, its parameters named as in the published file."""
+    """The whole VAE of a config.json. Its parameters have the published file's names."""
     # The published config names its blocks; diffusers' default would be a single one, whatever the widths.
     blocks = ["DownEncoderBlock2D"] * len(config["block_out_channels"])
     return AutoencoderKLTemporalDecoder.from_config({"down_block_types": blocks, **config})

@@ -1,4 +1,4 @@
-"""Antialiased drawing with Pillow in fractions of the picture; x to the right, y down."""
+"""Antialiased drawing with Pillow. Positions are fractions of the picture, x to the right, y down."""
 
 import numpy as np
 from PIL import Image, ImageDraw

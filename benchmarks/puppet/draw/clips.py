@@ -1,4 +1,4 @@
-"""Puppet videos by number: the same split and number give the same video, and no split sees another's puppets."""
+"""Puppet videos by number: the same split and number give the same video, and splits share no puppet."""
 
 from dataclasses import dataclass
 from functools import lru_cache
@@ -22,7 +22,7 @@ _NUMBERS = {"train": 1, "judges": 2, "held-out": 3}
 
 
 def generator(split: Split, *numbers: int) -> np.random.Generator:
-    """The random stream of something in a split; independent for every tuple of numbers."""
+    """A random stream of a split. Streams of different numbers are independent."""
     return np.random.Generator(np.random.Philox(np.random.SeedSequence([_NUMBERS[split], *numbers])))
 
 

@@ -1,4 +1,4 @@
-"""Who a puppet is: the shape of its face, its colours, its hair and clothes, and what it stands before."""
+"""Who a puppet is: the shape of its face, its colours, hair, clothes and backdrop."""
 
 import colorsys
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ BACKDROPS = ("plain", "disc", "floor", "halves")
 
 @dataclass(frozen=True)
 class Identity:
-    # The face in head units, which are `head` of the picture at zoom 1.
+    # The face, in head units. One unit is the fraction `head` of the picture at zoom 1.
     head: float
     face_width: float  # half the width; the height is about 1
     jaw: float  # exponent of the face's outline: 2 is an ellipse, more is squarer
@@ -41,7 +41,7 @@ class Identity:
     pattern: str
     long_sleeves: bool
     legs: Colour
-    # What stands behind it.
+    # The backdrop.
     backdrop: str
     wall: Colour
     accent: Colour
@@ -91,7 +91,7 @@ def random_identity(rng: np.random.Generator) -> Identity:
 
 
 def _colour(rng: np.random.Generator, *ranges: tuple[float, float]) -> Colour:
-    """Uniform in ranges of hue, saturation and value."""
+    """A colour drawn uniformly from ranges of hue, saturation and value."""
     return _rgb(colorsys.hsv_to_rgb(*(float(rng.uniform(low, high)) for low, high in ranges)))
 
 

@@ -20,7 +20,7 @@ NECK_TO_HEAD = 1.28  # in head units
 
 @dataclass(frozen=True)
 class Wave:
-    """A sum of two sine waves about a mean: smooth, and never quite the same again."""
+    """Two sine waves around a mean: smooth, and never exactly the same again."""
 
     mean: float
     amplitudes: tuple[float, float]
@@ -36,7 +36,7 @@ class Wave:
 class Motion:
     waves: dict[str, Wave]
     zoom: float
-    centre: tuple[float, float]  # where the hips stand
+    centre: tuple[float, float]  # where the hips are
 
     def angle(self, name: str, frame: float) -> float:
         return self.waves[name].at(frame)
@@ -87,7 +87,7 @@ class Posture:
         return self.head_centre + self.head_unit * turn(points, self.head_tilt)
 
     def on_face(self, points: Points) -> np.ndarray:
-        """The same for features, which move over the head as it turns."""
+        """The same for the face's features, which shift as the head turns."""
         return self.on_head(np.asarray(points) + self.turned)
 
 

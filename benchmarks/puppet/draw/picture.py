@@ -11,7 +11,7 @@ INK, WHITE = (46, 36, 40), (255, 252, 246)
 
 
 def draw_puppet(identity: Identity, posture: Posture, size: int) -> Image.Image:
-    """The puppet before its backdrop: a square RGB picture of `size` pixels."""
+    """The puppet in front of its backdrop: a square RGB picture, `size` pixels along a side."""
     canvas = Canvas(size, identity.wall)
     _backdrop(canvas, identity)
     _back_hair(canvas, identity, posture)

@@ -11,10 +11,10 @@ POINTS = 134
 
 
 def whole_body(posture: Posture) -> Pose:
-    """The puppet as the extractor would give it: joints outside the picture are not seen, nor are feet."""
+    """The puppet's keypoints as the extractor would give them. Feet and joints outside the picture are not seen."""
     points, scores = np.zeros((1, POINTS, 2)), np.ones((1, POINTS))
     points[0, BODY] = list(posture.body.values())
-    # An extractor finds no neck of its own.
+    # An extractor finds no neck; it takes the middle of the shoulders.
     points[0, NECK] = (posture.body["right shoulder"] + posture.body["left shoulder"]) / 2
     points[0, FACE] = posture.face
     points[0, LEFT_HAND], points[0, RIGHT_HAND] = posture.hands

@@ -1,1 +1,1 @@
-"""make puppet: the puppet checkpoint's training in PyTorch, one stage after the other, each resumable."""
+"""The puppet checkpoint's training in PyTorch, in stages that can be interrupted and resumed."""

@@ -1,7 +1,7 @@
-"""UNet, PoseNet, FusionFaceId and image encoder together, with the objective of Stable Video Diffusion.
+"""Trains UNet, PoseNet, FusionFaceId and image encoder together, with the objective of Stable Video Diffusion.
 
-Karras et al. 2022 with v-prediction and log-normal sigmas (SPEC section 5). First on single frames with the temporal
-layers left out, then on clips with all of it.
+The objective is that of Karras et al. 2022, with v-prediction and log-normal sigmas (docs/model.md, section 5).
+Training begins on single frames without the temporal layers, and continues on clips with all layers.
 """
 
 from collections.abc import Callable
@@ -41,7 +41,7 @@ GAP = 4.0
 
 
 class Animator(nn.Module):
-    """The networks of the diffusion stage, as one."""
+    """The networks of the diffusion stage, as one module."""
 
     def __init__(self, files: dict[str, dict]):
         super().__init__()
@@ -55,10 +55,10 @@ class Animator(nn.Module):
         self.mean, self.std = (torch.tensor(preprocessor[f"image_{name}"])[:, None, None] for name in ("mean", "std"))
 
     def prepare(self) -> None:
-        """What eases the start: temporal layers that do nothing, norms that keep levels (see vae.py), visible poses."""
+        """Make the start easier: silent temporal layers, norms that keep levels (see vae.py), visible poses."""
         silence(self.unet)
         self.unet.up_blocks[-1].resnets[-1].spatial_res_block.conv2.bias.data[1::2] += GAP
-        # Pose images are nearly black: the few thin lines would take long to be noticed.
+        # Pose images are nearly black. Without this, the network would take long to notice the few thin lines.
         self.pose_net.conv_layers[0].weight.data *= 4
 
     def condition(self, batch: "Batch") -> "Condition":
@@ -69,7 +69,7 @@ class Animator(nn.Module):
         return Condition(batch.references, token[:, None], faces, poses)
 
     def clip_pixels(self, pictures: torch.Tensor) -> torch.Tensor:
-        """References [B, 3, 128, 128] in -1..1 as the image encoder sees them (SPEC 2.2)."""
+        """References [B, 3, 128, 128] in -1..1 as the image encoder sees them (docs/model.md, section 2.2)."""
         matrix = torch.from_numpy(_matrix(self.size))
         return ((matrix @ pictures @ matrix.T + 1) / 2 - self.mean) / self.std
 
@@ -88,7 +88,7 @@ class Animator(nn.Module):
 
 @dataclass(frozen=True)
 class Batch:
-    """Of B clips of T frames, from which each has its reference apart."""
+    """B clips of T frames. A clip's reference is not one of them."""
 
     latents: torch.Tensor  # [B, T, 4, h, w] scaled
     poses: torch.Tensor  # [B, T, 3, H, W] in -1..1
@@ -106,8 +106,11 @@ class Condition:
     poses: torch.Tensor  # [B, T, C0, h, w]
 
     def dropped(self, u: torch.Tensor) -> "Condition":
-        """u [B] uniform: in some samples the CLIP token is zero, in some everything, as in sa-run's unconditional
-        branch. StableAnimator was taught with the former only; without the latter guidance has no meaning."""
+        """Zero the CLIP token of some samples, and everything of some others; u [B] is uniform and decides which.
+
+        Zeroing everything is what sa-run's unconditional branch does, so guidance means nothing to a model trained
+        without it. StableAnimator's training only zeroed the CLIP token.
+        """
         everything = (u >= DROP_ALL).float()
         token = (u >= DROP_ALL + DROP_TOKEN).float()
 
@@ -128,7 +131,7 @@ def _matrix(size: int) -> np.ndarray:
 
 
 def gather(examples: Examples, clips: np.ndarray, reference: np.ndarray, frames: np.ndarray) -> Batch:
-    """clips [B], reference [B] and frames [B, T] are indices."""
+    """The batch of these indices: clips [B], reference [B], frames [B, T]."""
     rows = clips[:, None]
     height, width = examples.latents.shape[-2:]
     weights = torch.ones(*frames.shape, 1, height, width)
@@ -163,7 +166,7 @@ def videos(examples: Examples, count: int, rng: np.random.Generator) -> Batch:
 def velocity_loss(
     animator: Animator, batch: Batch, sigma: torch.Tensor, noise: torch.Tensor, u: torch.Tensor
 ) -> torch.Tensor:
-    """EDM's weighted error of the denoised latents, which for v-prediction is the plain one of the velocity."""
+    """EDM's weighted error of the denoised latents. For v-prediction it is the plain error of the velocity."""
     s = sigma[:, None, None, None, None]
     x = batch.latents + s * noise
     wanted = (x / (s**2 + 1) - batch.latents) * torch.sqrt(s**2 + 1) / s
@@ -235,7 +238,7 @@ def _train(
         shown.update(pictures=sampled)
         return row | {"psnr": psnr(sampled, truth)}
 
-    shown: dict[str, torch.Tensor] = {}  # by `check`, for `show`
+    shown: dict[str, torch.Tensor] = {}  # `check` fills it for `show`
 
     def show(path: Path) -> None:
         frames = few.latents.shape[1]

@@ -1,4 +1,4 @@
-"""What the diffusion stage learns from, made once and kept in files: latents, poses, references, identities."""
+"""The diffusion stage's training examples, made once and kept in files: latents, poses, references, identities."""
 
 import json
 import os
@@ -15,8 +15,8 @@ from sa.benchmarks.puppet.training.faces import crop
 from sa.benchmarks.puppet.training.pixels import bytes_to_tensor
 from sa.runtime.case.images import pose_pixels
 
-NOISE_AUG = 0.02  # of the reference before it is encoded, as published
-PART = 100  # clips written at once
+NOISE_AUG = 0.02  # noise in the reference before it is encoded, as published
+PART = 100  # clips between two records of progress
 
 
 @dataclass(frozen=True)
@@ -26,8 +26,8 @@ class Examples:
     pictures: np.ndarray  # [n, f, 128, 128, 3] uint8
     poses: np.ndarray  # [n, f, 128, 128, 3] uint8
     boxes: np.ndarray  # [n, f, 4] of faces
-    latents: np.ndarray  # [n, f, 4, 16, 16] float32, scaled: what is to be made
-    references: np.ndarray  # [n, f, 4, 16, 16] float32, not scaled: of the noisy picture, what is given
+    latents: np.ndarray  # [n, f, 4, 16, 16] float32, scaled: the target
+    references: np.ndarray  # [n, f, 4, 16, 16] float32, not scaled, of the noisy picture: the condition
     identities: np.ndarray  # [n, f, 512] float32
 
     def __len__(self) -> int:
@@ -47,10 +47,10 @@ _FIELDS = {
 def make_examples(
     folder: Path, split: Split, first: int, count: int, apart: bool, frames: int, vae: nn.Module, arcface: nn.Module
 ) -> Examples:
-    """Clips first .. first + count - 1 of a split; interrupted, it goes on where it was.
+    """Make clips first .. first + count - 1 of a split. If interrupted, it continues where it stopped.
 
-    `apart`: frames at random times; else the first at a random time and the others one after the other from another.
-    `vae` has its true scaling factor.
+    `apart` takes frames at random times. Otherwise the first frame is at one random time, and the others follow each
+    other from another. `vae` must have its true scaling factor.
     """
     draw_examples(folder, split, first, count, apart, frames)
     arrays = _arrays(folder, count, frames)
@@ -65,7 +65,7 @@ def make_examples(
 
 
 def draw_examples(folder: Path, split: Split, first: int, count: int, apart: bool, frames: int) -> None:
-    """The part of make_examples that needs no network, and can be done beside the training of those it needs."""
+    """The part of make_examples that needs no network. It can run while the networks are trained."""
     folder.mkdir(parents=True, exist_ok=True)
     arrays = _arrays(folder, count, frames)
 
@@ -85,7 +85,7 @@ def _arrays(folder: Path, count: int, frames: int) -> dict[str, np.ndarray]:
 
 
 def _each(folder: Path, what: str, count: int, arrays: dict[str, np.ndarray], make: Callable[[int], None]) -> None:
-    """`make` every clip that is not yet `what`; every PART of them how far that went is written down."""
+    """Call `make` for every clip that is not yet `what`, and record the progress after every PART clips."""
     progress = folder / f"{what}.json"
     done = json.loads(progress.read_text())["clips"] if progress.exists() else 0
     while done < count:

@@ -1,4 +1,4 @@
-"""Recognisers of puppets' faces: the ArcFace that HJB follows, and what an embedder is taught with."""
+"""Trains recognisers of puppets' faces: the ArcFace that HJB follows, and any other embedder."""
 
 import math
 from dataclasses import replace
@@ -18,17 +18,17 @@ from sa.benchmarks.puppet.training.loop import Schedule, Stage
 from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor
 from sa.runtime.refinement.faces import Box, crop_matrices
 
-PUPPETS = 1000  # identities told apart
+PUPPETS = 1000  # identities to tell apart
 BLOCKS, WIDTH, FEATURES = (1, 1, 1, 1), 6, 512
 SCHEDULE = Schedule(steps=300, peak=0.01)
 SEED, BATCH = 21, 24
-SCALE, MARGIN = 16.0, 0.2  # Deng et al. 2019, equation 3; small, as a narrow network reaches no more
-JITTER = 0.08  # of the box's sides, by which its edges move
-HELD_OUT = 32  # identities, of which pairs are made
+SCALE, MARGIN = 16.0, 0.2  # Deng et al. 2019, equation 3; small, because a narrow network reaches no more
+JITTER = 0.08  # most that a box's edges move, as a fraction of its sides
+HELD_OUT = 32  # identities to make pairs of
 
 
 class Classifier(nn.Module):
-    """An embedder and a centre for every identity, apart by angles."""
+    """An embedder, and a centre for every identity. Angles to the centres tell identities apart."""
 
     def __init__(self, embedder: nn.Module, features: int):
         super().__init__()
@@ -69,8 +69,11 @@ def train_embedder(
 
 
 def same_and_other(embeddings: torch.Tensor) -> dict[str, float]:
-    """embeddings [identities, views, n] of length 1 -> mean cosine of views of one identity, of two, and how often
-    a view's nearest other view is of its own identity."""
+    """How well embeddings [identities, views, n] of length 1 tell identities apart.
+
+    "same" and "other" are the mean cosines of two views of one identity and of two identities. "nearest" is how often
+    a view's nearest other view is of its own identity.
+    """
     count, views = embeddings.shape[:2]
     flat = embeddings.flatten(0, 1)
     cosines = flat @ flat.T
@@ -86,9 +89,9 @@ def same_and_other(embeddings: torch.Tensor) -> dict[str, float]:
 
 
 def random_face(split: Split, number: int, rng: np.random.Generator) -> torch.Tensor:
-    """[1, 3, 112, 112] of a puppet in any motion, clothes and place, in an inexact box, more or less blurred."""
+    """A puppet's face [1, 3, 112, 112] in random motion, clothes and backdrop. Its box is inexact; half are blurred."""
     one = clip(split, number, take=int(rng.integers(1 << 30)))
-    other = random_identity(rng)  # lends all that is not the face
+    other = random_identity(rng)  # lends everything except the face
     dressed = replace(
         one.identity, top=other.top, trim=other.trim, pattern=other.pattern, long_sleeves=other.long_sleeves,
         legs=other.legs, backdrop=other.backdrop, wall=other.wall, accent=other.accent,
@@ -103,13 +106,16 @@ def random_face(split: Split, number: int, rng: np.random.Generator) -> torch.Te
 
 
 def held_out_faces(number: int) -> torch.Tensor:
-    """[4, 3, 112, 112]: four moments of a held-out puppet in four motions, as it is drawn."""
+    """Four faces [4, 3, 112, 112] of a held-out puppet, one from each of four motions."""
     clips = [clip("held-out", number, take) for take in range(4)]
     return torch.cat([crop(to_tensor([one.picture(0)])[0], np.array(one.face_box(0))) for one in clips])
 
 
 def crop(picture: torch.Tensor, box: np.ndarray) -> torch.Tensor:
-    """picture [3, H, W], box (left, top, right, bottom) inclusive -> [1, 3, 112, 112] as HJB crops (SPEC section 8)."""
+    """Crop as HJB does (docs/model.md, section 8): picture [3, H, W] -> [1, 3, 112, 112].
+
+    box: left, top, right, bottom, inclusive.
+    """
     left, top, right, bottom = (int(v) for v in np.clip(box, 0, SIZE - 1))
     rows, columns = crop_matrices(Box(top, max(top, bottom), left, max(left, right)), *picture.shape[1:])
     return (torch.from_numpy(rows) @ picture @ torch.from_numpy(columns).T)[None]

@@ -1,6 +1,6 @@
-"""What judges results and never takes part in making them: a second embedder, and a finder of joints.
+"""Trains the networks that judge results and take no part in making them: a second embedder and a joint finder.
 
-Both are of another kind than the ArcFace that HJB follows, and are taught on puppets of their own.
+Both have another architecture than the ArcFace that HJB follows, and are trained on other puppets.
 """
 
 import itertools
@@ -21,7 +21,7 @@ from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor
 
 EMBEDDER_FEATURES = 128
 EMBEDDER_SCHEDULE, EMBEDDER_SEED = Schedule(steps=300, peak=0.01), 31
-# The joints that framing leaves in the picture.
+# The joints that the framing leaves in the picture.
 FOUND = tuple(name for name in JOINTS if not name.endswith(("hip", "knee", "ankle", "ear")))
 FINDER_SCHEDULE, FINDER_SEED, FINDER_BATCH = Schedule(steps=800, peak=0.01), 32, 12
 PUPPETS = 100_000
@@ -68,7 +68,7 @@ class JointFinder(nn.Module):
 
 
 def joints(one: Clip, frame: float) -> np.ndarray:
-    """[joints, 2] in pixels, the truth."""
+    """The true joints [joints, 2], in pixels."""
     body = one.posture(frame).body
     return np.stack([body[name] for name in FOUND]) * SIZE
 

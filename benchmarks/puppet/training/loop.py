@@ -1,7 +1,7 @@
-"""One stage of training: steps, a log, sample sheets, and states on disk from which it goes on when interrupted.
+"""One stage of training: steps, a log, sample sheets, and states on disk from which it resumes.
 
-Step i draws its batch and its noise from a random stream of its own, so a stage that was interrupted and resumed
-computes what it would have computed at one go.
+Every step draws its batch and its noise from its own random stream, so a stage that was interrupted and resumed
+computes the same as one that was not.
 """
 
 import contextlib
@@ -58,9 +58,10 @@ class Stage:
         self.seconds = 0.0
 
     def run(self, loss: Loss, check: Callable[[], dict[str, float]], show: Callable[[Path], None]) -> nn.Module:
-        """`loss` of one step's random stream; `check` measures the network on held-out puppets; `show` draws a sheet.
+        """Train to the end of the schedule, from the saved state if there is one; returns the network.
 
-        Both see the moving average of the weights.
+        `loss` takes one step's random stream. `check` measures the network on held-out puppets and `show` draws a
+        sheet; both see the moving average of the weights.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()

@@ -1,8 +1,8 @@
-"""Muon: momentum whose matrices are made orthogonal, which here learns from fewer pictures than Adam does.
+"""Muon: momentum with orthogonal matrices. Here it learns from fewer pictures than Adam does.
 
-Keller Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks". Matrices and convolution kernels
-are orthogonalised by Newton-Schulz iterations, those of one shape together; vectors are left to Adam, and so are
-matrices so large that the iterations would cost more than the gradient.
+Keller Jordan et al. 2024, "Muon: an optimizer for hidden layers in neural networks". Newton-Schulz iterations make
+matrices and convolution kernels orthogonal, those of one shape together. Adam updates vectors, and matrices so large
+that the iterations would cost more than the gradient.
 """
 
 from collections import defaultdict
@@ -11,13 +11,13 @@ from collections.abc import Iterable
 import torch
 
 MOMENTUM = 0.95
-LARGEST = 256  # of a matrix's smaller side
+LARGEST = 256  # the smaller side of a matrix; a larger one is left to Adam
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 
 
 class Muon(torch.optim.Optimizer):
-    """`lr` is that of the matrices; what is left to Adam takes `adam_share` of it."""
+    """`lr` is the learning rate of the matrices. Adam's is `adam_share` times that."""
 
     def __init__(self, parameters: Iterable[torch.nn.Parameter], lr: float, adam_share: float = 0.1):
         super().__init__(list(parameters), {"lr": lr, "adam_share": adam_share})
@@ -59,7 +59,7 @@ class Muon(torch.optim.Optimizer):
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:
-    """[n, rows, columns] -> about the nearest matrices whose singular values are all near 1."""
+    """Matrices [n, rows, columns] -> approximately the nearest ones whose singular values are all near 1."""
     wide = matrices.shape[1] <= matrices.shape[2]
     x = matrices if wide else matrices.mT
     x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)

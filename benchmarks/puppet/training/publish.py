@@ -1,4 +1,4 @@
-"""The puppet's checkpoint folder: StableAnimator's published layout, float16."""
+"""Writes and reads the puppet's checkpoint folder: StableAnimator's published layout, float16."""
 
 import json
 import os
@@ -55,5 +55,5 @@ def published(checkpoint: Path, part: str, network: nn.Module) -> nn.Module:
 
 
 def _place(checkpoint: Path, part: str) -> Path:
-    """The judges are no part of the published layout and lie beside it."""
+    """Where a part's weights are. The judges are not part of the published layout, so they are beside it."""
     return checkpoint / PLACES.get(part, f"{part}.safetensors")

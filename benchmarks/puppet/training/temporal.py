@@ -1,4 +1,4 @@
-"""Spatio-temporal networks begun as picture networks: their temporal layers left out, then woken from doing nothing."""
+"""Trains spatio-temporal networks on pictures first: temporal layers are left out, and later begin by doing nothing."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
@@ -10,7 +10,7 @@ from torch import nn
 
 
 def silence(network: nn.Module) -> None:
-    """Zero what the temporal layers add to their input: the network then treats every frame as a picture of its own."""
+    """Zero what the temporal layers add to their input. The network then treats every frame as a separate picture."""
     for block in network.modules():
         if isinstance(block, SpatioTemporalResBlock):
             _zero(block.temporal_res_block.conv2)
@@ -39,7 +39,7 @@ def replaced(blocks: Iterable[nn.Module], forward: Callable[..., object]) -> Ite
 
 @contextlib.contextmanager
 def without_time(network: nn.Module) -> Iterator[None]:
-    """Within the block the temporal layers are not computed: the same as silenced ones, in half the time."""
+    """Within the block the temporal layers are skipped. The result is that of silenced layers, in half the time."""
 
     def every(kind: type[nn.Module]) -> list[nn.Module]:
         return [block for block in network.modules() if isinstance(block, kind)]

@@ -60,7 +60,7 @@ def _all(work: Path) -> None:
     diffusion.train_clips(work / "diffusion-clips", animator, decoder, *_clips(examples))
     _publish_animator(out, animator)
 
-    # The encoder stays as it is, so this can wait.
+    # This leaves the encoder as it is, so it can come last.
     publish(out, "vae", vae.train_frames(work / "vae-frames", network))
     publish(out, "second_embedder", judges.train_second_embedder(work / "second-embedder"))
     publish(out, "joint_finder", judges.train_joint_finder(work / "joint-finder"))
@@ -84,7 +84,7 @@ def _vae(checkpoint: Path) -> nn.Module:
 
 
 def _examples(work: Path, checkpoint: Path) -> Callable[..., Examples]:
-    """examples(name, split, first, count, apart, frames), by the encoder and the ArcFace as they are published."""
+    """A function examples(name, split, first, count, apart, frames) that uses the published encoder and ArcFace."""
     encoder = _vae(checkpoint)
     arcface = published(checkpoint, "arcface", IResNet(faces.BLOCKS, faces.WIDTH, faces.FEATURES))
 
@@ -96,7 +96,7 @@ def _examples(work: Path, checkpoint: Path) -> Callable[..., Examples]:
 
 
 def _clips(examples: Callable[..., Examples]) -> tuple[Examples, Examples]:
-    """To learn from, and held out."""
+    """The clips to learn from, and held-out clips."""
     learned = examples("clips", "train", STILLS, CLIPS, False, CLIP_FRAMES)
     return learned, examples("held-out-clips", "held-out", 0, HELD_OUT, False, CLIP_FRAMES)
 
@@ -107,7 +107,7 @@ def _publish_animator(checkpoint: Path, animator: diffusion.Animator) -> None:
 
 
 def _deliver(work: Path) -> None:
-    """Weights and logs into the repository."""
+    """Copy weights and logs into the repository."""
     for log in sorted(work.glob(f"*/{LOG}")):
         kept = work / "checkpoint" / LOGS / f"{log.parent.name}.csv"
         kept.parent.mkdir(exist_ok=True)

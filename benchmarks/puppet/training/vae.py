@@ -1,4 +1,4 @@
-"""The temporal VAE, made as Stable Video Diffusion's was: on single pictures, then the decoder's temporal layers."""
+"""Trains the temporal VAE as Stable Video Diffusion's was: on single pictures, then the decoder's temporal layers."""
 
 import contextlib
 from pathlib import Path
@@ -24,7 +24,7 @@ BATCH, CROP = 8, 64
 FRAMES = Schedule(steps=100, peak=0.002, warm_up=20)
 CHUNK = 4  # frames decoded at once
 GAP = 6.0
-KL = 2e-5  # of the divergence per latent number, against the mean absolute error per pixel
+KL = 2e-5  # weight of the divergence per latent number, beside the mean absolute error per pixel
 EDGE = 1.0
 COLOUR, PATCH = 4.0, 8
 FACE = 2.0  # extra weight of the face's box
@@ -79,7 +79,7 @@ def train_frames(folder: Path, network: AutoencoderKLTemporalDecoder) -> Autoenc
         with torch.no_grad():
             posterior = network.encode(frames).latent_dist
         noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, np.float32))
-        # PyTorch 2.13 dies in a GroupNorm's backward pass if only its weights, and not its input, want a gradient.
+        # PyTorch 2.13 crashes in a GroupNorm's backward pass if its weights need a gradient and its input does not.
         latents = (posterior.mean + posterior.std * noise).requires_grad_()
         return reconstruction(decode(network, latents, CHUNK), frames, weights)
 
@@ -96,7 +96,7 @@ def train_frames(folder: Path, network: AutoencoderKLTemporalDecoder) -> Autoenc
 
 
 def prepare(network: AutoencoderKLTemporalDecoder) -> None:
-    """Temporal layers and finest blocks begin by doing nothing; the others are where they start from."""
+    """Make temporal layers and finest blocks do nothing at the start. The other blocks keep their initial weights."""
     silence(network.decoder)
     for block in finest(network):
         for parameter in _spatial(block).conv2.parameters():
@@ -106,10 +106,11 @@ def prepare(network: AutoencoderKLTemporalDecoder) -> None:
 
 
 def keep_levels(network: AutoencoderKLTemporalDecoder) -> None:
-    """Begin with norms on the only way through that do not take the picture's brightness and contrast away.
+    """Make the norms that every signal must pass keep the picture's brightness and contrast at the start.
 
-    A narrow network's 32 groups hold two channels each, so a GroupNorm removes what little tells a pale picture from a
-    dark one. A gap between the biases of the two gives it a measure of its own, beside which the picture's is small.
+    A narrow network's 32 groups have two channels each, so a GroupNorm removes the little that tells a pale picture
+    from a dark one. A large gap between the two channels' biases dominates the group's statistics, so the picture's own
+    level survives.
     """
     for bias in (
         network.encoder.mid_block.resnets[-1].conv2.bias,
@@ -124,7 +125,7 @@ def finest(network: AutoencoderKLTemporalDecoder) -> list[nn.Module]:
 
 
 def without_finest(network: AutoencoderKLTemporalDecoder) -> contextlib.AbstractContextManager:
-    """Within the block the finest blocks only pass their input on, which is what they do while they are silent."""
+    """Within the block the finest blocks only pass their input on, as they do while they are silent."""
     return replaced(finest(network), _passed)
 
 
@@ -138,15 +139,15 @@ def _spatial(block: nn.Module) -> ResnetBlock2D:
 
 
 def decode(network: AutoencoderKLTemporalDecoder, latents: torch.Tensor, frames: int) -> torch.Tensor:
-    """Unscaled latents [n, 4, h, w], of which `frames` are a chunk of a video, -> [n, 3, 8h, 8w]."""
+    """Unscaled latents [n, 4, h, w], in chunks of `frames` of one video -> [n, 3, 8h, 8w]."""
     video = latents.new_zeros(len(latents) // frames, frames)
     return network.decoder(latents, image_only_indicator=video, num_frames=frames)
 
 
 def reconstruction(decoded: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """Mean absolute error of pixels and of their differences to the right and down; weights [n, 1, H, W].
+    """Mean absolute error of pixels and of their differences to the right and down, by weights [n, 1, H, W].
 
-    And the squared error of patches' mean colours, or a hue that few puppets have would be learned late.
+    The squared error of the patches' mean colours is added; without it, rare hues are learned late.
     """
     error = decoded - truth
     across, down = (error[..., 1:] - error[..., :-1]).abs(), (error[..., 1:, :] - error[..., :-1, :]).abs()
@@ -156,10 +157,10 @@ def reconstruction(decoded: torch.Tensor, truth: torch.Tensor, weights: torch.Te
 
 
 def colour_distance(latents: torch.Tensor, pictures: torch.Tensor) -> torch.Tensor:
-    """How far the first three latents are from their patches' mean colours, in deviations squared.
+    """Squared distance of the first three latents from their patches' mean colours, in standard deviations.
 
-    Left to itself, the VAE spends its four numbers on brightness, one hue and outlines, and then finds no way to the
-    second hue: the encoder keeps none of it, so the decoder has no use for it, so the encoder has no reason to.
+    Without this term, the VAE spends its four channels on brightness, one hue and outlines, and never learns the second
+    hue: the encoder drops it, so the decoder cannot use it, so the encoder has no reason to keep it.
     """
     axes = (OPPONENT / DEVIATION[:, None])[..., None, None]
     return (latents[:, :3] / ANCHORED - F.conv2d(F.avg_pool2d(pictures, PATCH), axes)).square().mean()
@@ -170,7 +171,7 @@ def _random_clip(rng: np.random.Generator) -> Clip:
 
 
 def batch(rng: np.random.Generator, count: int, crop: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """Pictures [count, 3, s, s] and weights [count, 1, s, s]; crops lie mostly about the puppet."""
+    """Pictures [count, 3, s, s] and weights [count, 1, s, s]; most crops are around the puppet."""
     clips, frames = [_random_clip(rng) for _ in range(count)], rng.integers(0, 200, count).tolist()
     pictures = to_tensor([one.picture(frame) for one, frame in zip(clips, frames, strict=True)])
     weights = face_weights(clips, frames)

@@ -12,7 +12,7 @@ from sa.benchmarks.report.video_cost import VideoCost, video_cost, video_of
 
 
 def across_machines(hosts: list[Host], price: Callable[[Host], float | None]) -> Section | None:
-    """None where no workload was run on two machines."""
+    """The section; None if no workload was run on two machines."""
     alike: dict[str, list[tuple[Host, Workload]]] = {}
     for host in hosts:
         for workload in host.workloads:

@@ -1,4 +1,4 @@
-"""How to read the report: what each word in it means."""
+"""The section that explains the words of the report."""
 
 from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT
 from sa.benchmarks.report.comparison import LEAST_COSINE, SAME_NETWORK, TOLERANCE
@@ -15,7 +15,7 @@ GUIDE = Section(
                 ("p20, p50, p90", "percentiles of the repetitions; the first call is a warm-up and never counted"),
                 (
                     "error",
-                    "largest difference from the float32 network over its largest value; tolerated: "
+                    "largest difference from the float32 network, divided by its largest value; tolerated: "
                     + ", ".join(f"{value:g} in {precision}" for precision, value in TOLERANCE.items()),
                 ),
                 (
@@ -23,25 +23,28 @@ GUIDE = Section(
                     "how many times as fast as the PyTorch peer on the same machine, for the same subject, shapes and "
                     "frames; the eager peer if it was measured",
                 ),
-                ("floor", "the least seconds by arithmetic and memory traffic; measured engines stay above it"),
-                ("of ceiling", "floor by this machine's own matrix product and copy, over the seconds measured"),
+                ("floor", "the least seconds that arithmetic and memory traffic allow; measured engines are slower"),
+                (
+                    "of ceiling",
+                    "the floor from this machine's own matrix product and copy, divided by the seconds measured",
+                ),
                 (
                     "peak memory",
-                    "of the process on a CPU, of the device on a GPU; of a set-up the largest of its subjects but the "
-                    "loss gradient, which runs without refinement do not need",
+                    "of the process on a CPU, of the device on a GPU. A set-up's is the largest of its subjects, "
+                    "without the loss gradient, which only refinement needs",
                 ),
                 (
                     LOSS_GRADIENT,
-                    "the loss of face refinement and its gradient, for one decoder chunk; its arithmetic is counted "
-                    "without what an engine computes twice. Single values jump where an activation changes sides, so "
-                    f"it is judged by its cosine: {LEAST_COSINE:g} and more is tolerated",
+                    "the loss of face refinement and its gradient, for one decoder chunk. What an engine computes "
+                    "twice is counted once. Single values jump where an activation changes sign, so it is judged by "
+                    f"its cosine: {LEAST_COSINE:g} and more is tolerated",
                 ),
                 (
                     "one video",
-                    "put together: conditioning + steps x denoising step + decoding + writing, at their medians; where "
-                    "no stage was measured, from the engine calls it consists of",
+                    "conditioning + steps x denoising step + decoding + writing, at their medians; where a stage was "
+                    "not measured, the engine calls it consists of",
                 ),
-                ("€ per second", f"price per hour times those seconds, per second of video at {FPS} frames per second"),
+                ("€ per second", f"price per hour times these seconds, per second of video at {FPS} frames per second"),
                 (
                     "workload",
                     "set-ups of the same shapes on the same machine, unless their FLOPs differ by more than "

@@ -12,7 +12,7 @@ from sa.benchmarks.report.video_cost import FPS, PARTS, VideoCost, video_cost, v
 PART_PATTERN = dict(zip(PARTS, ("blank", "dots", "solid", "diagonal", "cross"), strict=True))
 UNCOMPARED = "not compared"
 DRAWN_ENGINES = 4
-HIGHEST_RATIO = 1e6  # drawn; beyond it a row is damaged, and all other bars would vanish
+HIGHEST_RATIO = 1e6  # of a bar; beyond it a row is damaged, and all other bars would vanish
 
 
 def machine_sections(host: Host, price: float | None) -> list[Section]:
@@ -81,7 +81,7 @@ def _video_chart(workload: Workload) -> Chart | None:
     legend = charts.swatches({PART_PATTERN[part]: part for part in PARTS if part in used})
     return Chart(
         f"One video of {video.frames} frames in {video.steps} steps, stage by stage",
-        "Medians of the measured parts times how often a run needs them; written out: the run + loading.",
+        "The median of each part times how often a run needs it. The figures are the run + loading.",
         charts.bars([("", shown)], "seconds") + legend,
     )
 
@@ -120,7 +120,7 @@ def _scatter(workload: Workload, found: Speed) -> Chart | None:
 
 
 def _ceiling_chart(workload: Workload) -> Chart | None:
-    """Bars of the fraction of what the machine could reach, engine by engine, the longest engines first."""
+    """Bars: which fraction of the machine's ceiling each engine reaches, the longest engines first."""
     groups = []
     for subject in _longest_engines(workload):
         rows = [(setup, row) for setup in workload.setups if (row := setup.measured(subject)) and _drawable(row)]
@@ -132,7 +132,7 @@ def _ceiling_chart(workload: Workload) -> Chart | None:
     legend = charts.swatches({"solid": "bound by arithmetic", "diagonal": "bound by memory traffic"})
     return Chart(
         "Fraction of this machine's ceiling",
-        "The least seconds by the machine's own matrix product and copy, over the seconds measured.",
+        "The floor from the machine's own matrix product and copy, divided by the seconds measured.",
         charts.bars(groups, "percent", 100.0, "the ceiling") + legend,
     )
 
@@ -153,7 +153,7 @@ def _bound(row: Row) -> str:
 
 
 def _longest_engines(workload: Workload) -> list[str]:
-    """The engines that take longest: the others are in the table."""
+    """The engines that take longest. The others are in the table only."""
     longest = {
         subject: max((row.p50 for setup in workload.setups if (row := setup.measured(subject))), default=0.0)
         for subject in workload.subjects

@@ -1,4 +1,4 @@
-"""What failed, what was not measured, and which figures deserve a second look."""
+"""The section of notes: what failed, what was not measured, and which figures deserve a second look."""
 
 from collections.abc import Callable, Iterator
 
@@ -18,9 +18,9 @@ from sa.benchmarks.report.comparison import (
 from sa.benchmarks.report.parts import Section, Table
 from sa.benchmarks.report.video_cost import video_cost, video_of
 
-FEW = 5  # repetitions, below which percentiles say little
-CACHED = 0.8  # of the median, below which one repeated input points to a cache
-BELOW_FLOOR = 1.02  # of the ceiling, above which the ceiling or the counts must be wrong
+FEW = 5  # with fewer repetitions than this, percentiles say little
+CACHED = 0.8  # if a repeated input takes less than this share of the median, there may be a cache
+BELOW_FLOOR = 1.02  # above this share of the ceiling, the ceiling or the counts must be wrong
 
 Note = tuple[str, str, str]  # set-up, subject, what
 
@@ -98,7 +98,7 @@ def _doubts(workload: Workload) -> Iterator[Note]:
 
 
 def _across_runs(workload: Workload, setup: Setup) -> Iterator[Note]:
-    """Ratios to a peer that was measured in another run, when the machine may have been a slower or faster one."""
+    """Ratios to a peer of another run, in which the machine may have been slower or faster."""
     for row in setup.working:
         peer = workload.baseline(row)
         if peer is None or same_run(row, other := peer.rows[row.subject]):

@@ -1,4 +1,4 @@
-"""What no one has measured: floors for cards, apart from all measurements, and how floors and measurements compare."""
+"""Floors for cards that nobody has measured, and a comparison of floors with measurements."""
 
 from collections.abc import Sequence
 
@@ -25,13 +25,13 @@ from sa.benchmarks.report.parts import Chart, Section, Table
 from sa.benchmarks.report.video_cost import FPS
 from sa.runtime.contract import Manifest
 
-MANIFESTS = 10  # predicted in one report
+MANIFESTS = 10  # most engine sets to predict in one report
 
 
 def predictions(manifests: Sequence[Manifest], price_of: dict[str, float]) -> list[Section]:
     """A section for each network and shape; `price_of`: euros per hour by the card's name."""
     cards = load_cards()
-    # Of sets of one network, one with refinement engines says more.
+    # Of several sets of one network, one with refinement engines says more.
     known = {_network(manifest): manifest for manifest in sorted(manifests, key=lambda m: m.refine is not None)}
     sections = [_predicted(manifest, cards, price_of) for manifest in list(known.values())[:MANIFESTS]]
     if not sections:
@@ -39,11 +39,11 @@ def predictions(manifests: Sequence[Manifest], price_of: dict[str, float]) -> li
     head = Section(
         f"Cards nobody ran: {LABEL}",
         (
-            "The least seconds each card needs for the arithmetic and the memory traffic of the engines, by its "
-            "data sheet, loading left out. No card reaches its floor; how far measured machines are from theirs stands "
-            "under Floor against measurement.",
-            "Memory is weights, inputs and outputs of the largest engine; what a network keeps in between comes on "
-            "top. So a no under fits is certain, a yes is not. fp32 is without TF32, fp16 with float32 accumulation.",
+            "The least seconds that each card needs for the engines' arithmetic and memory traffic, by its data sheet. "
+            "Loading is left out. No card reaches its floor: the section Floor against measurement shows how far "
+            "measured machines are from theirs.",
+            "Memory is the weights, inputs and outputs of the largest engine. Activations come on top. So in the "
+            "column “fits”, “no” is certain and “fits” is not. fp32 is without TF32, fp16 with float32 accumulation.",
         ),
         predicted=True,
     )
@@ -51,7 +51,7 @@ def predictions(manifests: Sequence[Manifest], price_of: dict[str, float]) -> li
 
 
 def _network(manifest: Manifest) -> tuple:
-    """Engine sets of one network at one shape have one floor, whatever their backend."""
+    """What a floor depends on. Engine sets of one network at one shape have the same floor, whatever their backend."""
     engines = tuple((engine.role, engine.flops, engine.parameters) for engine in usual_engines(manifest))
     return manifest.shapes, engines
 
@@ -164,7 +164,7 @@ def _data_sheets(cards: dict[str, Card]) -> Section:
 
 
 def floor_against_measurement(hosts: list[Host]) -> Section | None:
-    """Each engine's floor on its own machine beside the seconds measured there: how much to add to a floor."""
+    """Each engine's floor on its own machine, beside the seconds measured there: how much to add to a floor."""
     rows, broken, measured = [], 0, 0
     for host in hosts:
         for (role, least), found in _by_engine(host).items():
@@ -188,8 +188,8 @@ def floor_against_measurement(hosts: list[Host]) -> Section | None:
     if not rows:
         return None
     said = (
-        "The predictor behind the floors of cards, fed with the ceilings found on each machine itself, beside what was "
-        f"measured there. It held for {measured - broken} of {measured} engines.",
+        "These floors are predicted as those of cards are, but from the ceilings measured on each machine itself, and "
+        f"compared with what was measured there. The prediction held for {measured - broken} of {measured} engines.",
     )
     columns = ("machine", "engine", "floor", "fastest p50", "by", "over floor", "slowest over floor", "set-ups", "held")
     return Section("Floor against measurement", said, tables=(Table("One call", columns, rows, words=2),))

@@ -1,4 +1,4 @@
-"""How good the videos of each set-up are, where the truth is known: held-out puppets."""
+"""The table of how good each set-up's videos of held-out puppets are."""
 
 from sa.benchmarks.measure.results import Estimate
 from sa.benchmarks.report import units
@@ -29,8 +29,9 @@ def quality_table(workload: Workload) -> Table:
             rows.append((setup.label, str(row.n), *figures))
     columns = ("set-up", "puppets", *(title for title, _ in COLUMNS.values()))
     note = (
-        "Means over held-out puppets of videos of one tile, with bootstrap intervals of 95 % in brackets. CSIM is the "
-        "cosine of a face with the reference's by the ArcFace that refinement follows; the second takes no part."
+        "Means over held-out puppets, for videos of one tile, with bootstrap intervals of 95 % in brackets. CSIM is "
+        "the cosine between a face and the reference's face, by the ArcFace that refinement follows. The second "
+        "embedder takes no part in refinement."
     )
     return Table("Quality against the truth, on held-out puppets", columns, rows, note=note)
 

@@ -1,4 +1,4 @@
-"""Which set-up for which goal: the part of the report a person acts on."""
+"""The section that says which set-up to run for which goal."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Price = Callable[[Host], float | None]  # euros per hour of a machine
 
 @dataclass(frozen=True)
 class Speed:
-    """What the set-ups of a workload are ranked by, and what each needs, by letter."""
+    """What the set-ups of a workload are ranked by, and the seconds that each needs, by letter."""
 
     name: str
     seconds: dict[str, float]
@@ -24,7 +24,7 @@ class Speed:
 
 
 def speed(workload: Workload) -> Speed:
-    """Seconds of a whole video if as many engine sets have them as any subject; else the subject most of them have."""
+    """Rank by a whole video, unless more engine sets have some other subject; then rank by the one that most have."""
     video = video_of(workload)
     costs = {setup.letter: video_cost(setup, video) for setup in workload.setups}
     whole = {letter: cost.seconds for letter, cost in costs.items() if cost.whole}
@@ -33,7 +33,7 @@ def speed(workload: Workload) -> Speed:
         seconds = {setup.letter: row.p50 for setup in workload.setups if (row := setup.measured(subject))}
         options.append(Speed(f"one {subject}", seconds, False))
     sets = {setup.letter for setup in workload.setups if not setup.is_peer}
-    # The gradient of refinement, which most runs do without, is the last to choose by.
+    # The gradient of refinement comes last, because most runs do without it.
     return max(
         options,
         key=lambda option: (
@@ -50,12 +50,12 @@ def _longest(option: Speed) -> float:
 
 
 def baseline(workload: Workload, found: Speed) -> Setup | None:
-    """The peer a workload's speeds are held against: the eager one if it was measured."""
+    """The peer to compare a workload's speeds with: the eager one if it was measured."""
     return min((s for s in workload.setups if s.is_peer and s.letter in found.seconds), key=plainness, default=None)
 
 
 def against(peer: Setup | None, setup: Setup, found: Speed) -> float | None:
-    """How many times as fast as the peer."""
+    """How many times as fast as the peer the set-up is; None if one of them is unknown."""
     if peer is None or not found.of(setup):
         return None
     return found.seconds[peer.letter] / found.seconds[setup.letter]
@@ -82,7 +82,7 @@ def summary(hosts: list[Host], price: Price) -> Section:
             else:
                 said = f"Nothing to propose: {_why_nothing(workload, sets, good)}."
             advice.append((f"{host.label}, {workload_name(workload)}", said))
-    said = "Only engine sets known to be within their tolerance are proposed. Seconds leave loading out."
+    said = "Only engine sets known to be within their tolerance are proposed. Seconds do not include loading."
     return Section("What to run", (said,), tuple(advice), tables=tuple(tables))
 
 

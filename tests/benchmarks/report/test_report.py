@@ -271,7 +271,7 @@ def test_the_floor_stands_beside_the_measurement(made):
     cells = page.row("M1", "unet")
     floor = 0.5875e12 / 185e9
     assert cells[2:6] == [units.seconds(floor), "3.60 s", "A: engines-ort (onnxruntime fp32)", units.ratio(3.6 / floor)]
-    assert cells[-1] == "yes" and "It held for 48 of 48 engines" in page.text
+    assert cells[-1] == "yes" and "The prediction held for 48 of 48 engines" in page.text
 
 
 def test_an_error_that_is_no_number_is_the_worst():

@@ -100,7 +100,7 @@ def test_the_true_velocity_is_denoised_to_the_latents(animator, monkeypatch):
     noise = torch.randn(data.latents.shape)
     s = sigma[:, None, None, None, None]
     x = data.latents + s * noise
-    # v = (x - x0 (sigma^2 + 1)) / (sigma sqrt(sigma^2 + 1)), from SPEC section 5.
+    # v = (x - x0 (sigma^2 + 1)) / (sigma sqrt(sigma^2 + 1)), from docs/model.md, section 5.
     truth = (x - data.latents * (s**2 + 1)) / (s * torch.sqrt(s**2 + 1))
     monkeypatch.setattr(diffusion.Animator, "forward", lambda self, x, sigma, condition: truth)
     assert torch.allclose(animator.denoise(x, sigma, None), data.latents, atol=1e-3)
