@@ -25,7 +25,7 @@ from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import ROLES, Manifest
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import EngineSetError, InputError, UserError
-from sa.runtime.settings import Settings
+from sa.runtime.pipeline.settings import Settings
 from sa.runtime.system.hashing import cache_folder
 from sa.runtime.system.processors import usable_cores
 
@@ -345,7 +345,7 @@ def _accuracy(subject: str, entry: Entry, outputs: Path, reference: Path | None)
 
 
 def _stored(path: Path, subject: str) -> np.ndarray:
-    """The output that a worker stored; of a loss and its gradient, the gradient."""
+    """The output that a worker stored. Of a loss and its gradient, it is the gradient."""
     with np.load(path) as archive:
         if subject == LOSS_GRADIENT:
             return archive["gradient"]

@@ -118,7 +118,7 @@ class LossGradientEngine(Engine):
 
 
 class Descent:
-    """Adam on an array, starting with its first step."""
+    """Adam on an array, with its state still at zero."""
 
     def __init__(self, start: np.ndarray, learning_rate: float):
         self._value = torch.tensor(start)

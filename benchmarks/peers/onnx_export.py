@@ -39,7 +39,7 @@ def _spans(interface: Signature) -> set[tuple[int, int]]:
 
 
 if __name__ == "__main__":
-    # Of a failure, the last line on stderr is shown. Warnings of other libraries do not belong there.
+    # When this fails, sa-bench shows the last line on stderr. Warnings about other libraries do not belong there.
     logging.getLogger("torch.onnx").setLevel(logging.ERROR)
     warnings.simplefilter("ignore")
     folder, role_name, sizes, target = sys.argv[1:]

@@ -1,4 +1,4 @@
-"""Rows as sa-bench run might write them, for tests of what becomes of them: made up, but of a plausible size."""
+"""Rows as sa-bench run might write them, for the tests that read them. They are made up, but plausible."""
 
 from pathlib import Path
 

@@ -32,7 +32,7 @@ def test_of_another_kind():
 
 @pytest.fixture
 def suite(tmp_path):
-    """A project with tests of its own."""
+    """A project with its own tests."""
     folder = tmp_path / "tests" / "gpu"
     folder.mkdir(parents=True)
     (folder / "test_suite.py").write_text(SUITE)

@@ -12,7 +12,7 @@ from sa.benchmarks.report.video_cost import FPS, PARTS, VideoCost, video_cost, v
 PART_PATTERN = dict(zip(PARTS, ("blank", "dots", "solid", "diagonal", "cross"), strict=True))
 UNCOMPARED = "not compared"
 DRAWN_ENGINES = 4
-HIGHEST_RATIO = 1e6  # of a bar; beyond it a row is damaged, and all other bars would vanish
+HIGHEST_RATIO = 1e6  # longest bar; a larger ratio comes from a damaged row, and all other bars would vanish
 
 
 def machine_sections(host: Host, price: float | None) -> list[Section]:

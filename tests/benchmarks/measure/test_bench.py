@@ -93,7 +93,7 @@ def plain(engines):
 
 @pytest.fixture
 def refining(plain, tmp_path):
-    """An engine set whose manifest says that it refines; its engines for that are others by another name."""
+    """An engine set whose manifest says that it refines. Its refinement engines are other engines by another name."""
     folder = tmp_path / "refining"
     shutil.copytree(plain, folder)
     raw = json.loads((folder / "manifest.json").read_text())
@@ -138,7 +138,7 @@ def test_an_engine_set_without_it_is_a_row_that_says_so(jobs, run, plain):
 
 
 def test_a_peer_has_the_counts_of_a_set_that_refines_at_its_shapes(jobs, run, plain, refining, monkeypatch):
-    """Though it stands beside the first one."""
+    """Even though its manifest is the first set's."""
     installed = bench.metadata.version
     monkeypatch.setattr(bench.metadata, "version", lambda name: "2.13.0" if name == "torch" else installed(name))
     rows = run(plain, refining, "--subjects", "loss_gradient", "--peer", "diffusers")

@@ -1,4 +1,4 @@
-"""Each claim the measuring makes, on work whose duration is known."""
+"""Every promise of the timing, on work whose duration is known."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""sa-bench run with peers: the loss gradient of those that have it, and exports that are no part of loading."""
+"""sa-bench run with peers: the loss gradient of those that offer it, and exports, which are not part of loading."""
 
 import json
 import os
@@ -18,13 +18,13 @@ from sa.runtime.engine_set.open import EngineSet
 
 @pytest.fixture(scope="module")
 def refining(checkpoint):
-    """An engine set with refinement engines, small and by the plan that is exported soonest."""
+    """A small engine set with refinement engines, by the plan that is exported fastest."""
     size = ["--height", 64, "--width", 64, "--tile-size", 2, "--decode-chunk", 4]
     return exported("recipe_hjb", checkpoint("recipe_hjb"), [*size, "--refine", "--refine-plan", "whole"])
 
 
 def test_the_loss_gradient_of_an_engine_set_and_of_peers(refining, checkpoint, tmp_path):
-    """The set and the eager peer are measured and compared; another peer says that it has none."""
+    """The set and the eager peer are measured and compared. Another peer says that it does not offer it."""
     few = ["--rounds", "1", "--repetitions", "1", "--quiet", "--subjects", "loss_gradient", "--out", str(tmp_path)]
     made = ["--engines", str(refining), "--checkpoint", str(checkpoint("recipe_hjb"))]
     assert main(["run", *made, *few, "--peer", "diffusers", "diffusers:onnx"]) == 0
@@ -57,7 +57,7 @@ def test_an_export_is_made_before_loading_is_timed(refining, checkpoint, tmp_pat
 
 
 def test_the_worker_prepares_what_it_is_about_to_measure(refining, checkpoint, tmp_path, monkeypatch):
-    """The row's load is that of a start with the export there, in the first round too."""
+    """Loading is timed with the export already made, in the first round too."""
     calls = []
     monkeypatch.setattr(
         "sa.benchmarks.measure.worker.measure_engine", lambda *_: calls.append("measure") or {"subject": ""}

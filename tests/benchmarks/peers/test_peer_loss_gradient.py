@@ -54,7 +54,7 @@ def test_loss_and_gradient_of_every_iteration(face_loss, stored, case):
 
 
 def assert_along(gradient: np.ndarray, truth: np.ndarray) -> None:
-    """As close as the golden data asks for: single values jump where an activation changes sides."""
+    """As close as the golden data asks for: single values jump where an activation changes sign."""
     norm, true_norm = np.linalg.norm(gradient.astype(np.float64)), np.linalg.norm(truth)
     assert np.vdot(gradient, truth) / (norm * true_norm) > 0.9999
     assert norm == pytest.approx(true_norm, rel=1e-3)
@@ -78,7 +78,7 @@ def engine(checkpoint, case):
 
 
 def test_the_engine_gives_the_stored_gradient_from_crops_as_matrices(engine, stored, case):
-    """Chunk by chunk, the last one short: matrices of the stored boxes stand for cutting and resizing."""
+    """Chunk by chunk, the last one short. Matrices made from the stored boxes cut and resize."""
     p = case.parameters
     losses, gradients = [], []
     for i in range(0, p.frames, p.chunk):
@@ -132,7 +132,7 @@ def test_only_the_eager_peer_offers_it(checkpoint, kind):
 
 
 def refined_steps(case) -> list[range]:
-    """The iterations of each refined step, as places in the stored arrays; Adam begins anew with each."""
+    """The iterations of each refined step, as indices into the stored arrays. Adam starts anew with each step."""
     first, last = case.parameters.refine
     iterations = case.parameters.iters
     return [range(i * iterations, (i + 1) * iterations) for i in range(last - first + 1)]

@@ -1,4 +1,4 @@
-"""The puppet checkpoint as it is kept: small, float16, read by sa-export like any other, and worth its name."""
+"""The puppet checkpoint in the repository: small, float16, read by sa-export like any other, and able to animate."""
 
 import csv
 import json
@@ -77,7 +77,7 @@ def videos(tmp_path_factory):
 
 @pytest.mark.parametrize("number", PUPPETS)
 def test_a_puppet_it_has_never_seen_moves_as_it_should(number, videos):
-    """Far nearer to the truth than the reference repeated is, which already has backdrop and colours."""
+    """The video is far nearer to the truth than the repeated reference, which already has backdrop and colours."""
     case, result = videos[number]
     assert json.loads((result / "run.json").read_text())["frames"] == FRAMES
     truth, made = (read_frames(place, FRAMES) for place in (case / TRUTH, result / "frames"))

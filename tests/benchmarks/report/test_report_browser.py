@@ -92,7 +92,7 @@ def page(tmp_path):
 
 
 def test_the_browser_would_tell(browser, tmp_path):
-    """A page with a fault of each kind: else the other tests would prove nothing."""
+    """A page with a fault of each kind. Without this, the other tests would prove nothing."""
     bad = tmp_path / "bad.html"
     bad.write_text("<body><script>console.error('one'); two()</script><img src='http://example.com/three.png'>")
     _, console, asked = browser.show(bad, "--dump-dom")
