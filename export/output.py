@@ -5,23 +5,28 @@ from pathlib import Path
 
 from sa.runtime.contract import MANIFEST
 from sa.runtime.errors import InputError
-from sa.runtime.output.staging import replace_entry
+from sa.runtime.output.staging import is_staging, replace_entry
 
 
 def check_output(out: Path) -> None:
     """An earlier engine set is replaced; anything else in the way is the user's and stays."""
-    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+    if not out.exists():
         return
     if not out.is_dir():
         raise InputError(f"{out} is a file: give --out a folder.")
+    found = [path for path in out.iterdir() if not is_staging(path, out)]
+    if not found:
+        return
     try:
+        if not (out / MANIFEST).is_file():
+            raise FileNotFoundError  # reading a pipe would wait
         listed = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
         ours = {MANIFEST, *(file["name"] for engine in listed["engines"] for file in engine["files"])}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
             f"{out} is not empty and is no engine set: give --out a new or empty folder, or an engine set to replace."
         ) from None
-    if others := sorted(path.name for path in out.iterdir() if path.name not in ours or path.is_dir()):
+    if others := sorted(path.name for path in found if path.name not in ours or path.is_dir()):
         raise InputError(
             f"{out} is an engine set, but also holds {others[0]}, which replacing it would delete: "
             "move that away or give another --out."
@@ -32,7 +37,7 @@ def deliver(folder: Path, out: Path) -> None:
     """Move the finished engine set into place; of an earlier one there nothing stays."""
     out.mkdir(exist_ok=True)
     for path in out.iterdir():
-        if path.name != folder.name:
+        if not is_staging(path, out):
             path.unlink()
     files = [path.name for path in folder.iterdir() if path.name != MANIFEST]
     for name in (*files, MANIFEST):  # last, so that what has a manifest is whole

@@ -4,6 +4,7 @@ import contextlib
 import errno
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -14,20 +15,63 @@ from filelock import FileLock, Timeout
 from sa.runtime.errors import InputError, InterruptedRunError, UserError
 from sa.runtime.system import signals
 
+CONTENT, LOCK = "content", "staging.lock"  # in a folder of `staged`, whose lock is its owner's as long as it works
+
 
 @contextlib.contextmanager
 def staged(place: Path) -> Iterator[Path]:
     """A temporary folder for the contents of `place`. It is removed whenever and however the block ends.
 
     It is made in `place` if that folder exists, because nothing can be moved into a mount from outside; else beside it.
+    What a killed command left behind for the same place is removed first.
     """
     home = place if place.is_dir() else place.absolute().parent
+    held = contextlib.ExitStack()
 
     def make() -> Path:
-        return Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=home))
+        for where in {home, place.absolute().parent}:
+            _remove_left_over(where, place)
+        folder = _new_folder(home, place, held)
+        (folder / CONTENT).mkdir()
+        return folder
 
-    with _working_folder(place, home, make) as folder:
-        yield folder
+    with _working_folder(place, home, make) as folder, held:  # let go of the lock first, then the folder is removed
+        yield folder / CONTENT
+
+
+def is_staging(path: Path, place: Path) -> bool:
+    """Whether this is a temporary folder that `staged(place)` made, now or in a command that was killed."""
+    return re.fullmatch(rf"\.{re.escape(place.name)}\.[a-z0-9_]{{8}}\.partial", path.name) is not None
+
+
+def _new_folder(home: Path, place: Path, held: contextlib.ExitStack) -> Path:
+    """A new temporary folder. `held` keeps its lock, which the system releases when the process ends."""
+    while True:
+        folder = Path(tempfile.mkdtemp(prefix=f".{place.name}.", suffix=".partial", dir=home))
+        lock = FileLock(folder / LOCK, timeout=0)
+        try:
+            held.enter_context(lock)
+        except Timeout:
+            continue  # another command saw the folder before it was locked, and removes it
+        except (OSError, NotImplementedError):
+            return folder  # a file system without locks: there nobody removes it either
+        if (folder / LOCK).exists():
+            return folder
+        held.close()  # it was removed just before it was locked
+
+
+def _remove_left_over(home: Path, place: Path) -> None:
+    """Remove the temporary folders for `place` in `home` whose lock nobody holds."""
+    left: list[Path] = []
+    with contextlib.suppress(OSError):  # a folder may be writable but not readable
+        left = [path for path in home.iterdir() if is_staging(path, place)]
+    for folder in left:
+        with contextlib.suppress(OSError, NotImplementedError):  # held, of another user, or without locks
+            if not (folder / LOCK).is_file():
+                continue
+            with FileLock(folder / LOCK, timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)  # Windows left the file that was open
 
 
 @contextlib.contextmanager
