@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from sa.runtime.errors import InputError, first_fault
+from sa.runtime.system.regular_files import require_regular
 
 Width = Annotated[int, Field(ge=32, le=4096, multiple_of=32)]  # 32 groups in every GroupNorm
 Depth = Annotated[int, Field(ge=1, le=8)]
@@ -21,6 +22,7 @@ class Config(BaseModel):
     @classmethod
     def read(cls, path: Path) -> "Config":
         """Read the JSON file `path`. InputError names the file and the field at fault."""
+        require_regular(path)
         try:
             return cls.model_validate(json.loads(path.read_bytes()))
         except FileNotFoundError:

@@ -19,6 +19,7 @@ from sa.export.checkpoint.tensor_files.pickle_reader import shown
 from sa.runtime.contract import SourceFile
 from sa.runtime.errors import InputError
 from sa.runtime.system import hashing
+from sa.runtime.system.regular_files import require_regular
 
 Part = Literal["unet", "pose_net", "face_encoder", "vae", "image_encoder", "arcface"]
 
@@ -130,6 +131,7 @@ class Checkpoint:
             stem = "glintr100_torch" if part == "arcface" else part
             places = [self.folder / "Animation" / name.format(stem) for name in _ANIMATION]
         for place in places:
+            require_regular(place)
             if place.is_file():
                 return place
         raise InputError(

@@ -8,6 +8,7 @@ from PIL import Image
 
 from sa.runtime.case.case import Case
 from sa.runtime.errors import InputError
+from sa.runtime.system.regular_files import require_regular
 
 FILE = "identity.npy"
 NONE = "none"
@@ -57,6 +58,7 @@ def _recognised(
 
 def read_identity(path: Path, size: int) -> np.ndarray:
     """The embedding [1, size] float32 from a .npy file. The file has `size` float32 or float64 numbers."""
+    require_regular(path)
     try:
         value = np.load(path, allow_pickle=False, mmap_mode="r")
     except (FileNotFoundError, IsADirectoryError, PermissionError) as error:

@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from sa.runtime.errors import InputError
+from sa.runtime.system.regular_files import require_regular
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the suffix says; Pillow opens some others with outside programs
@@ -14,6 +15,7 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the suffix says; Pillow ope
 
 def read_image(path: Path, mode: str = "RGB") -> Image.Image:
     """The image in `path`, upright (EXIF applied once), in `mode`; InputError if it cannot be decoded completely."""
+    require_regular(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)

@@ -24,6 +24,8 @@ def check_output(out: Path) -> None:
 
 
 def _is_earlier_run(out: Path) -> bool:
+    if not (out / RUN_FILE).is_file():
+        return False
     try:
         run = json.loads((out / RUN_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

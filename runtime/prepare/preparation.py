@@ -171,6 +171,8 @@ def check_output(out: Path, overwrite: bool) -> None:
 
 
 def _is_earlier_case(out: Path) -> bool:
+    if not (out / CASE_FILE).is_file():
+        return False
     try:
         case = json.loads((out / CASE_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sa.runtime.errors import InputError
+from sa.runtime.system.regular_files import require_regular
 
 GROUP = 16
 
@@ -59,6 +60,7 @@ def make_noise(file: Path | None, seed: int, height: int, width: int, tile_size:
 
 
 def _read_draw(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    require_regular(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             value = archive[name]

@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+from sa.runtime.system.regular_files import require_regular
+
 REMEMBERED_FILES = 4096  # beyond this, the cache drops the oldest
 
 
@@ -17,6 +19,7 @@ def cache_folder() -> Path:
 
 def sha256(path: Path, use_cache: bool = True) -> str:
     """The hex SHA-256 of a file. `use_cache`: an earlier result for the same size, times and inode is good enough."""
+    require_regular(path)
     key, state = str(path.resolve()), _state(path)
     cache = _read_cache()
     known = cache.get(key)

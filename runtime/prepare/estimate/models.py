@@ -8,6 +8,7 @@ import onnxruntime
 
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.whole_body import KEYPOINTS
+from sa.runtime.system.regular_files import require_regular
 
 PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
 Size = int | str | None  # ONNX Runtime gives a name or None for a dynamic size
@@ -178,6 +179,7 @@ def new_session(file: Path, device: str) -> onnxruntime.InferenceSession:
 
 def _signature(file: Path) -> Signature | str:
     """The network's signature, or the reason why ONNX Runtime cannot load it."""
+    require_regular(file)
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

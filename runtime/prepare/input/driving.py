@@ -16,6 +16,7 @@ from av.stream import Disposition
 
 from sa.runtime.case.images import SUFFIXES, read_image
 from sa.runtime.errors import InputError
+from sa.runtime.system.regular_files import require_regular
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,7 @@ def open_driving(path: Path, selection: Selection) -> Driving:
         return _Folder(path, selection)
     if not path.exists():
         raise InputError(f"{path} does not exist: give --driving a video or a folder of frames.")
+    require_regular(path)
     return _Video(path, selection)
 
 
@@ -82,6 +84,8 @@ class _Folder(Driving):
         )
         if not self.files:
             raise InputError(f"{path} holds no image: give --driving a folder of PNG, JPEG, WebP or BMP frames.")
+        for file in self.files:
+            require_regular(file)
         self.expected = selection.count_of(len(self.files))
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:

@@ -7,6 +7,7 @@ import numpy as np
 
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.whole_body import KEYPOINTS
+from sa.runtime.system.regular_files import require_regular
 
 FORMAT = "an .npz with driving [frames, persons, 133, 3] and reference [persons, 133, 3]: x and y in pixels, score"
 FARTHEST = 1e5  # pixels from the picture's corner; no real point is farther
@@ -37,6 +38,7 @@ def read_keypoints(path: Path) -> KeypointsFile:
 
     Missing persons and points are NaN or have no score above 0.
     """
+    require_regular(path)
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in ("driving", "reference") if name in archive}
