@@ -8,6 +8,7 @@ from typing import Any, Protocol, overload
 import numpy as np
 
 from sa.runtime.contract import Role, TensorSpec
+from sa.runtime.errors import EngineSetError
 
 
 class Handle(ABC):
@@ -64,7 +65,8 @@ class Engine(ABC):
     def infer(self, inputs: Mapping[str, Tensor], keep: Collection[str] = ()) -> dict[str, Any]:
         """Run once on a tensor for each input name. Returns float32 arrays, and handles for the outputs in `keep`.
 
-        ValueError for a wrong name, shape or dtype, which is a mistake of the caller and not of the user.
+        ValueError for a wrong name, shape or dtype, which is a mistake of the caller and not of the user;
+        EngineSetError for an output that is not as the manifest says.
         """
         if inputs.keys() != self._inputs.keys():
             raise ValueError(f"{self.contract.role} takes {sorted(self._inputs)}, was given {sorted(inputs)}")
@@ -74,7 +76,12 @@ class Engine(ABC):
             self._check(self._inputs[name], value)
         outputs = self._infer(inputs, keep)
         for name, value in outputs.items():
-            self._check(self._outputs[name], value)
+            spec = self._outputs[name]
+            if (found := self._misfit(spec, value)) is not None:
+                raise EngineSetError(
+                    f"the {self.contract.role} engine gives {name} as {found}, where its manifest has {spec.dtype} "
+                    f"{list(spec.shape)}; rebuild the engine set with sa-export."
+                )
         return outputs
 
     def infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
@@ -102,12 +109,15 @@ class Engine(ABC):
         return ()
 
     def _check(self, spec: TensorSpec, value: Tensor) -> None:
+        if (found := self._misfit(spec, value)) is not None:
+            raise ValueError(f"{self.contract.role}.{spec.name} is {spec.dtype} {list(spec.shape)}, was given {found}")
+
+    @staticmethod
+    def _misfit(spec: TensorSpec, value: Tensor) -> str | None:
+        """The tensor's dtype and shape if they are not those of `spec`."""
         dtype = str(value.dtype) if isinstance(value, np.ndarray) else spec.dtype
-        if dtype != spec.dtype or not spec.admits(tuple(value.shape)):
-            raise ValueError(
-                f"{self.contract.role}.{spec.name} is {spec.dtype} {list(spec.shape)}, "
-                f"was given {dtype} {list(value.shape)}"
-            )
+        fits = dtype == spec.dtype and spec.admits(tuple(value.shape))
+        return None if fits else f"{dtype} {list(value.shape)}"
 
     @abstractmethod
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]: ...

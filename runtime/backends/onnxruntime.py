@@ -9,7 +9,8 @@ import numpy as np
 import onnxruntime
 from onnxruntime import OrtAllocatorType, OrtMemoryInfo, OrtMemType
 
-from sa.runtime.backends.base import Engine, Tensor, as_array
+from sa.runtime.backends.base import Engine, Interface, Tensor, as_array
+from sa.runtime.backends.interface import Found, check_interface
 from sa.runtime.contract import EngineContract
 from sa.runtime.errors import EngineSetError, first_line
 
@@ -28,6 +29,7 @@ class OnnxRuntimeEngine(Engine):
             path = folder / contract.prepacked.program
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
         self._session = new_session(path, options, ["CPUExecutionProvider"])
+        check_session(path, contract, self._session)
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         names = [spec.name for spec in self.contract.outputs]
@@ -69,6 +71,25 @@ def new_session(path: Path, options: onnxruntime.SessionOptions, providers: list
             f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {first_line(error)}; "
             "rebuild the engine set with sa-export."
         ) from error
+
+
+def check_session(path: Path, contract: Interface, session: onnxruntime.InferenceSession) -> None:
+    """EngineSetError unless the session has the inputs and outputs of the contract."""
+
+    def found(arguments: list) -> list[Found]:
+        return [Found(one.name, _dtype(one.type), tuple(map(_size, one.shape))) for one in arguments]
+
+    check_interface(path, contract, found(session.get_inputs()), found(session.get_outputs()))
+
+
+def _dtype(kind: str) -> str:
+    """ONNX Runtime's `tensor(float)` in NumPy's words."""
+    inner = kind.removeprefix("tensor(").removesuffix(")")
+    return "float32" if inner == "float" else inner
+
+
+def _size(dim: int | str | None) -> int | None:
+    return dim if isinstance(dim, int) else None
 
 
 def host() -> str:

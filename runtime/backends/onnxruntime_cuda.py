@@ -18,7 +18,7 @@ import onnxruntime
 
 from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.backends.cuda import Buffer, Cuda, DeviceTensor
-from sa.runtime.backends.onnxruntime import new_session, session_options
+from sa.runtime.backends.onnxruntime import check_session, new_session, session_options
 from sa.runtime.contract import EngineContract
 from sa.runtime.errors import EngineSetError
 
@@ -66,6 +66,7 @@ class OnnxRuntimeCudaEngine(Engine):
                 f"{path} cannot run on the GPU: ONNX Runtime {onnxruntime.__version__} could not load its CUDA provider"
                 f"{said}; install CUDA 13 and cuDNN 9, which come with `{INSTALL}`."
             )
+        check_session(path, contract, self._session)
         self.on_host = _on_host(self._session)
         if heavy := sorted(set(self.on_host) & set(PRODUCTS)):
             raise EngineSetError(

@@ -12,6 +12,7 @@ import paddle
 from paddle import inference
 
 from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.backends.interface import mismatch
 from sa.runtime.contract import EngineContract
 from sa.runtime.errors import EngineSetError
 
@@ -43,6 +44,16 @@ class PaddleEngine(Engine):
                 f"{path} cannot be loaded by Paddle Inference: {type(error).__name__}; "
                 "rebuild the engine set with sa-export."
             ) from error
+        self._check_names(path)
+
+    def _check_names(self, path: Path) -> None:
+        """EngineSetError unless the program has the contract's inputs, and as many outputs. Paddle tells no shapes."""
+        said, found = (sorted(spec.name for spec in self.contract.inputs), sorted(self._predictor.get_input_names()))
+        if said != found:
+            raise mismatch(path, self.contract, "the inputs", ", ".join(said), ", ".join(found) or "none")
+        outputs, count = len(self.contract.outputs), len(self._predictor.get_output_names())
+        if outputs != count:
+            raise mismatch(path, self.contract, "the number of outputs", str(outputs), str(count))
 
     def _place(self, config: inference.Config, threads: int) -> None:
         """Choose the device and its options."""

@@ -16,6 +16,7 @@ import numpy as np
 
 from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.backends.cuda import Buffer, Cuda, DeviceTensor
+from sa.runtime.backends.interface import Found, check_interface
 from sa.runtime.backends.tensorrt_versions import LIBRARIES, load
 from sa.runtime.contract import EngineContract
 from sa.runtime.errors import EngineSetError
@@ -64,6 +65,7 @@ class TensorRtEngine(Engine):
                 f"{path} cannot be loaded by {LIBRARIES[self.backend].title} {self._device.trt.__version__}; "
                 "rebuild the engine set with sa-export."
             )
+        check_interface(path, contract, *self._tensors())
         if contract.refit is not None:
             self._refit(folder / contract.refit)
         strategy = self._device.trt.ExecutionContextAllocationStrategy.USER_MANAGED
@@ -71,6 +73,19 @@ class TensorRtEngine(Engine):
         self._scratch_size = self._engine.device_memory_size_v2
         self._buffers = {spec.name: Buffer(self._device.cuda, spec) for spec in (*contract.inputs, *contract.outputs)}
         self._graphs: dict[tuple, object] = {}  # by the scratch memory's address and the inputs' shapes
+
+    def _tensors(self) -> tuple[list[Found], list[Found]]:
+        """The plan's inputs and outputs."""
+        trt, engine = self._device.trt, self._engine
+        inputs: list[Found] = []
+        outputs: list[Found] = []
+        for i in range(engine.num_io_tensors):
+            name = engine.get_tensor_name(i)
+            dtype = engine.get_tensor_dtype(name)
+            shape = tuple(None if size < 0 else size for size in engine.get_tensor_shape(name))
+            side = inputs if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT else outputs
+            side.append(Found(name, "float32" if dtype == trt.DataType.FLOAT else str(dtype), shape))
+        return inputs, outputs
 
     def _refit(self, program: Path) -> None:
         """Load the weights from the ONNX program into a stripped plan. The engine keeps a copy on the device."""

@@ -53,6 +53,8 @@ class Stub:
         self.launches = self.uploads = 0
         self.limit: int | None = None  # bytes of one allocation
         self.free = 8 << 30  # what cudaMemGetInfo says
+        # Of every plan: mode, dtype and shape by name; -1 is a size that is open.
+        self.tensors = {"x": ("input", "float", (-1, 3)), "y": ("output", "float", (-1, 3))}
         self.cuda = self._cuda(capability)
         self.tensorrt = self._tensorrt()
 
@@ -166,6 +168,19 @@ class Stub:
             def __init__(self, expression):
                 self.expression = expression
                 self.device_memory_size_v2 = len(expression)  # any size that differs between engines
+                self.num_io_tensors = len(stub.tensors)
+
+            def get_tensor_name(self, number):
+                return list(stub.tensors)[number]
+
+            def get_tensor_mode(self, name):
+                return stub.tensors[name][0]
+
+            def get_tensor_dtype(self, name):
+                return stub.tensors[name][1]
+
+            def get_tensor_shape(self, name):
+                return stub.tensors[name][2]
 
             def create_execution_context(self, strategy):
                 assert strategy == "user managed"
@@ -202,6 +217,8 @@ class Stub:
             Refitter=Refitter,
             OnnxParserRefitter=OnnxParserRefitter,
             Runtime=Runtime,
+            DataType=SimpleNamespace(FLOAT="float"),
+            TensorIOMode=SimpleNamespace(INPUT="input"),
             ExecutionContextAllocationStrategy=SimpleNamespace(USER_MANAGED="user managed"),
             __version__="1.7.1",
         )

@@ -23,6 +23,8 @@ class StubOnnxRuntime:
         self.loads = True  # whether the provider's libraries can be loaded
         self.graphs = True  # whether it takes programs into graphs
         self.on_host: list[str] = ["Gather"]  # operators it gives to the CPU
+        self.inputs = [argument("x", "tensor(float)", ["batch", 3])]  # of every program
+        self.outputs = [argument("y", "tensor(float)", ["batch", 3])]
         self.GraphOptimizationLevel = SimpleNamespace(ORT_DISABLE_ALL=0)
         self.RunOptions = Entries
         self.SessionOptions = Entries
@@ -39,6 +41,11 @@ class StubOnnxRuntime:
         session = StubSession(self, path.read_text(), options, providers)
         self.sessions.append(session)
         return session
+
+
+def argument(name: str, kind: str, shape: list) -> SimpleNamespace:
+    """An input or output as sessions describe it."""
+    return SimpleNamespace(name=name, type=kind, shape=shape)
 
 
 class Entries:
@@ -68,6 +75,12 @@ class StubSession:
 
     def get_providers(self):
         return [PROVIDER, "CPUExecutionProvider"] if self.library.loads else ["CPUExecutionProvider"]
+
+    def get_inputs(self):
+        return self.library.inputs
+
+    def get_outputs(self):
+        return self.library.outputs
 
     def get_provider_graph_assignment_info(self):
         assert self.options.entries["session.record_ep_graph_assignment_info"] == "1"

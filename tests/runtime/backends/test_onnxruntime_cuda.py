@@ -13,7 +13,7 @@ from stub_gpu import (
     check_results_go_into_a_part_of_a_tensor_on_the_device,
     rows,
 )
-from stub_onnxruntime import StubOnnxRuntime
+from stub_onnxruntime import StubOnnxRuntime, argument
 
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.cuda import DeviceTensor
@@ -150,6 +150,14 @@ def test_products_left_to_the_cpu_are_refused(opened, library):
         opened("x")
 
 
+@pytest.mark.parametrize("role", ["unet", "vae_decoder"])
+def test_a_program_that_is_not_what_the_manifest_says(opened, library, role):
+    library.outputs = [argument("y", "tensor(float)", [4, 3])]
+    message = r"output y should be float32 \[1-4, 3\], but found float32 \[4, 3\]"
+    with pytest.raises(EngineSetError, match=rf"is not the {role} engine of its manifest: {message}; rebuild"):
+        opened("x", role)
+
+
 def test_a_program_that_cannot_be_loaded(opened):
     with pytest.raises(
         EngineSetError, match=r"engine0.onnx cannot be loaded by ONNX Runtime 1.31.1: no graph was found"
@@ -159,7 +167,14 @@ def test_a_program_that_cannot_be_loaded(opened):
 
 def test_the_real_library_has_what_the_backend_asks_of_it():
     """Names and arguments, in ONNX Runtime as it is installed here, without CUDA."""
-    for name in ("get_providers", "get_provider_graph_assignment_info", "io_binding", "run_with_iobinding"):
+    for name in (
+        "get_inputs",
+        "get_outputs",
+        "get_providers",
+        "get_provider_graph_assignment_info",
+        "io_binding",
+        "run_with_iobinding",
+    ):
         assert hasattr(real.InferenceSession, name)
     arguments = ["name", "device_type", "device_id", "element_type", "shape", "buffer_ptr"]
     for method in (real.IOBinding.bind_input, real.IOBinding.bind_output):

@@ -126,6 +126,21 @@ def test_a_plan_that_cannot_be_loaded(opened, backend, title):
         opened("broken", backend=backend)
 
 
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"x": ("input", "half", (-1, 3))}, r"input x should be float32 \[1-4, 3\], but found half \[\?, 3\]"),
+        ({"y": ("output", "float", (-1, 4))}, r"output y should be float32 \[1-4, 3\], but found float32 \[\?, 4\]"),
+        ({"y": ("input", "float", (-1, 3))}, r"input y should be absent, but found float32 \[\?, 3\]"),
+        ({"z": ("output", "float", (1,))}, r"output z should be absent, but found float32 \[1\]"),
+    ],
+)
+def test_a_plan_that_is_not_what_the_manifest_says(opened, gpu, changed, said):
+    gpu.tensors |= changed
+    with pytest.raises(EngineSetError, match=rf"engine0.plan is not the unet engine of its manifest: {said}; rebuild"):
+        opened("2 * x")
+
+
 def test_a_stripped_plan_is_given_its_weights(opened):
     with opened("weight * x", backend="tensorrt", refit="3") as engine:
         np.testing.assert_array_equal(engine.infer({"x": rows(1, 2)})["y"], rows(3, 6))
@@ -164,7 +179,9 @@ def test_the_backend_uses_nothing_that_the_libraries_lack(module):
     if module == "tensorrt_rtx":
         context = {"set_input_shape", "get_tensor_shape", "set_tensor_address", "set_device_memory", "execute_async_v3"}
         assert context <= set(dir(real.IExecutionContext))
-        assert {"create_execution_context", "device_memory_size_v2"} <= set(dir(real.ICudaEngine))
+        engine = {"create_execution_context", "device_memory_size_v2", "num_io_tensors", "get_tensor_name"}
+        engine |= {"get_tensor_mode", "get_tensor_dtype", "get_tensor_shape"}
+        assert engine <= set(dir(real.ICudaEngine))
 
 
 @pytest.fixture
