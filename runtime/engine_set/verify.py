@@ -1,12 +1,13 @@
 """Checks that an engine set is sound and fits this machine. EngineSetError says what is wrong and how to rebuild it.
 
 The manifest must be valid, every engine that a run needs must exist, every listed file must have its size and SHA-256,
-and the installed library and GPU must be able to run the engines. Hashes detect damage but do not prove the origin:
-trust an engine set as you would trust a program, or pin it by its digest.
+no other file may be there or be read, and the installed library and GPU must be able to run the engines. Hashes detect
+damage but do not prove the origin: trust an engine set as you would trust a program, or pin it by its digest.
 """
 
 import hashlib
 import json
+import mmap
 import reprlib
 from collections.abc import Iterable
 from pathlib import Path
@@ -21,7 +22,8 @@ from sa.runtime.backends.libraries import (
     missing_operator,
     release,
 )
-from sa.runtime.contract import FORMAT_VERSION, MANIFEST, FileRecord, Manifest, Role
+from sa.runtime.contract import FORMAT_VERSION, MANIFEST, EngineContract, FileRecord, Manifest, Role
+from sa.runtime.engine_set.external_data import external_locations
 from sa.runtime.errors import EngineSetError, first_fault
 from sa.runtime.system import hashing
 
@@ -44,6 +46,9 @@ def check_engines(
     for engine in manifest.engines:
         for file in engine.files:
             _check_file(folder, file, manifest, rehash)
+    _check_unlisted(folder, manifest)
+    for engine in manifest.engines:
+        _check_external_data(folder, engine, manifest)
     _check_choice(folder, manifest, device)
     _check_library(folder, manifest, device)
     if device == "cuda":
@@ -96,6 +101,36 @@ def _check_file(folder: Path, file: FileRecord, manifest: Manifest, verify: bool
         )
     if hashing.sha256(path, use_cache=not verify) != file.sha256:
         raise EngineSetError(f"{path} does not have the SHA-256 of the manifest: it was changed or damaged; {rebuild}")
+
+
+def _check_unlisted(folder: Path, manifest: Manifest) -> None:
+    """EngineSetError if the folder holds more than the manifest lists. Hidden files are of systems and of exports."""
+    listed = {MANIFEST, *(file.name for engine in manifest.engines for file in engine.files)}
+    others = sorted(path.name for path in folder.iterdir() if path.name not in listed and path.name[0] != ".")
+    if others:
+        raise EngineSetError(
+            f"{folder} holds {others[0]}, which its manifest does not list: remove it, or {_rebuild(manifest)}"
+        )
+
+
+def _check_external_data(folder: Path, engine: EngineContract, manifest: Manifest) -> None:
+    """EngineSetError if one of the engine's ONNX programs takes weights from a file that the engine does not list."""
+    programs = [engine.program] if manifest.backend == "onnxruntime" else []
+    programs += [engine.prepacked.program] if engine.prepacked is not None else []
+    programs += [engine.refit] if engine.refit is not None else []
+    listed = {file.name for file in engine.files}
+    for path in (folder / name for name in programs):
+        try:
+            # Mapped, because a program may hold its weights itself: the walk does not touch those.
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                foreign = next((one for one in external_locations(data) if one not in listed), None)
+        except ValueError as error:
+            raise EngineSetError(f"{path} is not a whole ONNX program ({error}); {_rebuild(manifest)}") from None
+        if foreign is not None:
+            raise EngineSetError(
+                f"{path} takes weights from {reprlib.repr(foreign)}, which is not among the files of the {engine.role} "
+                f"engine; {_rebuild(manifest)}"
+            )
 
 
 def _rebuild(manifest: Manifest) -> str:

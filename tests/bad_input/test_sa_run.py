@@ -622,10 +622,11 @@ def test_a_file_that_is_no_engine(engines, case_folder, place, capsys):
     """The manifest lists it as it is, but ONNX Runtime cannot load it."""
     copied(place, engines=engines(CASE, "onnxruntime"), case=case_folder(CASE))
     path = place / "engines" / "image_encoder.onnx"
-    path.write_bytes(b"no engine")
-    record = {"name": path.name, "bytes": 9, "sha256": hashlib.sha256(b"no engine").hexdigest()}
+    content = b"\x12\x09no engine"  # a producer's name, and no graph
+    path.write_bytes(content)
+    record = {"name": path.name, "bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     edit_engine("image_encoder", lambda engine: engine["files"].__setitem__(0, record))(place)
-    with pytest.raises(Exception, match="Protobuf") as refusal:
+    with pytest.raises(Exception, match="rotobuf") as refusal:
         onnxruntime.InferenceSession(path)
     message = (
         f"{place}/engines/image_encoder.onnx cannot be loaded by ONNX Runtime {onnxruntime.__version__}: "

@@ -15,6 +15,8 @@ from sa.runtime.backends import onnxruntime as backend
 from sa.runtime.backends import open_engine
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import Shapes
+from sa.runtime.engine_set.external_data import external_locations
+from sa.runtime.engine_set.open import EngineSet
 
 pytestmark = pytest.mark.export
 
@@ -66,3 +68,13 @@ def test_the_same_numbers_come_from_either_form(exported, loaded, monkeypatch):
         portable = engine.infer(inputs)["face_tokens"]
     assert loaded == ["face_encoder.prepacked.onnx", "face_encoder.onnx"]
     np.testing.assert_allclose(prepacked, portable, rtol=1e-6, atol=1e-6)
+
+
+def test_both_forms_take_weights_from_listed_files_alone(exported):
+    folder, _ = exported
+    opened = EngineSet.open(folder, roles=("face_encoder",))
+    for engine in opened.manifest.engines:
+        programs = [engine.program] if engine.prepacked is None else [engine.program, engine.prepacked.program]
+        for program in programs:
+            found = set(external_locations((folder / program).read_bytes()))
+            assert found == {f"{program.removesuffix('.onnx')}.weights"}
