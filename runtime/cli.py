@@ -6,13 +6,16 @@ from dataclasses import replace
 from pathlib import Path
 
 from sa.runtime.animator import animate
+from sa.runtime.case.case import Case
 from sa.runtime.console.commands import run_command
+from sa.runtime.console.listener import ConsoleListener
 from sa.runtime.console.progress import Reporter
 from sa.runtime.engine_set.memory_plan import gibibytes
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import InputError
+from sa.runtime.pipeline.pipeline import Pipeline
+from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import RefineSettings
-from sa.runtime.settings import Settings
 
 DESCRIPTION = """\
 Animate a person: a reference image follows a sequence of poses, on engines made by sa-export.
@@ -29,6 +32,7 @@ and for --refine
 EPILOG = """\
 The output folder gets frames/frame_0.png ..., animation.mp4, animation.gif and run.json.
 An earlier run's folder is replaced when the new run is complete; any other non-empty folder is refused.
+A run that is killed or interrupted goes on where it was when the same command is given again.
 
 examples:
   sa-run --engines engines/ --case case/ --out result/
@@ -61,6 +65,7 @@ def parser() -> argparse.ArgumentParser:
     files.add_argument(
         "--noise", type=Path, metavar="FILE.npz", help="noise_image and noise_latents to use instead of the seed's"
     )
+    files.add_argument("--frames", metavar="FIRST:LAST", help="only these frames of the case, LAST not included")
     sampling = parser.add_argument_group("sampling")
     sampling.add_argument("--steps", type=int, default=default.steps, help="denoising steps (default: %(default)s)")
     sampling.add_argument(
@@ -95,7 +100,7 @@ def parser() -> argparse.ArgumentParser:
         "face refinement", "lead the frames' faces to the reference's (HJB); needs engines made with sa-export --refine"
     )
     refinement.add_argument("--refine", action="store_true", help="refine the denoised latents at some of the steps")
-    refine = default.refine_settings
+    refine = RefineSettings()
     refinement.add_argument("--refine-start", type=int, metavar="STEP", help=f"first step refined ({refine.start})")
     refinement.add_argument(
         "--refine-end", type=int, metavar="STEP", help=f"last step refined, itself included ({refine.end})"
@@ -111,7 +116,7 @@ def parser() -> argparse.ArgumentParser:
     )
     output = parser.add_argument_group("output and machine")
     output.add_argument(
-        "--fps", type=float, default=default.fps, help="frames per second of the written videos (default: 8)"
+        "--fps", type=float, help="frames per second of the written videos (default: the driving video's, else 8)"
     )
     output.add_argument(
         "--device",
@@ -124,6 +129,9 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="load each engine only while its stage is at work, in the refinement only while its segment is: the same "
         "frames from less memory, later by the loading",
+    )
+    output.add_argument(
+        "--fresh", action="store_true", help="begin anew instead of going on where a killed command was"
     )
     output.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")
     output.add_argument("--verify", action="store_true", help="hash every engine file again, changed or not")
@@ -138,8 +146,8 @@ def require(good: bool, flag: str, expected: str, found: object) -> None:
         raise InputError(f"{flag} must be {expected}, not {found}.")
 
 
-def refine_settings_from(arguments: argparse.Namespace) -> RefineSettings:
-    """The refinement settings; InputError for a flag that is out of range or given without --refine."""
+def refine_settings_from(arguments: argparse.Namespace) -> RefineSettings | None:
+    """The refinement's settings, None without --refine; InputError for a flag out of its range or without --refine."""
     flags = {"start": "--refine-start", "end": "--refine-end", "iterations": "--refine-iters"}
     flags["tolerance"] = "--refine-tolerance"
     given = {name: getattr(arguments, flag[2:].replace("-", "_")) for name, flag in flags.items()}
@@ -154,7 +162,7 @@ def refine_settings_from(arguments: argparse.Namespace) -> RefineSettings:
     require(tolerance is None or 0 <= tolerance < 1, "--refine-tolerance", "0 or more and less than 1", tolerance)
     steps = arguments.steps
     require(not arguments.refine or chosen.start < steps, "--refine-start", f"less than --steps {steps}", chosen.start)
-    return chosen
+    return chosen if arguments.refine else None
 
 
 def settings_from(arguments: argparse.Namespace) -> Settings:
@@ -166,7 +174,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     require(a.tile_overlap >= 1, "--tile-overlap", "at least 1", a.tile_overlap)
     require(0 <= a.noise_aug <= 10, "--noise-aug", "0 to 10", a.noise_aug)
     require(0 <= a.seed < 1 << 32, "--seed", "0 to 4294967295", a.seed)
-    require(math.isfinite(a.fps) and 0.1 <= a.fps <= 240, "--fps", "0.1 to 240", a.fps)
+    require(a.fps is None or (math.isfinite(a.fps) and 0.1 <= a.fps <= 240), "--fps", "0.1 to 240", a.fps)
     if a.identity is not None and a.models is not None:
         raise InputError("--identity gives what --models would make: give one of them.")
     require(a.threads is None or 1 <= a.threads <= 1024, "--threads", "1 to 1024", a.threads)
@@ -182,25 +190,38 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         models=a.models,
         noise=a.noise,
         compat=a.compat,
-        refine=a.refine,
-        refine_settings=refine_settings_from(a),
+        refine=refine_settings_from(a),
     )
 
 
+def part_from(flag: str | None) -> tuple[int, int] | None:
+    """The two numbers of --frames; InputError if they are none."""
+    if flag is None:
+        return None
+    first, colon, last = flag.partition(":")
+    if not colon or not first.isdecimal() or not last.isdecimal() or len(flag) > 18:
+        raise InputError(f"--frames must be FIRST:LAST, two frame numbers such as 0:48, not {flag!r}.")
+    return int(first), int(last)
+
+
 def run(arguments: argparse.Namespace) -> None:
-    settings = settings_from(arguments)
+    settings, part = settings_from(arguments), part_from(arguments.frames)
     reporter = Reporter(arguments.quiet)
     with reporter.stage("checking engine set"):
         engines = EngineSet.open(
             arguments.engines,
             verify=arguments.verify,
             digest=arguments.engines_digest,
-            refine=settings.refine,
+            refine=settings.refine is not None,
             device=arguments.device,
             threads=arguments.threads,
             low_memory=arguments.low_memory,
         )
-    report = animate(engines, arguments.case, arguments.out, settings, reporter)
+    case = Case.read(arguments.case)
+    if part is not None:
+        case = case.part(*part)
+    with Pipeline(engines, keep=False) as pipeline:
+        report = animate(pipeline, case, arguments.out, settings, ConsoleListener(reporter), fresh=arguments.fresh)
     memory = {stage["stage"]: stage for stage in report["memory"]["stages"]}
     rows = []
     for stage, seconds in report["seconds"].items():
@@ -216,8 +237,9 @@ def run(arguments: argparse.Namespace) -> None:
     if report["refinement"] is not None and report["refinement"]["iterations_saved"]:
         saved, kept = report["refinement"]["iterations_saved"], sum(len(step["losses"]) for step in report["refine"])
         reporter.say(f"--refine-tolerance saved {saved} of {saved + kept} gradient steps.")
-    for name in ("animation.mp4", "animation.gif"):
-        reporter.say(str(arguments.out / name))
+    for path in (arguments.out / "animation.mp4", arguments.out / "animation.gif"):
+        if path.exists():
+            reporter.say(str(path))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -31,6 +31,12 @@ class EngineSetError(UserError):
     exit_code = 3
 
 
+class CancelledError(UserError):
+    """The program around a run cancelled it."""
+
+    exit_code = 130
+
+
 class InterruptedRunError(UserError):
     """Ctrl-C or SIGTERM; the same command can resume the work."""
 

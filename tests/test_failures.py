@@ -21,7 +21,7 @@ from PIL import Image
 from sa.export import certified_engine, certify, output
 from sa.export.targets.paddle.target import PaddleTarget
 from sa.runtime import PROJECT, animator
-from sa.runtime.case.case import read_case
+from sa.runtime.case.case import Case, check_case
 from sa.runtime.case.images import read_image
 from sa.runtime.contract import Shapes
 from sa.runtime.engine_set.open import EngineSet
@@ -394,10 +394,11 @@ def test_poses_of_all_sizes_and_hidden_files_are_taken(place):
     (poses / "._frame_3.png").write_bytes(b"what a copy from another system leaves")
     (poses / "Thumbs.db").write_bytes(b"")
     shapes = Shapes(height=64, width=64, tile_size=5, decode_chunk=4)
-    case = read_case(place / "case", shapes, "sa-export ...")
+    case = Case.read(place / "case")
     assert [path.name for path in case.poses] == [
         *("frame_0.png", "frame_1.png", "frame_2.png", "frame_0003.PNG", "frame_4.png", "frame_10.webp")
     ]
-    reference, pose = case.warnings
+    gap, reference, pose = check_case(case, shapes, "sa-export ...")
+    assert gap.startswith(f"{poses} lacks frames between its first and last number (5-9): ")
     assert reference.startswith(f"{place}/case/reference.png is 240x256 and will be stretched by 7% to 64x64;")
     assert pose.startswith(f"{poses}/frame_2.png (1 of 6 poses) is 300x200 and will be stretched by 50% to 64x64;")

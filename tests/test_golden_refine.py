@@ -59,7 +59,8 @@ def test_crop_and_embedding_of_the_first_iteration(data, refining, targets):
         chunks = [latents[:4], latents[4:]]
         frames = np.concatenate([decoder.infer({"latents": chunk})["frames"] for chunk in chunks])
         loss = VideoLoss(None, targets, None, data.parameters.height, data.parameters.width)
-        faces = loss.rows[:, None] @ np.clip(frames, -1, 1) @ loss.columns.transpose(0, 2, 1)[:, None]
+        rows, columns = loss.crops(slice(None))
+        faces = rows[:, None] @ np.clip(frames, -1, 1) @ columns.transpose(0, 2, 1)[:, None]
         embeddings = np.concatenate([arcface.infer({"face": face[None]})["embedding"] for face in faces])
     assert relative(faces, data.expected["hjb_crop_it0"]) < 1e-4
     assert relative(embeddings, data.expected["hjb_embedding_it0"]) < 1e-4
@@ -98,10 +99,11 @@ TRUTHS = {}  # every engine set is held against the same ones
 def test_chunks_of_any_length(frames, data, engine, targets, float64_loss):
     """Against Paddle's autograd in float64 through the whole objective."""
     loss = VideoLoss(engine, targets, None, data.parameters.height, data.parameters.width)
+    rows, columns = loss.crops(slice(frames))
     values = {
         "latents": data.expected["hjb_z_in"][1][0, :frames],
-        "rows": loss.rows[:frames],
-        "columns": loss.columns[:frames],
+        "rows": rows,
+        "columns": columns,
         "reference": data.expected["hjb_reference_embedding"],
         "weights": np.array([0.5, 0.2, 0.3], np.float32)[:frames],
     }
@@ -120,9 +122,10 @@ def test_the_gradient_is_the_slope_of_the_loss(data, video_loss, float64_loss):
     """Not only another program's gradient: central differences of the float64 loss along a random direction."""
     latents = data.expected["hjb_z_in"][2][0, :2].astype(np.float64)
     direction = np.random.default_rng(0).standard_normal(latents.shape)
+    rows, columns = video_loss.crops(slice(2))
     given = {
-        "rows": video_loss.rows[:2],
-        "columns": video_loss.columns[:2],
+        "rows": rows,
+        "columns": columns,
         "reference": data.expected["hjb_reference_embedding"],
         "weights": video_loss.weights[:2],
     }

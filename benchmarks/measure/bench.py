@@ -25,7 +25,7 @@ from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import ROLES, Manifest
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import EngineSetError, InputError, UserError
-from sa.runtime.settings import Settings
+from sa.runtime.pipeline.settings import Settings
 from sa.runtime.system.hashing import cache_folder
 from sa.runtime.system.processors import usable_cores
 

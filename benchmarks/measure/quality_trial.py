@@ -9,11 +9,12 @@ from sa.benchmarks.puppet.cases import embed_reference, write_case
 from sa.benchmarks.puppet.draw.clips import SIZE
 from sa.benchmarks.puppet.quality import measure, summary
 from sa.runtime.animator import animate
-from sa.runtime.console.progress import Reporter
+from sa.runtime.case.case import Case
 from sa.runtime.contract import Manifest
 from sa.runtime.engine_set.open import EngineSource
 from sa.runtime.errors import InputError, UserError
-from sa.runtime.settings import Settings
+from sa.runtime.pipeline.pipeline import Pipeline
+from sa.runtime.pipeline.settings import Settings
 from sa.runtime.system.hashing import sha256
 
 ANIMATING = "Animation/unet.safetensors"  # the file that tells one checkpoint from another
@@ -57,12 +58,13 @@ def measure_quality(contender: EngineSource, puppets: int) -> dict:
 
 
 def _animated(contender: EngineSource, folder: Path, puppets: int, frames: int, settings: Settings) -> Iterator[Path]:
-    for number in range(puppets):
-        case, result = folder / f"case-{number}", folder / f"result-{number}"
-        write_case(case, "held-out", number, frames)
-        embed_reference(case, CHECKPOINT)
-        animate(contender, case, result, settings, Reporter(quiet=True))
-        yield result
+    with Pipeline(contender) as pipeline:
+        for number in range(puppets):
+            case, result = folder / f"case-{number}", folder / f"result-{number}"
+            write_case(case, "held-out", number, frames)
+            embed_reference(case, CHECKPOINT)
+            animate(pipeline, Case.read(case), result, settings)
+            yield result
 
 
 def _require_torch() -> None:

@@ -13,8 +13,8 @@ import yaml
 from pydantic import Field
 
 from sa.runtime.contract import EngineRecord, Manifest, Record, Role
+from sa.runtime.pipeline.settings import Settings
 from sa.runtime.sampling.tiles import tile_indices
-from sa.runtime.settings import Settings
 
 LABEL = "floor, not measured"
 Precision = Literal["fp16", "fp32"]

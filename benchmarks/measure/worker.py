@@ -4,14 +4,13 @@ It reads a job (JSON) from its argument. It prints one JSON line per subject mea
 Nothing else goes to stdout.
 """
 
-import contextlib
 import json
 import math
 import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,13 +24,15 @@ from sa.export.engines.fixed_inputs import fixed_inputs
 from sa.runtime.animator import animate
 from sa.runtime.backends.base import Engine, Interface
 from sa.runtime.backends.composed.specialized_unet import LATENTS
-from sa.runtime.console.progress import Reporter
+from sa.runtime.case.case import Case
 from sa.runtime.contract import ROLES, Manifest, Role
 from sa.runtime.engine_set.memory_plan import Choices
-from sa.runtime.engine_set.open import EngineSet, EngineSource
+from sa.runtime.engine_set.open import EngineSet, EngineSource, OpenSingle
 from sa.runtime.errors import UserError
+from sa.runtime.events import Event, FrameDecoded, RefinementIteration, StageEnded, StageStarted, TileDone
+from sa.runtime.pipeline.pipeline import Pipeline
+from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import RefineSettings
-from sa.runtime.settings import Settings
 from sa.runtime.system.memory import peak_memory
 
 REFERENCE = "reference"
@@ -103,7 +104,7 @@ class Peer:
                 if role in ROLES:
                     prepare(self.kind, self.folder, role, self.manifest.shapes, self.cache)
 
-    def open_engine(self, role: Role) -> Engine:
+    def open_single(self, role: Role) -> Engine:
         if self.kind == REFERENCE:
             from sa.benchmarks.peers.reference import ReferenceEngine
 
@@ -112,7 +113,10 @@ class Peer:
 
         return open_peer(self.kind, self.folder, role, self.manifest.shapes, self.threads, self.cache)
 
-    def open_loss_gradient(self) -> Engine:
+    def open_engine(self, role: Role, single: OpenSingle | None = None) -> Engine:
+        return (single or self.open_single)(role)
+
+    def open_loss_gradient(self, single: OpenSingle | None = None) -> Engine:
         if self.kind == REFERENCE:
             from sa.benchmarks.peers.reference import ReferenceLossGradient
 
@@ -185,18 +189,23 @@ def _plain(samples: Samples) -> dict:
     return {"first": samples.first, "seconds": samples.seconds, "repeated": samples.repeated}
 
 
-class Stopwatch(Reporter):
-    """A silent reporter that records the time of every advance of every stage."""
+class Stopwatch:
+    """A listener that keeps the time of every event."""
 
-    def __init__(self):
-        super().__init__(quiet=True)
-        self.marks: dict[str, list[float]] = {}
+    def __init__(self) -> None:
+        self.events: list[tuple[float, Event]] = []
 
-    @contextlib.contextmanager
-    def stage(self, name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
-        marks = self.marks.setdefault(name, [time.perf_counter()])
-        yield lambda note="": marks.append(time.perf_counter())
-        marks.append(time.perf_counter())
+    def __call__(self, event: Event) -> None:
+        self.events.append((time.perf_counter(), event))
+
+    def times(self, kind: type[Event]) -> list[float]:
+        return [when for when, event in self.events if isinstance(event, kind)]
+
+    def started(self, stage: str) -> float:
+        return next(when for when, event in self.events if isinstance(event, StageStarted) and event.stage == stage)
+
+    def seconds(self, stage: str) -> float:
+        return sum(event.seconds for _, event in self.events if isinstance(event, StageEnded) and event.stage == stage)
 
 
 def measure_run(contender: EngineSource, frames: int, steps: int) -> list[dict]:
@@ -206,43 +215,39 @@ def measure_run(contender: EngineSource, frames: int, steps: int) -> list[dict]:
     """
     shapes = contender.manifest.shapes
     refine = isinstance(contender, EngineSet) and contender.manifest.refine is not None
+    last = RefineSettings(start=steps - 1, end=steps - 1, iterations=2)
+    settings = Settings(steps=steps, tile_overlap=1, identity="none", refine=last if refine else None)
     watch = Stopwatch()
     with tempfile.TemporaryDirectory() as scratch:
         case = Path(scratch) / "case"
         _draw_case(case, frames, shapes.height, shapes.width)
-        settings = Settings(
-            steps=steps,
-            tile_overlap=1,
-            identity="none",
-            refine=refine,
-            refine_settings=RefineSettings(start=steps - 1, end=steps - 1, iterations=2),
-        )
         start = time.perf_counter()
-        animate(contender, case, Path(scratch) / "out", settings, watch)
+        with Pipeline(contender, keep=False) as pipeline:
+            animate(pipeline, Case.read(case), Path(scratch) / "out", settings, watch)
         total = time.perf_counter() - start
-    refined = settings.refine_settings.iterations if refine else 0
-    tiles = (len(watch.marks["denoising"]) - 2 - refined) // steps
-    calls = watch.marks["denoising"][: steps * tiles + 1]
-    iterations = np.diff(watch.marks["denoising"][steps * tiles : -1])
-    denoising = np.diff(calls[::tiles])
+    gradients = [event.seconds for _, event in watch.events if isinstance(event, RefinementIteration)]
+    # A step ends with its last tile: what follows it, a refinement or the step itself, is not the UNet's.
+    ends = [when for when, event in watch.events if isinstance(event, TileDone) and event.tile == event.tiles]
+    denoising = np.diff([watch.started("denoising"), *ends])
     chunk = shapes.decode_chunk
-    decode = watch.marks["decoding"]
+    decoded = watch.times(FrameDecoded)
     # The frames of a chunk arrive together, so a chunk ends when its last frame is written.
-    ends = [decode[min(end, frames)] for end in range(chunk, frames + chunk, chunk)]
-    decoding = np.diff([decode[0], *ends])
-    loads = {name: marks[-1] - marks[0] for name, marks in watch.marks.items() if name.startswith("loading")}
+    chunk_ends = [decoded[min(end, frames) - 1] for end in range(chunk, frames + chunk, chunk)]
+    decoding = np.diff([watch.started("decoding"), *chunk_ends])
+    stages = {event.stage for _, event in watch.events if isinstance(event, StageEnded)}
+    load = sum(watch.seconds(stage) for stage in stages if stage.startswith("loading"))
 
     def once(subject: str, seconds: float, count: int) -> dict:
         return {"subject": subject, "first": None, "seconds": [seconds], "repeated": None, "frames": count}
 
     refinement = []
     if refine:
-        first, *rest = iterations.tolist()
+        first, *rest = gradients
         line = {"subject": "stage refinement iteration", "first": first, "seconds": rest, "repeated": None}
         refinement.append({**line, "frames": frames})
     return [
-        once("stage load", sum(loads.values()), 0),
-        once("stage conditioning", watch.marks["conditioning"][-1] - watch.marks["conditioning"][0], frames),
+        once("stage load", load, 0),
+        once("stage conditioning", watch.seconds("conditioning"), frames),
         {
             "subject": "stage denoising step",
             "first": float(denoising[0]),
@@ -258,7 +263,7 @@ def measure_run(contender: EngineSource, frames: int, steps: int) -> list[dict]:
             "repeated": None,
             "frames": chunk,
         },
-        once("stage video writing", watch.marks["writing video"][-1] - watch.marks["writing video"][0], frames),
+        once("stage video writing", watch.seconds("writing video"), frames),
         once("stage whole run", total, frames),
     ]
 

@@ -21,11 +21,12 @@ from sa.benchmarks.puppet.rounded import RoundedSet
 from sa.export.cli import main as sa_export
 from sa.runtime.animator import animate
 from sa.runtime.backends.libraries import quiet_paddle
+from sa.runtime.case.case import Case
 from sa.runtime.cli import main as sa_run
-from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import UserError
 from sa.runtime.output.video import frame_path
-from sa.runtime.settings import Settings
+from sa.runtime.pipeline.pipeline import Pipeline
+from sa.runtime.pipeline.settings import Settings
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, FIGURE = DOCS / "puppet.md", DOCS / "puppet.png"
@@ -146,7 +147,8 @@ def _animate(work: Path, setting: Setting, number: int) -> Path:
     result.parent.mkdir(parents=True, exist_ok=True)
     engines = _engines(work, setting.engines)
     if setting.rounded:
-        animate(RoundedSet.open(engines), case, result, Settings(STEPS, GUIDANCE), Reporter(quiet=True))
+        with Pipeline(RoundedSet.open(engines), keep=False) as pipeline:
+            animate(pipeline, Case.read(case), result, Settings(STEPS, GUIDANCE))
     else:
         _done(sa_run(["--engines", str(engines), "--case", str(case), "--out", str(result), "--quiet", *flags]))
     print(result, flush=True)

@@ -1,63 +1,175 @@
 """A case: a reference image and its poses. Every file is checked before any engine is loaded."""
 
+import hashlib
+import itertools
+import json
+import math
 import re
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from sa.runtime.case.images import SUFFIXES, read_image
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
+from sa.runtime.system import hashing
 
 ASPECT_TOLERANCE = 0.02
 MINIMUM_SIDE = 16  # pixels; the published resize cannot reflect the borders of a smaller image
+IN_MEMORY = "the case"
+CASE_FILE = "case.json"  # written by sa-prepare
+CASE_FILE_LIMIT = 64 << 20  # bytes
+SHOWN_GAPS = 5
+
+Picture = Path | Image.Image | np.ndarray  # an array is [H, W, 3] or, for a mask, [H, W], uint8
 
 
 @dataclass(frozen=True)
 class Case:
-    folder: Path
+    """What is animated. Pictures stay on disk, or in the arrays they were given as, until they are needed."""
+
+    name: str  # for messages and run.json: its folder
     reference: Image.Image  # RGB, upright, at its own size
-    poses: list[Path]  # one per frame, in the order of their numbers
+    poses: Sequence[Picture]  # one per frame
+    identity: Path | np.ndarray | None = None  # the face recogniser's embedding, not normalised
+    reference_mask: Picture | None = None  # the reference's face, at its size
+    faces: Sequence[Picture] | Path | None = None  # a mask per frame, or the folder of the masks
+    fps: float | None = None  # of the driving video
     warnings: list[str] = field(default_factory=list)
-    reference_mask: Path | None = None  # the reference's face, at its size
-    faces: list[Path] | None = None  # a mask per frame
+
+    @classmethod
+    def read(cls, folder: Path | str) -> "Case":
+        """The case in a folder; InputError names the file that cannot be used and why.
+
+        Face masks are found but not read: only a refined run needs them.
+        """
+        folder = Path(folder)
+        if not folder.is_dir():
+            raise InputError(f"{folder} is not a folder: give --case a folder with reference.png and poses/.")
+        warnings: list[str] = []
+        reference_path = _find_reference(folder)
+        reference = _checked_reference(read_image(reference_path), str(reference_path))
+        numbered = _numbered_images(folder / "poses", "pose images frame_0.png, frame_1.png, ...")
+        _warn_about_gaps(folder / "poses", list(numbered), warnings)
+        identity, mask, faces = folder / "identity.npy", folder / "reference_mask.png", folder / "faces"
+        return cls(
+            name=str(folder),
+            reference=reference,
+            poses=list(numbered.values()),
+            identity=identity if identity.exists() else None,
+            reference_mask=mask if mask.exists() else None,
+            faces=faces if faces.is_dir() else None,
+            fps=_read_fps(folder / CASE_FILE, warnings),
+            warnings=warnings,
+        )
+
+    @classmethod
+    def of(
+        cls,
+        reference: Picture,
+        poses: Sequence[Picture],
+        identity: Path | np.ndarray | None = None,
+        reference_mask: Picture | None = None,
+        faces: Sequence[Picture] | None = None,
+        fps: float | None = None,
+    ) -> "Case":
+        """A case of paths, PIL images or arrays ([H, W, 3] uint8 RGB; masks [H, W] uint8)."""
+        picture = _checked_reference(open_picture(reference), "the reference")
+        if not len(poses):
+            raise InputError("a case needs at least one pose image, but none was given.")
+        return cls(IN_MEMORY, picture, poses, identity, reference_mask, faces, fps)
 
     @property
     def frames(self) -> int:
         return len(self.poses)
 
+    def part(self, first: int, last: int) -> "Case":
+        """The frames from `first` to before `last`; InputError if the case has not that many."""
+        if not 0 <= first < last <= self.frames:
+            raise InputError(
+                f"--frames {first}:{last} is no part of the case: it has frames 0 to {self.frames - 1}; give "
+                f"FIRST:LAST with 0 <= FIRST < LAST <= {self.frames}."
+            )
+        faces = None if self.faces is None else self.face_masks()[first:last]
+        return replace(self, poses=self.poses[first:last], faces=faces)
 
-def read_case(folder: Path, shapes: Shapes, command: str) -> Case:
-    """The case in `folder`, checked against `shapes`; InputError names the file that does not fit and why.
+    def face_masks(self) -> Sequence[Picture]:
+        """The mask of every frame; InputError if the case has none, or not one for each pose."""
+        if self.faces is None:
+            raise InputError(f"{Path(self.name) / 'faces'} is missing: give one face mask per pose.")
+        if not isinstance(self.faces, Path):
+            masks, where = self.faces, "the case"
+        else:
+            found = _numbered_images(self.faces, "face masks frame_0.png, frame_1.png, ...")
+            masks, where = list(found.values()), str(self.faces)
+        if len(masks) != self.frames:
+            raise InputError(
+                f"{where} has {len(masks)} face masks for {self.frames} poses: give one mask per pose, "
+                "or remove the folder."
+            )
+        return masks
+
+    def digest(self) -> str:
+        """SHA-256 of the content of the case: pictures, masks and identity."""
+        state = hashlib.sha256()
+        faces = () if self.faces is None else self.face_masks()
+        for part in (self.reference, *self.poses, self.identity, self.reference_mask, *faces):
+            state.update(_digest(part).encode())
+        return state.hexdigest()
+
+
+def open_picture(picture: Picture, mode: str = "RGB") -> Image.Image:
+    """The picture as a PIL image in `mode`; InputError for what is none."""
+    if isinstance(picture, Path):
+        return read_image(picture, mode)
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
+            raise InputError(
+                f"a picture must be an array [H, W, 3] or [H, W] of uint8, not {picture.dtype} {list(picture.shape)}."
+            )
+        picture = Image.fromarray(picture)
+    return picture.convert(mode)
+
+
+def picture_name(picture: Picture, what: str) -> str:
+    """How messages call a picture."""
+    return str(picture) if isinstance(picture, Path) else what
+
+
+def check_case(case: Case, shapes: Shapes, command: str) -> list[str]:
+    """Warnings about a case to be animated at `shapes`; InputError if that is not possible.
 
     `command` is the engine set's export command. The error quotes it if the case has fewer poses than a tile.
     """
-    if not folder.is_dir():
-        raise InputError(f"{folder} is not a folder: give --case a folder with reference.png and poses/.")
-    warnings: list[str] = []
-    reference_path = _find_reference(folder)
-    reference = read_image(reference_path)
-    if min(reference.size) < MINIMUM_SIDE:
+    if case.frames < shapes.tile_size:
+        fewer = re.sub(r"--tile-size \d+", f"--tile-size {case.frames}", command)
+        remedy = f"add poses or export an engine set that fits with `{fewer}`" if case.frames > 1 else "add poses"
+        where = f"{Path(case.name) / 'poses'}" if case.name != IN_MEMORY else IN_MEMORY
         raise InputError(
-            f"{reference_path} is {reference.width}x{reference.height} pixels; "
-            f"a reference needs at least {MINIMUM_SIDE} on each side; give a larger one."
-        )
-    poses = _numbered_images(folder / "poses", "pose images frame_0.png, frame_1.png, ...")
-    if len(poses) < shapes.tile_size:
-        fewer = re.sub(r"--tile-size \d+", f"--tile-size {len(poses)}", command)
-        remedy = f"add poses or export an engine set that fits with `{fewer}`" if len(poses) > 1 else "add poses"
-        raise InputError(
-            f"{folder / 'poses'} has {len(poses)} pose{'s' * (len(poses) > 1)}, but the engine set needs at least "
+            f"{where} has {case.frames} pose{'s' * (case.frames > 1)}, but the engine set needs at least "
             f"its tile of {shapes.tile_size} frames; {remedy}."
         )
-    sizes = {path: read_image(path).size for path in poses}
-    _warn_about_aspect(reference_path, reference.size, shapes, warnings)
-    odd = [path for path, size in sizes.items() if _stretch(size, shapes) > ASPECT_TOLERANCE]
+    warnings = list(case.warnings)
+    sizes = [open_picture(pose).size for pose in case.poses]
+    reference = _find_reference(Path(case.name)) if case.name != IN_MEMORY else "the reference"
+    _warn_about_aspect(str(reference), case.reference.size, shapes, warnings)
+    odd = [i for i, size in enumerate(sizes) if _stretch(size, shapes) > ASPECT_TOLERANCE]
     if odd:
-        _warn_about_aspect(odd[0], sizes[odd[0]], shapes, warnings, f" ({len(odd)} of {len(poses)} poses)")
-    reference_mask, faces = _find_masks(folder, poses, reference.size)
-    return Case(folder, reference, poses, warnings, reference_mask, faces)
+        name = picture_name(case.poses[odd[0]], f"pose {odd[0]}")
+        _warn_about_aspect(name, sizes[odd[0]], shapes, warnings, f" ({len(odd)} of {len(sizes)} poses)")
+    return warnings
+
+
+def _checked_reference(reference: Image.Image, name: str) -> Image.Image:
+    if min(reference.size) < MINIMUM_SIDE:
+        raise InputError(
+            f"{name} is {reference.width}x{reference.height} pixels; "
+            f"a reference needs at least {MINIMUM_SIDE} on each side; give a larger one."
+        )
+    return reference
 
 
 def _find_reference(folder: Path) -> Path:
@@ -71,8 +183,8 @@ def _find_reference(folder: Path) -> Path:
     return found[0]
 
 
-def _numbered_images(folder: Path, what: str) -> list[Path]:
-    """The images of a folder in the order of the numbers in their names. Every number must be unique."""
+def _numbered_images(folder: Path, what: str) -> dict[int, Path]:
+    """The images of a folder by the numbers in their names, in order. Every number must be unique."""
     if not folder.is_dir():
         raise InputError(f"{folder} is missing: a case needs a folder of {what}; add it.")
     images = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
@@ -87,7 +199,36 @@ def _numbered_images(folder: Path, what: str) -> list[Path]:
         if number in numbered:
             raise InputError(f"{path} and {numbered[number].name} carry the same number {number}: keep one of them.")
         numbered[number] = path
-    return [numbered[number] for number in sorted(numbered)]
+    return dict(sorted(numbered.items()))
+
+
+def _warn_about_gaps(folder: Path, numbers: list[int], warnings: list[str]) -> None:
+    """Say which frames seem to be missing between the first and the last number."""
+    gaps = [
+        str(first + 1) if last - first == 2 else f"{first + 1}-{last - 1}"
+        for first, last in itertools.pairwise(numbers)
+        if last - first > 1
+    ]
+    if gaps:
+        more = f" and {len(gaps) - SHOWN_GAPS} more gaps" if len(gaps) > SHOWN_GAPS else ""
+        warnings.append(
+            f"{folder} lacks frames between its first and last number ({', '.join(gaps[:SHOWN_GAPS])}{more}): the "
+            "others are animated one after another; add the missing ones if that is not meant."
+        )
+
+
+def _read_fps(path: Path, warnings: list[str]) -> float | None:
+    """The frame rate of the driving video, as sa-prepare noted it."""
+    if not path.is_file() or path.stat().st_size > CASE_FILE_LIMIT:
+        return None
+    try:
+        fps = json.loads(path.read_text(encoding="utf-8"))["fps"]
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        warnings.append(f"{path} says no frame rate that can be read: the video is written with the default.")
+        return None
+    if isinstance(fps, int | float) and not isinstance(fps, bool) and math.isfinite(fps) and 0.1 <= fps <= 240:
+        return float(fps)
+    return None
 
 
 def _stretch(size: tuple[int, int], shapes: Shapes) -> float:
@@ -95,34 +236,18 @@ def _stretch(size: tuple[int, int], shapes: Shapes) -> float:
     return max(ratio, 1 / ratio) - 1
 
 
-def _warn_about_aspect(path: Path, size: tuple[int, int], shapes: Shapes, warnings: list[str], which: str = "") -> None:
+def _warn_about_aspect(name: str, size: tuple[int, int], shapes: Shapes, warnings: list[str], which: str = "") -> None:
     if (stretch := _stretch(size, shapes)) > ASPECT_TOLERANCE:
         warnings.append(
-            f"{path}{which} is {size[0]}x{size[1]} and will be stretched by {stretch:.0%} to "
+            f"{name}{which} is {size[0]}x{size[1]} and will be stretched by {stretch:.0%} to "
             f"{shapes.width}x{shapes.height}; crop it to that aspect if the result looks distorted."
         )
 
 
-def _find_masks(
-    folder: Path, poses: list[Path], reference_size: tuple[int, int]
-) -> tuple[Path | None, list[Path] | None]:
-    """The face masks, which are optional. There must be one per pose, and the reference's must have its size."""
-    masks = None
-    if (folder / "faces").is_dir():
-        masks = _numbered_images(folder / "faces", "face masks frame_0.png, frame_1.png, ...")
-        if len(masks) != len(poses):
-            raise InputError(
-                f"{folder / 'faces'} has {len(masks)} face masks for {len(poses)} poses: give one mask per pose, "
-                "or remove the folder."
-            )
-        for mask in masks:
-            read_image(mask, "L")
-    mask = folder / "reference_mask.png"
-    if not mask.exists():
-        return None, masks
-    if (size := read_image(mask, "L").size) != reference_size:
-        raise InputError(
-            f"{mask} is {size[0]}x{size[1]}, the reference is {reference_size[0]}x{reference_size[1]}: "
-            "make the mask at the reference's own size."
-        )
-    return mask, masks
+def _digest(part: Picture | None) -> str:
+    if part is None:
+        return "none"
+    if isinstance(part, Path):
+        return hashing.sha256(part)
+    array = np.asarray(part)
+    return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()

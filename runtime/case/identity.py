@@ -31,16 +31,18 @@ def find_identity(
     if flag == NONE:
         warnings.append("--identity none: no face identity is given, so the person's face will not be kept.")
         return np.zeros((1, size), np.float32)
-    path = Path(flag) if flag is not None else case.folder / FILE
-    if flag is not None or path.exists():
-        return read_identity(path, size)
+    given = Path(flag) if flag is not None else case.identity
+    if isinstance(given, Path):
+        return read_identity(given, size)
+    if given is not None:
+        return _checked(given, "the identity", size)
     if models is None:
         raise InputError(
-            f"{case.folder} has no {FILE}: give the face recogniser's embedding of the reference as --identity "
+            f"{case.name} has no {FILE}: give the face recogniser's embedding of the reference as --identity "
             f"FILE.npy ([{size}] floats, not normalised), put it there, give --models DIR with insightface's "
             "antelopev2, or pass --identity none to go without."
         )
-    warnings.append(f"{case.folder} has no {FILE}: the identity is made from the reference, by networks in {models}.")
+    warnings.append(f"{case.name} has no {FILE}: the identity is made from the reference, by networks in {models}.")
     return _recognised(case.reference, models, size, embed)
 
 
@@ -69,13 +71,18 @@ def read_identity(path: Path, size: int) -> np.ndarray:
         raise InputError(
             f"{path} is not a .npy file of plain numbers: expected {size} floats; make the identity embedding again."
         ) from None
+    return _checked(value, str(path), size)
+
+
+def _checked(value: object, name: str, size: int) -> np.ndarray:
+    """The embedding as [1, size] float32; InputError unless it is so many finite numbers."""
     if not isinstance(value, np.ndarray) or value.dtype not in (np.float32, np.float64) or value.size != size:
         found = f"{value.dtype} {list(value.shape)}" if isinstance(value, np.ndarray) else "an archive"
         raise InputError(
-            f"{path} must hold {size} float32 or float64 numbers, found {found}: make the identity embedding again."
+            f"{name} must hold {size} float32 or float64 numbers, found {found}: make the identity embedding again."
         )
     with np.errstate(over="ignore"):
         embedding = np.array(value, np.float32).reshape(1, size)
     if not np.isfinite(embedding).all():
-        raise InputError(f"{path} holds NaN or infinite numbers: make the identity embedding again.")
+        raise InputError(f"{name} holds NaN or infinite numbers: make the identity embedding again.")
     return embedding

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from sa.runtime.contract import EngineRecord, Manifest
 from sa.runtime.errors import EngineSetError
+from sa.runtime.sampling.conditioning import KEPT_BYTES
 from sa.runtime.system.memory import available_memory
 
 # Factors. Weights: once packed for the kernels, and while they are being packed. Tensors: with the unused part of the
@@ -114,7 +115,7 @@ class _Counted:
         self.manifest, self.choices = manifest, choices
         self.on_cpu = device == "cpu"
         pose = next(engine for engine in manifest.engines if engine.role == "pose_net")
-        self.host = choices.frames * _tensor_bytes(pose) if self.on_cpu else 0  # pose latents of the video
+        self.host = min(choices.frames * _tensor_bytes(pose), KEPT_BYTES) if self.on_cpu else 0  # pose latents
         self._arena = 0.0  # largest tensors of the stages so far; the shared arena never shrinks
 
     def weights(self, engine: EngineRecord) -> int:
@@ -167,6 +168,13 @@ class _Counted:
         if not self.on_cpu:
             return StageMemory(name, least, least)
         return StageMemory(name, least + self.host, predicted + self.host)
+
+
+def warm_bytes(manifest: Manifest) -> int:
+    """What all engines of a set take that stay loaded, and the largest call of one, on a CPU."""
+    sizes = [engine.weight_bytes for engine in manifest.engines]
+    working = max(engine.working_bytes for engine in manifest.engines)
+    return int(PACKED * sum(sizes) + SESSION * len(sizes) + ARENA * working)
 
 
 def refinement_bytes(manifest: Manifest, device: str, low_memory: bool) -> int:

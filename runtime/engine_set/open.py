@@ -1,6 +1,6 @@
 """Opens engine sets and their engines."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Protocol
 
@@ -13,6 +13,8 @@ from sa.runtime.contract import MANIFEST, ROLES, Manifest, Role
 from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, plan_memory
 from sa.runtime.engine_set.verify import backend_on, check_engines, read_manifest
 from sa.runtime.errors import EngineSetError
+
+OpenSingle = Callable[[Role], Engine]
 
 
 class EngineSource(Protocol):
@@ -28,11 +30,20 @@ class EngineSource(Protocol):
     @property
     def backend(self) -> str: ...
 
-    def open_engine(self, role: Role) -> Engine: ...
+    def open_single(self, role: Role) -> Engine: ...
 
-    def open_loss_gradient(self) -> Engine: ...
+    def open_engine(self, role: Role, single: OpenSingle | None = None) -> Engine: ...
+
+    def open_loss_gradient(self, single: OpenSingle | None = None) -> Engine: ...
 
     def plan_memory(self, choices: Choices) -> MemoryPlan | None: ...
+
+
+def require_refinement(folder: Path, manifest: Manifest) -> None:
+    """EngineSetError unless the set was made with --refine."""
+    if manifest.refine is None:
+        rebuild = f"sa-export --refine{manifest.command.removeprefix('sa-export')}"
+        raise EngineSetError(f"{folder} was made without refinement engines; rebuild it with `{rebuild}`.")
 
 
 class EngineSet:
@@ -87,20 +98,31 @@ class EngineSet:
         check_engines(folder, manifest, device or manifest.device, roles, refine, rehash=verify)
         return cls(folder, manifest, found, device, threads, low_memory)
 
-    def open_engine(self, role: Role) -> Engine:
-        """Load one engine. With `low_memory`, the first call loads it, and so does the first call after `unload`.
+    def open_single(self, role: Role) -> Engine:
+        """Load one engine. With `low_memory`, the first call loads it, and so does the first call after `unload`."""
+        contract = self.manifest.engine(role)
 
-        The role `unet` always has the plain UNet's signature, in specialized sets too.
+        def load() -> Engine:
+            return self._load(role)
+
+        return OnDemandEngine(contract, load) if self.low_memory else load()
+
+    def open_engine(self, role: Role, single: OpenSingle | None = None) -> Engine:
+        """What stands for a role. `unet` always has the plain UNet's signature, in specialized sets too.
+
+        `single` opens the engines it is made of, instead of `open_single`.
         """
+        single = single or self.open_single
         if role == "unet" and self.manifest.specialized:
-            return SpecializedUNet({name: self.manifest.engine(name) for name in ENGINES}, self._open_single)
-        return self._open_single(role)
+            return SpecializedUNet({name: self.manifest.engine(name) for name in ENGINES}, single)
+        return single(role)
 
-    def open_loss_gradient(self) -> Engine:
+    def open_loss_gradient(self, single: OpenSingle | None = None) -> Engine:
         """The engine, or chain of engines, for a chunk's loss gradient. The set must have been made with --refine."""
+        single = single or self.open_single
         if self.manifest.refinement.plan == "whole":
-            return self.open_engine("loss_gradient")
-        return SegmentedLossGradient(self.manifest, self.open_engine)
+            return single("loss_gradient")
+        return SegmentedLossGradient(self.manifest, single)
 
     def plan_memory(self, choices: Choices) -> MemoryPlan:
         """The memory that a run will take; EngineSetError if it cannot fit."""
@@ -110,14 +132,6 @@ class EngineSet:
     def size(self) -> int:
         """Bytes of all engine files. A shared file counts once."""
         return sum({file.name: file.bytes for engine in self.manifest.engines for file in engine.files}.values())
-
-    def _open_single(self, role: Role) -> Engine:
-        contract = self.manifest.engine(role)
-
-        def load() -> Engine:
-            return self._load(role)
-
-        return OnDemandEngine(contract, load) if self.low_memory else load()
 
     def _load(self, role: Role) -> Engine:
         return open_engine(self.backend, self.folder, self.manifest.engine(role), self.threads)

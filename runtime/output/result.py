@@ -15,7 +15,9 @@ RUN_FILE = "run.json"
 def check_output(out: Path) -> None:
     """InputError if results in `out` would mix with files that are not from an earlier run."""
     if out.is_dir():
-        if any(out.iterdir()) and not _is_earlier_run(out):
+        # A command that was killed may have left an unfinished result.
+        others = [path for path in out.iterdir() if not re.fullmatch(r"\..*\.partial", path.name)]
+        if others and not _is_earlier_run(out):
             raise InputError(
                 f"{out} is not empty and holds no earlier run's {RUN_FILE}: give --out a new or empty folder."
             )
@@ -42,4 +44,7 @@ def deliver(staging: Path, out: Path) -> None:
             if not re.fullmatch(r"frame_\d+\.png", path.name):
                 shutil.move(path, staging / "frames" / path.name)
     for name in ("frames", "animation.mp4", "animation.gif", RUN_FILE):
-        replace_entry(staging / name, out / name)
+        if (staging / name).exists():
+            replace_entry(staging / name, out / name)
+        else:  # a GIF that was too long, while the earlier run had one
+            (out / name).unlink(missing_ok=True)

@@ -12,8 +12,10 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sa.runtime.errors import InputError, InterruptedRunError, UserError
+from sa.runtime.errors import CancelledError, InputError, InterruptedRunError, UserError
 from sa.runtime.system import signals
+
+KEY = "key.json"  # says what a resumable folder was begun with
 
 CONTENT, LOCK = "content", "staging.lock"  # in a folder of `staged`, whose lock is its owner's as long as it works
 
@@ -75,13 +77,15 @@ def _remove_left_over(home: Path, place: Path) -> None:
 
 
 @contextlib.contextmanager
-def resumable(place: Path, key: dict) -> Iterator[Path]:
+def resumable(place: Path, key: dict, fresh: bool = False, within: bool = False) -> Iterator[Path]:
     """A temporary folder beside `place`. After a kill or an interrupt, the next command with the same `key` reuses it.
 
-    With another key it starts empty. It is removed if the block ends in any other way. `key` must be JSON-serialisable.
+    `within`: it is made in `place` if that folder exists, because nothing can be moved into a mount from outside. With
+    another key, or if `fresh`, it starts empty. It is removed if the block ends in any other way. `key` must be
+    JSON-serialisable.
     """
-    home = place.absolute().parent
-    folder = home / f".{place.absolute().name}.partial"
+    folder = _resumable_folder(place, within)
+    home = folder.parent
     lock = FileLock(folder / "lock", timeout=0)  # the system releases it when the process ends
 
     def make() -> Path:
@@ -90,7 +94,7 @@ def resumable(place: Path, key: dict) -> Iterator[Path]:
             lock.acquire()
         except Timeout:
             raise InputError(f"another command is writing {place}: wait for it, or choose another --out.") from None
-        _start_over_unless(folder, json.dumps(key, sort_keys=True))
+        _start_over_unless(folder, json.dumps(key, sort_keys=True), fresh)
         return folder
 
     with _working_folder(place, home, make, keep=True):
@@ -100,10 +104,24 @@ def resumable(place: Path, key: dict) -> Iterator[Path]:
             lock.release()  # before the folder is removed: Windows cannot remove an open file
 
 
-def _start_over_unless(folder: Path, key: str) -> None:
-    """Empty the folder unless it was started with this key."""
-    note = folder / "key.json"
-    if note.exists() and note.read_bytes() == key.encode():
+def kept_key(place: Path, within: bool = False) -> dict | None:
+    """The key of what an earlier `resumable` left for `place`; None: it left nothing."""
+    try:
+        key = json.loads((_resumable_folder(place, within) / KEY).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return key if isinstance(key, dict) else None
+
+
+def _resumable_folder(place: Path, within: bool) -> Path:
+    place = place.absolute()
+    return (place if within and place.is_dir() else place.parent) / f".{place.name}.partial"
+
+
+def _start_over_unless(folder: Path, key: str, fresh: bool) -> None:
+    """Empty the folder unless it was started with this key, or if `fresh`."""
+    note = folder / KEY
+    if not fresh and note.exists() and note.read_bytes() == key.encode():
         return
     for entry in folder.iterdir():
         if entry.name != "lock":
@@ -141,6 +159,10 @@ def _working_folder(place: Path, home: Path, make: Callable[[], Path], keep: boo
         undo.callback(shutil.rmtree, folder, ignore_errors=True)
         try:
             yield folder
+        except CancelledError:
+            if keep:
+                undo.pop_all()
+            raise
         except (Exception, KeyboardInterrupt) as error:
             if interrupts or isinstance(error, KeyboardInterrupt):  # a C library may turn it into its own error
                 if not keep:

@@ -1,5 +1,6 @@
 """Writes frames as PNG, MP4 and GIF. Each decoded frame goes to disk; the videos are made from these files."""
 
+import os
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
@@ -17,8 +18,11 @@ def frame_path(folder: Path, index: int) -> Path:
 
 
 def write_frame(folder: Path, index: int, frame: np.ndarray) -> None:
-    """frame: [H, W, 3] uint8 RGB."""
-    Image.fromarray(frame).save(frame_path(folder, index))
+    """frame: [H, W, 3] uint8 RGB. The file is there whole or not at all."""
+    path = frame_path(folder, index)
+    unfinished = path.with_suffix(".part")
+    Image.fromarray(frame).save(unfinished, format="PNG")
+    os.replace(unfinished, path)
 
 
 def _frames(folder: Path, count: int) -> Iterator[Image.Image]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sa.runtime.case.case import Case
-from sa.runtime.case.images import read_image, to_unit_range
+from sa.runtime.case.case import Case, Picture, open_picture, picture_name
+from sa.runtime.case.images import to_unit_range
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
 
@@ -36,8 +36,8 @@ class FaceTargets:
 
 def read_targets(
     reference: Image.Image,
-    reference_mask: Path,
-    masks: Sequence[Path],
+    reference_mask: Picture,
+    masks: Sequence[Picture],
     height: int,
     width: int,
     upstream: bool,
@@ -53,23 +53,24 @@ def read_targets(
     box = find(_pixels(reference_mask))
     if box is None:
         raise InputError(
-            f"{reference_mask} marks no face: expected the reference's face in white on black "
-            f"({'255' if upstream else '128 or brighter'}); mark it, or run without --refine."
+            f"{picture_name(reference_mask, 'the reference mask')} marks no face: expected the reference's face in "
+            f"white on black ({'255' if upstream else '128 or brighter'}); mark it, or run without --refine."
         )
     pixels = to_unit_range(reference) * 2 - 1
     rows, columns = crop_matrices(box, *pixels.shape[2:])
     boxes: list[Box | None] = []
-    for path in masks:
-        mask = _pixels(path)
+    for i, picture in enumerate(masks):
+        mask = _pixels(picture)
         found = find(mask)
         if upstream:
-            boxes.append(_clipped(path, found, height, width))
+            boxes.append(_clipped(picture_name(picture, f"face mask {i}"), found, height, width))
         else:
             boxes.append(None if found is None or mask.all() else _scaled(found, mask.shape, height, width))
     missing = [i for i, found in enumerate(boxes) if found is None]
     if len(missing) == len(boxes):
+        where = masks[0].parent if isinstance(masks[0], Path) else "the case"
         raise InputError(
-            f"no face mask in {masks[0].parent} marks a face: expected faces in white on black, part of the frame; "
+            f"no face mask in {where} marks a face: expected faces in white on black, part of the frame; "
             "mark them, or run without --refine."
         )
     if missing:
@@ -100,8 +101,8 @@ def _resize(first: int, last: int, size: int) -> np.ndarray:
     return matrix
 
 
-def _pixels(path: Path) -> np.ndarray:
-    return np.asarray(read_image(path, "L"))
+def _pixels(mask: Picture) -> np.ndarray:
+    return np.asarray(open_picture(mask, "L"))
 
 
 def _upstream_box(mask: np.ndarray) -> Box | None:
@@ -163,11 +164,11 @@ def _scaled(box: Box, mask: tuple[int, ...], height: int, width: int) -> Box:
     )
 
 
-def _clipped(path: Path, box: Box | None, height: int, width: int) -> Box:
+def _clipped(name: str, box: Box | None, height: int, width: int) -> Box:
     """The part of a box inside the frame; InputError if there is none, where the published code fails."""
     if box is None or box.top >= height or box.left >= width:
         found = "no pixel of exactly 255" if box is None else f"a face outside the frame of {width}x{height} pixels"
-        raise InputError(f"{path} has {found}, on which the published code fails: run without --compat upstream.")
+        raise InputError(f"{name} has {found}, on which the published code fails: run without --compat upstream.")
     return Box(box.top, min(box.bottom, height - 1), box.left, min(box.right, width - 1))
 
 
@@ -187,13 +188,20 @@ def case_targets(case: Case, shapes: Shapes, upstream: bool, warnings: list[str]
     if case.reference_mask is None or case.faces is None:
         path = "reference_mask.png" if case.reference_mask is None else "faces/"
         raise InputError(
-            f"{case.folder / path} is missing: --refine needs the face marked in the reference and in every frame; "
+            f"{Path(case.name) / path} is missing: --refine needs the face marked in the reference and in every frame; "
             "add the masks, or run without --refine."
+        )
+    masks = case.face_masks()
+    size = open_picture(case.reference_mask, "L").size
+    if size != case.reference.size:
+        raise InputError(
+            f"{picture_name(case.reference_mask, 'the reference mask')} is {size[0]}x{size[1]}, the reference is "
+            f"{case.reference.width}x{case.reference.height}: make the mask at the reference's own size."
         )
     return read_targets(
         case.reference,
         case.reference_mask,
-        case.faces,
+        masks,
         shapes.height,
         shapes.width,
         upstream,

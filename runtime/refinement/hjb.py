@@ -66,9 +66,7 @@ class VideoLoss:
         self.embedding = embedding
         count = sum(box is not None for box in targets.boxes)
         self.weights = np.array([0.0 if box is None else 1.0 / count for box in targets.boxes], np.float32)
-        nowhere = np.zeros((FACE_SIZE, height), np.float32), np.zeros((FACE_SIZE, width), np.float32)
-        matrices = [nowhere if box is None else crop_matrices(box, height, width) for box in targets.boxes]
-        self.rows, self.columns = (np.stack(axis) for axis in zip(*matrices, strict=True))
+        self._boxes, self._size = targets.boxes, (height, width)
 
     def __call__(self, latents: np.ndarray) -> tuple[float, np.ndarray]:
         """latents [1, T, 4, h, w] -> the mean of |1 - cos| over frames with a face, and its gradient, same shape."""
@@ -78,11 +76,12 @@ class VideoLoss:
             part = slice(start, start + chunk)
             if not self.weights[part].any():
                 continue  # no face: nothing to compute, and the gradient is zero
+            rows, columns = self.crops(part)
             result = self.engine.infer(
                 {
                     "latents": latents[0, part],
-                    "rows": self.rows[part],
-                    "columns": self.columns[part],
+                    "rows": rows,
+                    "columns": columns,
                     "reference": self.embedding,
                     "weights": self.weights[part],
                 }
@@ -90,6 +89,13 @@ class VideoLoss:
             loss += float(result["loss"][0])
             gradient[0, part] = result["gradient"]
         return loss, gradient
+
+    def crops(self, part: slice) -> list[np.ndarray]:
+        """The crop matrices of a chunk. Those of a whole long video would take more memory than its latents."""
+        height, width = self._size
+        nowhere = np.zeros((FACE_SIZE, height), np.float32), np.zeros((FACE_SIZE, width), np.float32)
+        matrices = [nowhere if box is None else crop_matrices(box, height, width) for box in self._boxes[part]]
+        return [np.stack(axis) for axis in zip(*matrices, strict=True)]
 
 
 class RefinedDenoiser:

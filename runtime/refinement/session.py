@@ -1,11 +1,11 @@
 """Face refinement during a run: engines, the reference's embedding, progress, and the entry in run.json."""
 
+import time
 from collections.abc import Callable
 
 import numpy as np
 
 from sa.runtime.backends.base import Engine
-from sa.runtime.console.progress import Reporter
 from sa.runtime.engine_set.memory_plan import refinement_bytes
 from sa.runtime.engine_set.open import EngineSource
 from sa.runtime.refinement.faces import FaceTargets
@@ -44,28 +44,30 @@ class Refinement:
         unet: Engine,
         sigmas: np.ndarray,
         settings: RefineSettings,
-        reporter: Reporter,
-        advance: Callable[[str], None],
+        on_iteration: Callable[[RefinedStep, float], None],
     ) -> RefinedDenoiser:
-        """`denoise` with refinement. Each gradient calls `advance` and is timed as the stage "refinement".
+        """`denoise` with refinement. `on_iteration(step, seconds)` is called after each gradient.
 
         unet: the denoiser's engine. It is unloaded before a step is refined, the gradient's engines after it.
         """
+        seconds = 0.0
 
         def loss(latents: np.ndarray) -> tuple[float, np.ndarray]:
-            with reporter.timed("refinement"):
-                result = self._loss(latents)
+            nonlocal seconds
+            started = time.perf_counter()
+            result = self._loss(latents)
+            seconds = time.perf_counter() - started
             self._peak = max(self._peak, resident_memory(), getattr(self._gradient, "peak_resident", 0))
             return result
 
-        def on_iteration(step: RefinedStep) -> None:
-            advance(
-                f"step {step.step + 1}/{len(sigmas) - 1}, face loss {step.losses[-1]:.4f}, "
-                f"gradient {step.gradient_norms[-1]:.2e}"
-            )
-
         self.denoiser = RefinedDenoiser(
-            denoise, loss, sigmas, settings, on_iteration, before=unet.unload, after=self._gradient.unload
+            denoise,
+            loss,
+            sigmas,
+            settings,
+            lambda step: on_iteration(step, seconds),
+            before=unet.unload,
+            after=self._gradient.unload,
         )
         return self.denoiser
 

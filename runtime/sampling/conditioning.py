@@ -1,19 +1,21 @@
 """The UNet inputs that are made once per video: latents, tokens, time ids (docs/model.md, sections 2 and 3)."""
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
 from sa.runtime.backends.base import Engine
-from sa.runtime.case.images import clip_pixels, pose_pixels, read_image, reference_pixels
+from sa.runtime.case.case import Picture, open_picture
+from sa.runtime.case.images import clip_pixels, pose_pixels, reference_pixels
 from sa.runtime.contract import Manifest, Role
 
 FPS_ID = 6.0  # the model's frames-per-second id, 7 - 1; the written video may have another rate
 MOTION_BUCKET_ID = 127.0
+KEPT_BYTES = 1 << 30  # of pose latents: 204 frames of 512x512
 
 OpenEngine = Callable[[Role], AbstractContextManager[Engine]]
 
@@ -23,7 +25,7 @@ class Conditioning:
     """What the UNet is conditioned on. All arrays are float32."""
 
     image_latents: np.ndarray  # [1, 4, h, w]
-    pose_latents: np.ndarray  # [T, C0, h, w]
+    pose_latents: "PoseLatents"
     encoder_hidden_states: np.ndarray  # [1, 1 + 4, X]: image token, face tokens
     added_time_ids: np.ndarray  # [1, 3]
 
@@ -32,7 +34,7 @@ def make_conditioning(
     open_engine: OpenEngine,
     manifest: Manifest,
     reference: Image.Image,
-    poses: list[Path],
+    poses: Sequence[Picture],
     identity: np.ndarray,
     image_noise: np.ndarray,
     noise_aug: float,
@@ -49,15 +51,49 @@ def make_conditioning(
     with open_engine("vae_encoder") as engine:
         image = reference_pixels(reference, height, width) + np.float32(noise_aug) * image_noise
         image_latents = engine.infer({"image": image})["image_latents"]
-    with open_engine("pose_net") as engine:
-        pose_latents = np.empty((len(poses), *engine.contract.outputs[0].largest[1:]), np.float32)
-        for i, path in enumerate(poses):
-            pose = pose_pixels(read_image(path), height, width)
-            pose_latents[i] = engine.infer({"pose": pose})["pose_latents"][0]
-            on_pose()
+    pose_latents = PoseLatents(open_engine, poses, height, width)
+    pose_latents.keep(on_pose)
     return Conditioning(
         image_latents=image_latents,
         pose_latents=pose_latents,
         encoder_hidden_states=np.concatenate([image_embeds[:, None], face_tokens], axis=1),
         added_time_ids=np.array([[FPS_ID, MOTION_BUCKET_ID, noise_aug]], np.float32),
     )
+
+
+class PoseLatents:
+    """The pose latents of a video, [T, C0, h, w]. As many frames as `KEPT_BYTES` allows are kept.
+
+    The others are computed when a tile asks for them: that is 0.2 % of the UNet's arithmetic.
+    """
+
+    def __init__(self, open_engine: OpenEngine, poses: Sequence[Picture], height: int, width: int):
+        self._open_engine = open_engine
+        self._poses = poses
+        self._size = height, width
+        self._kept: np.ndarray | None = None  # of the first frames
+
+    def __len__(self) -> int:
+        return len(self._poses)
+
+    def keep(self, on_pose: Callable[[], None]) -> None:
+        """Compute those that are kept."""
+        with self._open_engine("pose_net") as engine:
+            shape = engine.contract.outputs[0].largest[1:]
+            count = min(len(self), max(1, KEPT_BYTES // (4 * math.prod(shape))))
+            self._kept = np.empty((count, *shape), np.float32)
+            for i in range(count):
+                self._kept[i] = self._encode(engine, i)
+                on_pose()
+
+    def of(self, frames: np.ndarray) -> np.ndarray:
+        """[n, C0, h, w]: those of the frames with these indices."""
+        assert self._kept is not None, "keep() comes first"
+        if frames.max() < len(self._kept):
+            return self._kept[frames]
+        with self._open_engine("pose_net") as engine:
+            return np.stack([self._kept[i] if i < len(self._kept) else self._encode(engine, i) for i in frames])
+
+    def _encode(self, engine: Engine, frame: int) -> np.ndarray:
+        pose = pose_pixels(open_picture(self._poses[frame]), *self._size)
+        return engine.infer({"pose": pose})["pose_latents"][0]

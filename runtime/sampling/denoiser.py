@@ -25,7 +25,7 @@ class TiledDenoiser:
         tile_size: int,
         tile_overlap: int,
         guidance: np.ndarray | None,
-        on_tile: Callable[[], None] = lambda: None,
+        on_tile: Callable[[int], None] = lambda tile: None,
     ):
         """guidance: [T] scales, or None for the conditional branch alone."""
         self.unet = unet
@@ -49,11 +49,11 @@ class TiledDenoiser:
         """The guided velocity [1, T, 4, h, w]: the weighted mean of the tiles."""
         total = np.zeros_like(scaled)
         weight = np.zeros((1, scaled.shape[1], 1, 1, 1), np.float32)
-        for tile in self.tiles:
+        for i, tile in enumerate(self.tiles):
             # No frame occurs twice in a tile, so indexed addition counts every frame.
             total[:, tile] += self.weights * self._tile_velocity(scaled[:, tile], time, tile)
             weight[:, tile] += self.weights
-            self.on_tile()
+            self.on_tile(i)
         return total / weight
 
     def _tile_velocity(self, scaled: np.ndarray, time: np.float32, tile: np.ndarray) -> np.ndarray:
@@ -66,7 +66,7 @@ class TiledDenoiser:
                 "timestep": np.array([time], np.float32),
                 "added_time_ids": self.conditioning.added_time_ids,
                 "encoder_hidden_states": self._tokens,
-                "pose_latents": _with_zeros(self.conditioning.pose_latents[None, tile], self._branches),
+                "pose_latents": _with_zeros(self.conditioning.pose_latents.of(tile)[None], self._branches),
             }
         )["velocity"]
         if self.guidance is None:

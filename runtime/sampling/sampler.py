@@ -32,14 +32,19 @@ def initial_latents(draw: np.ndarray, frames: int, sigma_max: float) -> np.ndarr
 
 
 def sample_euler(
-    denoise: Denoiser, x: np.ndarray, sigmas: np.ndarray, on_step: Callable[[int, np.ndarray], None] | None = None
+    denoise: Denoiser,
+    x: np.ndarray,
+    sigmas: np.ndarray,
+    on_step: Callable[[int, np.ndarray], None] | None = None,
+    start: int = 0,
 ) -> np.ndarray:
     """Euler's method from sigmas[0] to 0 (Karras et al. 2022, algorithm 1 without churn); float32 throughout.
 
     A step is written as denoised + (x - denoised) * sigma_next / sigma. It has the same value as the usual form, which
     loses five digits to cancellation when steps are large. `on_step(i, x)` is called after each step.
+    `start`: the first step to take, for x that was kept after the steps before it.
     """
-    for i, (sigma, sigma_next) in enumerate(itertools.pairwise(sigmas)):
+    for i, (sigma, sigma_next) in itertools.islice(enumerate(itertools.pairwise(sigmas)), start, None):
         denoised = denoise(x, float(sigma))
         x = denoised + (x - denoised) * np.float32(sigma_next / sigma)
         if on_step is not None:

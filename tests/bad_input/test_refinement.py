@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from command_lines import CASE, copied, fails, run_arguments
 from PIL import Image
-from spoiling import Row, Spoil, all_of, check, each, remove, without_engine
+from spoiling import Row, Spoil, all_of, check, cut, each, remove, without_engine, write_image
 
 
 def blacken(name: str) -> Spoil:
@@ -67,6 +67,22 @@ CASE_ROWS = [
         "a mask too few",
         "{place}/case/faces has 4 face masks for 5 poses: give one mask per pose, or remove the folder.",
         remove("case/faces/frame_2.png"),
+    ),
+    Row(
+        "a truncated mask",
+        "{place}/case/faces/frame_2.png is damaged or cut short; expected a whole image, replace it.",
+        cut("case/faces/frame_2.png", 30),
+    ),
+    Row(
+        "a reference mask of another size",
+        "{place}/case/reference_mask.png is 240x255, the reference is 240x256: "
+        "make the mask at the reference's own size.",
+        write_image("case/reference_mask.png", 240, 255, mode="L"),
+    ),
+    Row(
+        "a truncated reference mask",
+        "{place}/case/reference_mask.png is damaged or cut short; expected a whole image, replace it.",
+        cut("case/reference_mask.png", 30),
     ),
     Row(
         "a reference without a face",

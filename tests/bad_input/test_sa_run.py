@@ -383,27 +383,6 @@ CASE_ROWS = [
         all_of(*(remove(f"case/poses/frame_{i}.png") for i in range(1, 5))),
     ),
     Row(
-        "a mask less than poses",
-        "{place}/case/faces has 4 face masks for 5 poses: give one mask per pose, or remove the folder.",
-        remove("case/faces/frame_2.png"),
-    ),
-    Row(
-        "a truncated mask",
-        "{place}/case/faces/frame_2.png is damaged or cut short; expected a whole image, replace it.",
-        cut("case/faces/frame_2.png", 30),
-    ),
-    Row(
-        "a reference mask of another size",
-        "{place}/case/reference_mask.png is 240x255, the reference is 240x256: "
-        "make the mask at the reference's own size.",
-        write_image("case/reference_mask.png", 240, 255, mode="L"),
-    ),
-    Row(
-        "a truncated reference mask",
-        "{place}/case/reference_mask.png is damaged or cut short; expected a whole image, replace it.",
-        cut("case/reference_mask.png", 30),
-    ),
-    Row(
         "no identity",
         "{place}/case has no identity.npy: "
         "give the face recogniser's embedding of the reference as --identity FILE.npy ([512] floats, not normalised), "

@@ -4,11 +4,12 @@ import json
 
 import pytest
 
-from sa.runtime import animator, backends
+from sa.runtime import backends
 from sa.runtime.backends import cuda
 from sa.runtime.cli import main
 from sa.runtime.engine_set import verify
 from sa.runtime.engine_set.open import EngineSet
+from sa.runtime.pipeline import run
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def opened(monkeypatch):
         found.append(backend)
         return plain("onnxruntime" if backend == "onnxruntime-cuda" else backend)
 
-    for module in (backends, animator):
+    for module in (backends, run):
         monkeypatch.setattr(module, "engine_class", engine_class)
     monkeypatch.setattr(cuda, "compute_capability", lambda: "8.9")
     monkeypatch.setattr(cuda, "memory_of_device", lambda: (8 << 30, 16 << 30))
@@ -33,12 +34,12 @@ def test_every_engine_is_opened_where_it_was_asked_to(opened, engines, case_fold
     arguments += ["--out", tmp_path / "out", "--steps", 1, "--threads", 1, "--device", "cuda"]
     assert main([str(word) for word in arguments]) == 0
     assert set(opened) == {"onnxruntime-cuda"}
-    run = json.loads((tmp_path / "out" / "run.json").read_text())
-    assert run["device"] == run["memory"]["device"] == "cuda"
-    assert run["memory"]["available_bytes"] == 8 << 30
-    for stage in run["memory"]["stages"]:  # nothing of the GPU's is measured here
+    said = json.loads((tmp_path / "out" / "run.json").read_text())
+    assert said["device"] == said["memory"]["device"] == "cuda"
+    assert said["memory"]["available_bytes"] == 8 << 30
+    for stage in said["memory"]["stages"]:  # nothing of the GPU's is measured here
         assert stage["measured_bytes"] is None and stage["predicted_bytes"] == stage["counted_bytes"]
-    (remark,) = [warning for warning in run["warnings"] if "certified" in warning]
+    (remark,) = [warning for warning in said["warnings"] if "certified" in warning]
     assert remark.endswith("was certified on a CPU, not on a GPU: compare a first result with one of --device cpu.")
     assert "8.00 GiB are free" in " ".join(capsys.readouterr().err.split())
 

@@ -7,7 +7,7 @@ from PIL import Image
 from sa.benchmarks.puppet.cases import APART, TRUTH, case_frames, read_joints, write_case
 from sa.benchmarks.puppet.draw.clips import SIZE, clip
 from sa.benchmarks.puppet.draw.motion import JOINTS
-from sa.runtime.case.case import read_case
+from sa.runtime.case.case import Case, check_case
 from sa.runtime.case.images import read_image
 from sa.runtime.contract import Shapes
 from sa.runtime.refinement.faces import read_targets
@@ -24,10 +24,10 @@ def folder(tmp_path_factory):
 
 
 def test_sa_run_takes_the_case_as_it_is(folder):
-    case = read_case(folder, SHAPES, "sa-export")
-    assert case.frames == FRAMES and not case.warnings
+    case = Case.read(folder)
+    assert case.frames == FRAMES and not check_case(case, SHAPES, "sa-export")
     warnings: list[str] = []
-    targets = read_targets(case.reference, case.reference_mask, case.faces, SIZE, SIZE, False, warnings)
+    targets = read_targets(case.reference, case.reference_mask, case.face_masks(), SIZE, SIZE, False, warnings)
     one, times = clip("held-out", 5), case_frames("held-out", 5, FRAMES)
     assert not warnings
     for box, time in zip(targets.boxes, times[1:], strict=True):

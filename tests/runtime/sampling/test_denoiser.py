@@ -26,12 +26,25 @@ class FormulaUNet:
         return {"velocity": latents + 10 * image + tokens + pose + inputs["timestep"] + position}
 
 
+class Poses:
+    """Pose latents that are all there."""
+
+    def __init__(self, latents):
+        self.latents = latents
+
+    def __len__(self):
+        return len(self.latents)
+
+    def of(self, frames):
+        return self.latents[frames]
+
+
 @pytest.fixture
 def conditioning():
     generator = np.random.default_rng(3)
     return Conditioning(
         image_latents=generator.standard_normal((1, 4, 2, 2), np.float32),
-        pose_latents=generator.standard_normal((FRAMES, 8, 2, 2), np.float32),
+        pose_latents=Poses(generator.standard_normal((FRAMES, 8, 2, 2), np.float32)),
         encoder_hidden_states=generator.standard_normal((1, 5, 6), np.float32),
         added_time_ids=np.array([[6, 127, 0.02]], np.float32),
     )
@@ -47,7 +60,7 @@ def expected_velocity(scaled, conditioning, time, guidance):
                 bare
                 + 10 * conditioning.image_latents[0]
                 + conditioning.encoder_hidden_states.mean()
-                + conditioning.pose_latents[frame, :4]
+                + conditioning.pose_latents.latents[frame, :4]
             )
             w = tile_weights(TILE)[k]
             total[0, frame] += w * (bare + guidance[frame] * (given - bare))

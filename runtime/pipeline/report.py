@@ -12,8 +12,8 @@ from sa.runtime import PROJECT
 from sa.runtime.backends.libraries import backend_version
 from sa.runtime.case.case import Case
 from sa.runtime.engine_set.open import EngineSource
-from sa.runtime.refinement.session import Refinement
-from sa.runtime.settings import Settings
+from sa.runtime.pipeline.settings import Settings
+from sa.runtime.refinement.hjb import RefineSettings
 from sa.runtime.system.memory import peak_memory
 
 
@@ -21,20 +21,26 @@ def run_report(
     engines: EngineSource,
     case: Case,
     settings: Settings,
+    fps: float,
     warnings: list[str],
     seconds: dict[str, float],
-    refinement: Refinement | None,
 ) -> dict:
-    """The contents of run.json, except for memory."""
+    """What run.json says of any run."""
     manifest = engines.manifest
-    arguments = asdict(settings) | {"threads": engines.threads, "low_memory": engines.low_memory}
+    arguments = asdict(settings) | {
+        "threads": engines.threads,
+        "low_memory": engines.low_memory,
+        "refine": settings.refine is not None,
+        "refine_settings": asdict(settings.refine or RefineSettings()),
+    }
     return {
         "project": PROJECT,
         "version": metadata.version(PROJECT),
         "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "arguments": {key: str(value) if isinstance(value, Path) else value for key, value in arguments.items()},
-        "case": str(case.folder),
+        "case": case.name,
         "frames": case.frames,
+        "fps": fps,
         "engines": str(engines.folder),
         "engines_digest": engines.digest,
         "backend": manifest.backend,
@@ -49,6 +55,4 @@ def run_report(
         "seconds": {name: round(value, 3) for name, value in seconds.items()},
         "peak_memory_bytes": peak_memory(),
         "warnings": warnings,
-        "refine": [asdict(step) for step in refinement.denoiser.steps] if refinement is not None else [],
-        "refinement": refinement.report() if refinement is not None else None,
     }

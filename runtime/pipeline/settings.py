@@ -1,6 +1,6 @@
 """The settings of a run, as the flags of sa-run give them."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from sa.runtime.refinement.hjb import RefineSettings
@@ -16,10 +16,9 @@ class Settings:
     tile_overlap: int = 4
     noise_aug: float = 0.02
     seed: int = 23123134
-    fps: float = 8.0
+    fps: float | None = None  # of the written video; None: the case's own, else 8
     identity: str | None = None  # a .npy file, "none", or None for the case's identity.npy
     models: Path | None = None  # folder of face networks, for a case without identity.npy
     noise: Path | None = None  # an .npz with the two draws, instead of the seed
     compat: str | None = None  # "upstream"
-    refine: bool = False  # the HJB face refinement
-    refine_settings: RefineSettings = field(default_factory=RefineSettings)
+    refine: RefineSettings | None = None  # the HJB face refinement; None: without

@@ -1,0 +1,1 @@
+"""A run from a case to frames, without console, signals or folders of its own."""

@@ -1,0 +1,66 @@
+"""What is said of a run before it begins: of the device, of memory, and of the networks an identity needs."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from sa.runtime.contract import Manifest
+from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, gibibytes
+from sa.runtime.engine_set.open import EngineSource
+from sa.runtime.errors import InputError
+from sa.runtime.pipeline.settings import Settings
+
+
+def device_warnings(engines: EngineSource) -> list[str]:
+    manifest, warnings = engines.manifest, []
+    if manifest.precision == "fp16" and engines.device == "cpu":
+        warnings.append(
+            f"{engines.folder} has fp16 engines, which a CPU computes in float32, slower than float32 engines: "
+            "export with --precision fp32 to run here."
+        )
+    if engines.device == "cuda" and manifest.device == "cpu":
+        warnings.append(
+            f"{engines.folder} was certified {_certified(manifest)}, not on a GPU: compare a first result with one of "
+            "--device cpu."
+        )
+    return warnings
+
+
+def _certified(manifest: Manifest) -> str:
+    emulated = any(engine.certificate.executed == "emulation" for engine in manifest.engines)
+    return "by emulation on a CPU" if emulated else "on a CPU"
+
+
+def planned_memory(
+    engines: EngineSource, frames: int, settings: Settings, warnings: list[str]
+) -> tuple[MemoryPlan | None, str | None]:
+    """What memory the run will take, and a sentence on it. None if it is unknown; EngineSetError if it cannot fit."""
+    guided = max(settings.guidance, settings.guidance_start or 0) > 1
+    choices = Choices(frames, engines.low_memory, settings.refine is not None, branches=2 if guided else 1)
+    plan = engines.plan_memory(choices)
+    if plan is None:
+        return None, None
+    worst, free = gibibytes(plan.worst.predicted), gibibytes(plan.available)
+    if plan.worst.predicted > plan.available:
+        warnings.append(
+            f"{plan.worst.stage} will take about {worst}, and {free} are free: expect the system to swap or to end the "
+            "run; --low-memory takes less."
+        )
+    return plan, f"memory: about {worst} at its most, while {plan.worst.stage}; {free} are free"
+
+
+def embedder(upstream: bool) -> Callable[[np.ndarray, Path], np.ndarray]:
+    """A function that makes an identity embedding with the face networks of the extra 'prepare'."""
+
+    def embed(picture: np.ndarray, models: Path) -> np.ndarray:
+        try:
+            from sa.runtime.prepare.estimate.face_networks import reference_embedding
+        except ImportError as error:
+            raise InputError(
+                f"--models needs {error.name or error}, which is not installed: "
+                "`pip install 'stableanimator-deploy[prepare]'`."
+            ) from None
+        return reference_embedding(picture, models, upstream)
+
+    return embed
