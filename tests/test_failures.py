@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,7 +19,7 @@ from PIL import Image
 
 from sa.export import certified_engine, certify, output
 from sa.export.targets.paddle.target import PaddleTarget
-from sa.runtime import PROJECT, animator
+from sa.runtime import PROJECT
 from sa.runtime.case.case import Case, check_case
 from sa.runtime.case.images import read_image
 from sa.runtime.contract import Shapes
@@ -28,6 +27,7 @@ from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import EngineSetError
 from sa.runtime.output import video
 from sa.runtime.output.staging import staged
+from sa.runtime.pipeline import run
 from sa.runtime.sampling import conditioning, denoiser
 
 INTERRUPTED = "interrupted; nothing was written."
@@ -41,7 +41,7 @@ STAGES = [
     (video, "write_frame"),
     (video, "write_mp4"),
     (video, "write_gif"),
-    (animator, "run_report"),
+    (run, "run_report"),
 ]
 
 
@@ -75,17 +75,38 @@ def earlier_run(place):
 # -- sa-run ----------------------------------------------------------------------------------------------------
 
 
+def goes_on(folder: Path) -> str:
+    return f"interrupted; the same command goes on from here, or remove {folder}."
+
+
 @pytest.mark.parametrize(("where", "name"), STAGES, ids=[name for _, name in STAGES])
-def test_an_interrupted_run_leaves_nothing(place, monkeypatch, capsys, where, name):
-    monkeypatch.setattr(where, name, raising(KeyboardInterrupt()))
-    deep = ["--out", f"{place}/new/deeper/out"]
-    fails("sa-run", [*run_arguments(place), *deep], place, 130, INTERRUPTED, capsys)
+def test_an_interrupted_run_goes_on(place, monkeypatch, capsys, where, name):
+    deep, kept = f"{place}/new/deeper/out", place / "new" / "deeper" / ".out.partial"
+    arguments = [*run_arguments(place), "--out", deep, "--quiet"]
+    with monkeypatch.context() as patch:
+        patch.setattr(where, name, raising(KeyboardInterrupt()))
+        assert MAINS["sa-run"](arguments) == 130
+    assert capsys.readouterr().err == f"sa-run: {goes_on(kept)}\n"
+    assert os.listdir(kept.parent) == [kept.name]
+    assert MAINS["sa-run"](arguments) == 0
+    assert os.listdir(kept.parent) == ["out"]
+    # An interrupt after the step finds it done.
+    done = json.loads((place / "new" / "deeper" / "out" / "run.json").read_text())["resumed_after_step"]
+    assert done == (0 if name in ("pose_pixels", "tile_weights", "velocity") else 1)
+    assert MAINS["sa-run"]([*run_arguments(place), "--out", f"{place}/whole", "--quiet"]) == 0
+    for path in (place / "whole" / "frames").iterdir():
+        assert path.read_bytes() == (Path(deep) / "frames" / path.name).read_bytes()
 
 
 def test_an_interrupted_run_leaves_the_earlier_one(place, earlier_run, monkeypatch, capsys):
+    before = everything_in(place / "out")
     where, last = STAGES[-1]
     monkeypatch.setattr(where, last, raising(KeyboardInterrupt()))
-    fails("sa-run", run_arguments(place), place, 130, INTERRUPTED, capsys)
+    assert MAINS["sa-run"]([*run_arguments(place), "--quiet"]) == 130
+    kept = place / "out" / ".out.partial"
+    assert capsys.readouterr().err == f"sa-run: {goes_on(kept)}\n"
+    after = everything_in(place / "out")
+    assert {name: state for name, state in after.items() if not name.startswith(kept.name)} == before
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
@@ -102,7 +123,14 @@ def test_another_error_of_the_system_is_told_as_it_is(place, monkeypatch, capsys
 
 
 def test_an_output_that_may_not_be_written(place, monkeypatch, capsys):
-    monkeypatch.setattr(tempfile, "mkdtemp", raising(PermissionError(errno.EACCES, "Permission denied")))
+    make = Path.mkdir
+
+    def refuse(path: Path, *arguments: object, **named: object) -> None:
+        if path.suffix == ".partial":
+            raise PermissionError(errno.EACCES, "Permission denied")
+        make(path, *arguments, **named)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
     message = f"{place}/new/out cannot be written (Permission denied): choose another --out."
     fails("sa-run", [*run_arguments(place), "--out", f"{place}/new/out"], place, 2, message, capsys)
 
@@ -131,7 +159,7 @@ def test_a_signal_while_results_are_moved_waits_for_them(place, earlier_run, mon
 
     def replace_and_signal(source: Path, target: Path) -> None:
         replace(source, target)
-        if Path(target).is_relative_to(place):
+        if Path(target).parent in (place, place / "out"):
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGTERM)
 
@@ -297,9 +325,9 @@ def signalled_at(stage: str, number: signal.Signals, process: subprocess.Popen) 
 )
 def test_a_signal_ends_a_run(place, engines, backend, number):
     arguments = [*run_arguments(place), "--engines", str(engines(CASE, backend)), "--steps", "1000"]
-    with nothing_changes_in(place):
-        code, said = signalled_at("denoising", number, start("sa-run", arguments))
-    assert (code, said) == (130, [f"sa-run: {INTERRUPTED}"])
+    code, said = signalled_at("denoising", number, start("sa-run", arguments))
+    assert (code, said) == (130, [f"sa-run: {goes_on(place / '.out.partial')}"])
+    assert sorted(os.listdir(place)) == [".out.partial", "case", "engines"]
 
 
 def test_a_signal_ends_an_export(export_place):
@@ -333,7 +361,7 @@ def test_an_export_says_nothing_beside_its_error(tmp_path, checkpoint):
     [
         ("sa-run", "", "the following arguments are required: --engines, --case, --out"),
         ("sa-run", "--case c --out o", "the following arguments are required: --engines"),
-        ("sa-run", "--engines e --case c --out o --frames 9", "unrecognized arguments: --frames 9"),
+        ("sa-run", "--engines e --case c --out o --speed 9", "unrecognized arguments: --speed 9"),
         ("sa-run", "--engines e --case c --out o --steps many", "argument --steps: invalid int value: 'many'"),
         ("sa-run", "--engines e --case c --out o --guidance 3,5", "argument --guidance: invalid float value: '3,5'"),
         ("sa-run", "--engines e --case c --out o --compat old", "argument --compat: invalid choice: 'old'"),

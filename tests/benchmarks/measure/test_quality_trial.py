@@ -17,6 +17,8 @@ PUPPETS = 3
 
 
 class Contender:
+    low_memory = True  # nothing is kept loaded
+
     class manifest:  # noqa: N801
         shapes = Shapes(height=128, width=128, tile_size=4, decode_chunk=4)
 

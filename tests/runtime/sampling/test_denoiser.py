@@ -73,7 +73,7 @@ def test_guided_tiles_are_averaged_by_weight(conditioning):
     guidance = guidance_scales(1.5, 4.0, FRAMES)
     assert guidance[0] == 1.5 and guidance[-1] == 4.0
     tiles = []
-    denoise = TiledDenoiser(FormulaUNet(), conditioning, TILE, OVERLAP, guidance, lambda: tiles.append(1))
+    denoise = TiledDenoiser(FormulaUNet(), conditioning, TILE, OVERLAP, guidance, lambda tile: tiles.append(1))
     velocity = denoise.velocity(x, timestep(5.0))
     np.testing.assert_allclose(
         velocity, expected_velocity(x, conditioning, timestep(5.0), guidance), rtol=1e-5, atol=1e-5
