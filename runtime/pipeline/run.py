@@ -187,13 +187,15 @@ class Run:
     def decode(self, latents: np.ndarray, first: int) -> Iterator[tuple[int, np.ndarray]]:
         """The frames from `first` on, with their numbers. Chunks are decoded whole, as they would be from the start."""
         case, chunk = self.case, self.engines.manifest.shapes.decode_chunk
-        with (
-            self.account.peaks.stage("decoding"),
-            self._loaded("vae_decoder") as decoder,
-            self.account.stage("decoding", case.frames - first // chunk * chunk) as clock,
-        ):
-            for start in range(first // chunk * chunk, case.frames, chunk):
-                decoded = decoder.infer({"latents": latents[0, start : start + chunk]})["frames"]
+        begin = first // chunk * chunk
+        with ExitStack() as stack:
+            stack.enter_context(self.account.peaks.stage("decoding"))
+            with self._turn:
+                decoder = stack.enter_context(self._loaded("vae_decoder"))
+            clock = stack.enter_context(self.account.stage("decoding", case.frames - begin))
+            for start in range(begin, case.frames, chunk):
+                with self._turn:  # for each chunk anew: whoever takes the frames may run other cases in between
+                    decoded = decoder.infer({"latents": latents[0, start : start + chunk]})["frames"]
                 for i, frame in enumerate(frames_to_bytes(decoded), start):
                     left = clock.advance()
                     if i >= first:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -28,12 +29,12 @@ def figures(monkeypatch):
     """figures(frame of a case -> picture): what is found of videos made so, without any engine."""
 
     def measured(picture):
-        def animate(contender, case, out, settings, reporter):
-            frames = contender.manifest.shapes.tile_size
+        def animate(pipeline, case, out, settings):
+            frames = pipeline.engines.manifest.shapes.tile_size
             (out / "frames").mkdir(parents=True)
             for frame in range(frames):
-                shutil.copy(picture(case, frame), out / "frames" / f"frame_{frame}.png")
-            facts = {"case": str(case), "frames": frames, "shapes": {"tile_size": frames}}
+                shutil.copy(picture(Path(case.name), frame), out / "frames" / f"frame_{frame}.png")
+            facts = {"case": case.name, "frames": frames, "shapes": {"tile_size": frames}}
             (out / "run.json").write_text(json.dumps({**facts, "arguments": {"tile_overlap": settings.tile_overlap}}))
 
         monkeypatch.setattr(trial, "animate", animate)
