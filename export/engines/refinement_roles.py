@@ -1,4 +1,4 @@
-"""The engines of the HJB refinement: the decoder in segments and the face's end, or all in one (DESIGN: HJB)."""
+"""The engines of the HJB refinement: the decoder in segments and the face loss, or all in one engine."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

@@ -5,6 +5,8 @@ import os
 import sys
 from collections.abc import Callable
 
+import shtab
+
 from sa.runtime.errors import UserError
 
 DEBUG = "SA_DEBUG"
@@ -15,9 +17,12 @@ def run_command(
 ) -> int:
     """Parse the arguments, run the command, and turn any failure into one sentence. Returns the exit code.
 
+    Every command has --print-completion, which writes what a shell needs to complete its flags.
+
     0 done; 2 and 3 for the errors in errors.py; 130 interrupted; 1 anything else.
     With SA_DEBUG=1 an unexpected error keeps its traceback.
     """
+    shtab.add_argument_to(parser, "--print-completion", help="write the completion of this command for a shell")
     try:
         run(parser.parse_args(argv))
     except UserError as error:
