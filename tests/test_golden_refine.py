@@ -1,4 +1,4 @@
-"""The HJB refinement against the published code's float64 run: both backends, both plans (SPEC section 8)."""
+"""The HJB refinement against the published code's float64 run: both backends, both plans (docs/model.md, section 8)."""
 
 import json
 
@@ -153,7 +153,7 @@ def test_both_plans_agree(engines, backend, data, targets):
 
 
 def test_a_refined_run_is_the_published_one(refining, case_folder, data, tmp_path):
-    """Free-running: HJB is chaotic, the published code agrees with itself to 44 dB (SPEC section 8)."""
+    """Free-running: HJB is chaotic, the published code agrees with itself to 44 dB (docs/model.md, section 8)."""
     first, last = data.parameters.refine
     arguments = [
         *("--engines", refining, "--case", case_folder("recipe_hjb"), "--out", tmp_path / "out", "--quiet"),
