@@ -15,7 +15,6 @@ from PIL import Image
 from sa.runtime.case.images import SUFFIXES, read_image
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
-from sa.runtime.system import hashing
 
 ASPECT_TOLERANCE = 0.02
 MINIMUM_SIDE = 16  # pixels; the published resize cannot reflect the borders of a smaller image
@@ -248,6 +247,7 @@ def _digest(part: Picture | None) -> str:
     if part is None:
         return "none"
     if isinstance(part, Path):
-        return hashing.sha256(part)
+        with part.open("rb") as file:  # too many and too small for the cache of hashes
+            return hashlib.file_digest(file, "sha256").hexdigest()
     array = np.asarray(part)
     return hashlib.sha256(f"{array.dtype} {array.shape}".encode() + array.tobytes()).hexdigest()
