@@ -55,7 +55,7 @@ def test_embedding_of_the_references_face(data, refining, targets):
 def test_crop_and_embedding_of_the_first_iteration(data, refining, targets):
     engines = EngineSet.open(refining)
     latents = data.expected["hjb_z_in"][0][0]
-    with engines.open_single("vae_decoder") as decoder, engines.open_engine("arcface") as arcface:
+    with engines.open_single("vae_decoder") as decoder, engines.open_single("arcface") as arcface:
         chunks = [latents[:4], latents[4:]]
         frames = np.concatenate([decoder.infer({"latents": chunk})["frames"] for chunk in chunks])
         loss = VideoLoss(None, targets, None, data.parameters.height, data.parameters.width)
