@@ -4,11 +4,10 @@ import numpy as np
 import pytest
 from golden_checks import every_iteration, psnr_of_frames
 
-import sa.export.exporter  # noqa: F401 - before the fixture below: what it opens for certificates is not emulated
 from sa.export.engines.plain_calls import plain_call
-from sa.export.precision import emulation
-from sa.runtime import backends
+from sa.export.onnx import emulation
 from sa.runtime.cli import main
+from sa.runtime.engine_set import open as opening
 from sa.runtime.engine_set.open import EngineSet
 
 pytestmark = pytest.mark.fp16
@@ -17,7 +16,7 @@ pytestmark = pytest.mark.fp16
 @pytest.fixture
 def emulated_engines(monkeypatch):
     """fp16 engines are opened as what an fp16 machine would compute."""
-    plain = backends.open_engine
+    plain = opening.open_engine
     opened = []
 
     def open_engine(backend, folder, contract, threads=None):
@@ -26,7 +25,7 @@ def emulated_engines(monkeypatch):
         opened.append(contract.role)
         return emulation.open_emulated(folder, contract, threads)
 
-    monkeypatch.setattr(backends, "open_engine", open_engine)
+    monkeypatch.setattr(opening, "open_engine", open_engine)
     return opened
 
 
