@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
-FORMAT_VERSION = 2  # since version 2, one UNet call takes both guidance branches
+FORMAT_VERSION = 3  # since version 3, the UNet adds the features of pose and image
 MANIFEST = "manifest.json"
 
 ROLES = ("image_encoder", "face_encoder", "pose_net", "vae_encoder", "unet", "vae_decoder")
@@ -181,7 +181,7 @@ class SourceFile(Record):
 
 
 class Manifest(Record):
-    format_version: Literal[2]
+    format_version: Literal[3]
     project_version: str
     preset: str | None
     shapes: Shapes

@@ -8,13 +8,15 @@ import numpy as np
 from PIL import Image
 from shared import relative
 
+from sa.export.engines.plain_calls import plain_call
 from sa.runtime.backends.base import Engine
+from sa.runtime.backends.video_unet import VideoUNet
 from sa.runtime.case.images import read_image
 from sa.runtime.refinement.faces import FaceTargets, read_targets
 from sa.runtime.refinement.hjb import VideoLoss
 
 
-def check_every_stored_call(data: SimpleNamespace, unet: Engine, tolerance: float) -> None:
+def check_every_stored_call(data: SimpleNamespace, unet: VideoUNet, tolerance: float) -> None:
     """Each call of the UNet, closing it: the largest error relative to the largest value."""
     ids = np.array([[6.0, 127.0, data.parameters.noise_aug]], np.float32)
     samples = [name for name in data.expected if name.startswith("unet_") and name.endswith("_sample")]
@@ -23,15 +25,16 @@ def check_every_stored_call(data: SimpleNamespace, unet: Engine, tolerance: floa
         for name in samples:
             _, step, tile, branch, _ = name.split("_")
             pose = data.expected["pose_latents"][None, data.parameters.tiles[int(tile.removeprefix("tile"))]]
-            velocity = unet.infer(
+            velocity = plain_call(
+                unet,
                 {
                     "sample": data.expected[name],
                     "timestep": data.expected["timesteps"][int(step[1:])].reshape(1).astype(np.float32),
                     "added_time_ids": ids,
                     "encoder_hidden_states": data.expected[f"encoder_hidden_states_{branch}"],
                     "pose_latents": pose if branch == "cond" else np.zeros_like(pose),
-                }
-            )["velocity"]
+                },
+            )
             assert np.isfinite(velocity).all(), name
             assert relative(velocity, data.expected[name.replace("_sample", "_out")]) < tolerance, name
 

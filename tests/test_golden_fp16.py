@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from golden_checks import every_iteration, psnr_of_frames
 
+from sa.export.engines.plain_calls import plain_call
 from sa.export.onnx import emulation
 from sa.runtime.cli import main
 from sa.runtime.engine_set import open as opening
@@ -47,16 +48,17 @@ def test_the_first_noise_level_does_not_overflow(golden, engines, emulated_engin
     assert manifest.schedule.sigma_max == 700
     engine_set = EngineSet.open(engines("recipe_hjb", "onnxruntime", "--precision", "fp16", "--refine"))
     sample = np.concatenate([data.expected["unet_s0_tile0_cond_sample"]])
-    with engine_set.open_engine("unet") as unet:
-        velocity = unet.infer(
+    with engine_set.open_unet() as unet:
+        velocity = plain_call(
+            unet,
             {
                 "sample": sample,
                 "timestep": data.expected["timesteps"][:1].astype(np.float32),
                 "added_time_ids": np.array([[6.0, 127.0, data.parameters.noise_aug]], np.float32),
                 "encoder_hidden_states": data.expected["encoder_hidden_states_cond"],
                 "pose_latents": data.expected["pose_latents"][None, data.parameters.tiles[0]],
-            }
-        )["velocity"]
+            },
+        )
     truth = data.expected["unet_s0_tile0_cond_out"]
     assert np.abs(velocity - truth).max() < 2e-2 * np.abs(truth).max()
 

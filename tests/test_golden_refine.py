@@ -47,7 +47,7 @@ def test_boxes_and_the_references_crop(data, targets):
 
 
 def test_embedding_of_the_references_face(data, refining, targets):
-    with EngineSet.open(refining).open_engine("arcface") as arcface:
+    with EngineSet.open(refining).open_single("arcface") as arcface:
         embedding = arcface.infer({"face": targets.reference})["embedding"]
     assert relative(embedding, data.expected["hjb_reference_embedding"]) < 1e-4
 
@@ -55,7 +55,7 @@ def test_embedding_of_the_references_face(data, refining, targets):
 def test_crop_and_embedding_of_the_first_iteration(data, refining, targets):
     engines = EngineSet.open(refining)
     latents = data.expected["hjb_z_in"][0][0]
-    with engines.open_engine("vae_decoder") as decoder, engines.open_engine("arcface") as arcface:
+    with engines.open_single("vae_decoder") as decoder, engines.open_single("arcface") as arcface:
         chunks = [latents[:4], latents[4:]]
         frames = np.concatenate([decoder.infer({"latents": chunk})["frames"] for chunk in chunks])
         loss = VideoLoss(None, targets, None, data.parameters.height, data.parameters.width)

@@ -80,19 +80,18 @@ def _child(what: str, arguments: list[str]) -> dict:
 
 def measure_pair(folder: Path) -> dict:
     """Load the UNet of an engine set and time pairs of calls."""
-    from sa.benchmarks.measure.worker import Draw
+    from sa.benchmarks.measure.subjects import open_subject
 
     engines = EngineSet.open(folder)
     generator = np.random.default_rng(0)
     started = time.perf_counter()
-    with engines.open_engine("unet") as unet:
+    with open_subject(engines, "unet") as unet:
         loaded = time.perf_counter() - started
         seconds = []
-        draw = Draw(unet.contract, generator)
         for _ in range(REPETITIONS + 1):
-            inputs = draw()
+            inputs = unet.draw(generator)
             start = time.perf_counter()
-            unet.infer(inputs)
+            unet.call(inputs)
             seconds.append(time.perf_counter() - start)
     return {
         "engine_set_bytes": engines.size,

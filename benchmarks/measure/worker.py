@@ -17,13 +17,13 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT, loss_gradient_inputs
 from sa.benchmarks.measure.results import QUALITY
+from sa.benchmarks.measure.subjects import Subject, open_subject
 from sa.benchmarks.measure.timing import Samples, sample
-from sa.export.engines.fixed_inputs import fixed_inputs
 from sa.runtime.animator import animate
-from sa.runtime.backends.base import Engine, Interface
-from sa.runtime.backends.composed.specialized_unet import LATENTS
+from sa.runtime.backends.base import Engine
+from sa.runtime.backends.composed.plain_unet import PlainUNet
+from sa.runtime.backends.video_unet import VideoUNet
 from sa.runtime.case.case import Case
 from sa.runtime.contract import ROLES, Manifest, Role
 from sa.runtime.engine_set.memory_plan import Choices
@@ -36,7 +36,6 @@ from sa.runtime.refinement.hjb import RefineSettings
 from sa.runtime.system.memory import peak_memory
 
 REFERENCE = "reference"
-FIXED = 20250101  # the key of the inputs on which loss gradients are compared
 
 
 def main() -> None:
@@ -56,8 +55,8 @@ def main() -> None:
     if isinstance(contender, Peer):
         contender.prepare(ROLES if subject in ("run", QUALITY) else [subject])
     if job["peer"] == REFERENCE:
-        with open_subject(contender, subject) as engine:
-            store_output(engine, job["outputs"])
+        with open_subject(contender, subject) as opened:
+            _store(opened, job["outputs"])
     elif subject == QUALITY:
         from sa.benchmarks.measure.quality_trial import measure_quality
 
@@ -113,8 +112,8 @@ class Peer:
 
         return open_peer(self.kind, self.folder, role, self.manifest.shapes, self.threads, self.cache)
 
-    def open_engine(self, role: Role, single: OpenSingle | None = None) -> Engine:
-        return (single or self.open_single)(role)
+    def open_unet(self, single: OpenSingle | None = None) -> VideoUNet:
+        return PlainUNet((single or self.open_single)("unet"))
 
     def open_loss_gradient(self, single: OpenSingle | None = None) -> Engine:
         if self.kind == REFERENCE:
@@ -129,60 +128,21 @@ class Peer:
         """Does nothing: a peer's memory is not known in advance."""
 
 
-def open_subject(contender: EngineSource, subject: str) -> Engine:
-    """The engine of a role, or the chain of engines that makes the gradient of the face loss."""
-    if subject == LOSS_GRADIENT:
-        return contender.open_loss_gradient()
-    return contender.open_engine(subject)
-
-
 def measure_engine(contender: EngineSource, subject: str, repetitions: int, outputs: str | None) -> dict:
     """Load one engine, time it on fresh inputs, and store its outputs for the fixed inputs in the file `outputs`."""
     generator = np.random.default_rng(1)
     start = time.perf_counter()
-    with open_subject(contender, subject) as engine:
+    with open_subject(contender, subject) as opened:
         load = time.perf_counter() - start
-        fresh = Draw(engine.contract, generator)
-        samples = sample(engine.infer, lambda index: fresh(), repetitions)
+        samples = sample(opened.call, lambda index: opened.draw(generator), repetitions)
         if outputs is not None:
-            store_output(engine, outputs)
-        frames = _frames(engine.contract)
+            _store(opened, outputs)
+        frames = opened.frames
     return {"subject": f"engine {subject}", "load": load, "frames": frames, **_plain(samples)}
 
 
-class Draw:
-    """Draws new random inputs at every call, but keeps what is constant within a video: a UNet may rely on that."""
-
-    def __init__(self, contract: Interface, generator: np.random.Generator):
-        self.contract, self.generator = contract, generator
-        self._kept = self._draw() if contract.role == "unet" else {}
-
-    def __call__(self) -> dict[str, np.ndarray]:
-        drawn = self._draw()
-        if self._kept:
-            drawn["sample"][:, :, LATENTS:] = self._kept["sample"][:, :, LATENTS:]
-            drawn |= {name: self._kept[name] for name in ("encoder_hidden_states", "added_time_ids")}
-        return drawn
-
-    def _draw(self) -> dict[str, np.ndarray]:
-        if self.contract.role == LOSS_GRADIENT:
-            return loss_gradient_inputs(self.contract, self.generator)
-        return {spec.name: self.generator.standard_normal(spec.largest, np.float32) for spec in self.contract.inputs}
-
-
-def store_output(engine: Engine, path: str) -> None:
-    """Store what the engine computes from the fixed inputs, for the accuracy column."""
-    if engine.contract.role == LOSS_GRADIENT:
-        inputs = loss_gradient_inputs(engine.contract, np.random.Generator(np.random.Philox(key=FIXED)))
-    else:
-        inputs = fixed_inputs(engine.contract.inputs)
-    np.savez(path, **engine.infer(inputs))
-
-
-def _frames(contract: Interface) -> int:
-    """How many frames one call works on: the UNet's tile, the decoder's chunk, otherwise one."""
-    first = contract.inputs[0].largest
-    return first[1] if contract.role == "unet" else first[0]
+def _store(subject: Subject, path: str) -> None:
+    np.savez(path, **subject.fixed_outputs())
 
 
 def _plain(samples: Samples) -> dict:

@@ -9,13 +9,21 @@ from sa.runtime.refinement.faces import Box, crop_matrices
 
 
 def fixed_inputs(inputs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:
-    """Reproducible inputs in the range each engine sees in a run."""
+    """Reproducible inputs in the range each engine sees in a run, and of a UNet such as a run can have."""
     generator = np.random.Generator(np.random.Philox(key=20250101))
     values = {}
     for spec in inputs:
         value = generator.standard_normal(spec.largest, dtype=np.float32)
         if spec.name in ("pose", "image"):
             value = np.tanh(value)  # pixels in -1..1
+        if spec.name == "sample":  # the plain UNet's: branches share the noisy latents, and frames the image latents
+            value[:, :, :4] = value[:1, :, :4]
+            value[:, :, 4:] = value[:, :1, 4:]
+        if spec.name == "pose_latents":  # of the conditional branch alone
+            value[1:] = 0
+        if spec.name == "posed":
+            value[:] = 0
+            value[0] = 1
         if spec.name == "added_time_ids":
             value = np.array([[6.0, 127.0, 0.02]], np.float32)
         if spec.name in ("rows", "columns"):  # of a face in the middle third of the frame

@@ -225,9 +225,11 @@ class SpecializedUNetEngine(UNetEngine):
     def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
         rows, constants, positions = _packed_sizes(checkpoint.unet)
         return (
-            spec("latents", BRANCHES, shapes.tile_size, 4, *_latent(shapes)),
-            spec("frame_features", BRANCHES, shapes.tile_size, _width(checkpoint), *_latent(shapes)),
+            spec("latents", 1, shapes.tile_size, 4, *_latent(shapes)),
+            spec("pose_latents", 1, shapes.tile_size, _width(checkpoint), *_latent(shapes)),
             spec("time_rows", 1, rows),
+            spec("image_features", BRANCHES, 1, _width(checkpoint), *_latent(shapes)),
+            spec("posed", BRANCHES, 1, 1, 1, 1),
             spec("constants", BRANCHES, constants),
             spec("positions", shapes.tile_size, positions),
         )

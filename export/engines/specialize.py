@@ -104,7 +104,7 @@ def convolve_image(conv_in: nn.Conv2D, image_latents: paddle.Tensor) -> paddle.T
 
 
 def convolve_latents(conv_in: nn.Conv2D, latents: paddle.Tensor) -> paddle.Tensor:
-    """The part of conv_in for the noisy latents (see `convolve_image`): [B T, 4, h, w] -> [B T, C0, h, w]."""
+    """The part of conv_in for the noisy latents (see `convolve_image`): [T, 4, h, w] -> [T, C0, h, w]."""
     return F.conv2d(latents, conv_in.weight[:, :LATENTS], padding=1)
 
 
@@ -171,18 +171,22 @@ class CachedUNet(nn.Layer):
     def forward(
         self,
         latents: paddle.Tensor,
-        frame_features: paddle.Tensor,
+        pose_latents: paddle.Tensor,
         time_rows: paddle.Tensor,
+        image_features: paddle.Tensor,
+        posed: paddle.Tensor,
         constants: paddle.Tensor,
         positions: paddle.Tensor,
     ) -> paddle.Tensor:
-        """latents [B, T, 4, h, w], frame_features [B, T, C0, h, w] of image and pose -> velocity [B, T, 4, h, w].
+        """latents [1, T, 4, h, w] and pose_latents [1, T, C0, h, w] of a tile -> velocity [B, T, 4, h, w].
 
-        time_rows [1, R], constants [B, K], positions [T, P].
+        time_rows [1, R]; image_features [B, 1, C0, h, w] of every frame; posed [B, 1, 1, 1, 1], 1 for the branch that
+        sees the poses and 0 for the other; constants [B, K]; positions [T, P].
         """
-        frames, channels, height, width = frame_features.shape[1:]
-        features = convolve_latents(self.unet.conv_in, latents.reshape([-1, LATENTS, height, width]))
-        features = features + frame_features.reshape([-1, channels, height, width])
+        frames, channels, height, width = pose_latents.shape[1:]
+        features = convolve_latents(self.unet.conv_in, latents.reshape([-1, LATENTS, height, width])).unsqueeze(0)
+        features = features + (pose_latents * posed + image_features)
+        features = features.reshape([-1, channels, height, width])
         return self.unet.denoise(features, CachedInputs(frames, time_rows, constants, positions))
 
 

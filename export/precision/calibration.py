@@ -59,9 +59,9 @@ class Calibration:
             "encoder_hidden_states": lambda: _and_zeros(
                 np.concatenate([made["image_embeds"][0][:, None], made["face_tokens"][0]], axis=1)
             ),
-            "frame_features": lambda: [
-                np.stack(made["image_features"]) + np.stack(_and_zeros(made["pose_latents"][0]))
-            ],
+            "image_features": lambda: [np.stack([features[:1] for features in made["image_features"]])],
+            "pose_latents": lambda: [np.repeat(made["pose_latents"][0][:, None], shape[1], axis=1)],
+            "posed": lambda: [np.concatenate(_and_zeros(np.ones((1, *shape[1:]), np.float32)))],
             "constants": lambda: [np.concatenate(made["constants"])],
             "positions": lambda: made["positions"][:1],
             "latents": lambda: self._noisy(shape) if len(shape) == 5 else [self._clean(shape[0])],

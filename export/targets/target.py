@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Literal
 
+from sa.export.engines.plain_calls import PlainCalls
 from sa.export.engines.program import Network, Written
 from sa.export.engines.roles import EngineDefinition
 from sa.export.onnx.emulation import open_emulated
@@ -58,7 +59,7 @@ class Target(ABC):
                 return self._open_single(definition, folder, contracts[role])
             return open_engine(self.certified_on, folder, contracts[role], self.threads)
 
-        return SpecializedUNet(contracts, opened)
+        return PlainCalls(SpecializedUNet(opened), contracts)
 
     def executed(self, definition: EngineDefinition) -> Executed:
         """What ran for the certificate."""

@@ -30,6 +30,7 @@ class Choices:
     refine: bool = False
     branches: int = 2  # guidance branches in one UNet call
     half: bool = False  # count a float32 set as if it were fp16
+    tiles: int = 1  # of the video; the pose latents of several are kept beside those of the frames
     chunk: int | None = None  # count as if exported with this --decode-chunk; None: as exported
 
 
@@ -115,7 +116,12 @@ class _Counted:
         self.manifest, self.choices = manifest, choices
         self.on_cpu = device == "cpu"
         pose = next(engine for engine in manifest.engines if engine.role == "pose_net")
-        self.host = min(choices.frames * _tensor_bytes(pose), KEPT_BYTES) if self.on_cpu else 0  # pose latents
+        copies = (choices.tiles - 1) * manifest.shapes.tile_size  # frames in tiles after the first, which is no copy
+        # Pose latents: those of the frames, and with those of tiles that are kept if there is room.
+        self.host, self.host_at_most = (
+            min(count * _tensor_bytes(pose), KEPT_BYTES) if self.on_cpu else 0
+            for count in (choices.frames, choices.frames + copies)
+        )
         self._arena = 0.0  # largest tensors of the stages so far; the shared arena never shrinks
 
     def weights(self, engine: EngineRecord) -> int:
@@ -167,7 +173,7 @@ class _Counted:
             predicted = max(predicted, int(held + max(packing, ARENA * self._arena)))
         if not self.on_cpu:
             return StageMemory(name, least, least)
-        return StageMemory(name, least + self.host, predicted + self.host)
+        return StageMemory(name, least + self.host, predicted + self.host_at_most)
 
 
 def warm_bytes(manifest: Manifest) -> int:
@@ -180,7 +186,7 @@ def warm_bytes(manifest: Manifest) -> int:
 def refinement_bytes(manifest: Manifest, device: str, low_memory: bool) -> int:
     """Predicted bytes of one chunk's loss gradient alone."""
     counted = _Counted(manifest, device, Choices(manifest.shapes.decode_chunk, low_memory, refine=True))
-    return counted.stage("refinement", [counted.refinement()]).predicted - counted.host
+    return counted.stage("refinement", [counted.refinement()]).predicted - counted.host_at_most
 
 
 def _available(device: str) -> int:

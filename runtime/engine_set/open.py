@@ -8,7 +8,9 @@ from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
 from sa.runtime.backends.composed.loss_gradient import SegmentedLossGradient
 from sa.runtime.backends.composed.on_demand import OnDemandEngine
-from sa.runtime.backends.composed.specialized_unet import ENGINES, SpecializedUNet
+from sa.runtime.backends.composed.plain_unet import PlainUNet
+from sa.runtime.backends.composed.specialized_unet import SpecializedUNet
+from sa.runtime.backends.video_unet import VideoUNet
 from sa.runtime.contract import MANIFEST, ROLES, Manifest, Role
 from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, plan_memory
 from sa.runtime.engine_set.verify import backend_on, check_engines, read_manifest
@@ -32,7 +34,7 @@ class EngineSource(Protocol):
 
     def open_single(self, role: Role) -> Engine: ...
 
-    def open_engine(self, role: Role, single: OpenSingle | None = None) -> Engine: ...
+    def open_unet(self, single: OpenSingle | None = None) -> VideoUNet: ...
 
     def open_loss_gradient(self, single: OpenSingle | None = None) -> Engine: ...
 
@@ -107,15 +109,10 @@ class EngineSet:
 
         return OnDemandEngine(contract, load) if self.low_memory else load()
 
-    def open_engine(self, role: Role, single: OpenSingle | None = None) -> Engine:
-        """What stands for a role. `unet` always has the plain UNet's signature, in specialized sets too.
-
-        `single` opens the engines it is made of, instead of `open_single`.
-        """
+    def open_unet(self, single: OpenSingle | None = None) -> VideoUNet:
+        """The UNet, specialized or plain. `single` opens the engines it is made of, instead of `open_single`."""
         single = single or self.open_single
-        if role == "unet" and self.manifest.specialized:
-            return SpecializedUNet({name: self.manifest.engine(name) for name in ENGINES}, single)
-        return single(role)
+        return SpecializedUNet(single) if self.manifest.specialized else PlainUNet(single("unet"))
 
     def open_loss_gradient(self, single: OpenSingle | None = None) -> Engine:
         """The engine, or chain of engines, for a chunk's loss gradient. The set must have been made with --refine."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.backends.video_unet import VideoUNet
 from sa.runtime.contract import Manifest, Role
 from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, warm_bytes
 from sa.runtime.engine_set.open import EngineSource
@@ -98,8 +99,8 @@ class RunEngines:
     def open_single(self, role: Role) -> Engine:
         return self._warm.lend(role, self._check)
 
-    def open_engine(self, role: Role, single: Callable[[Role], Engine] | None = None) -> Engine:
-        return self._source.open_engine(role, single or self.open_single)
+    def open_unet(self, single: Callable[[Role], Engine] | None = None) -> VideoUNet:
+        return self._source.open_unet(single or self.open_single)
 
     def open_loss_gradient(self, single: Callable[[Role], Engine] | None = None) -> Engine:
         return self._source.open_loss_gradient(single or self.open_single)

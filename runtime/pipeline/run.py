@@ -16,7 +16,6 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.case.case import Case, check_case
 from sa.runtime.case.identity import find_identity
 from sa.runtime.case.images import frames_to_bytes
-from sa.runtime.contract import Role
 from sa.runtime.engine_set.open import require_refinement
 from sa.runtime.engine_set.warm import RunEngines
 from sa.runtime.events import (
@@ -75,7 +74,7 @@ class Run:
         self._noise = make_noise(settings.noise, settings.seed, shapes.height, shapes.width, shapes.tile_size)
         self._targets = case_targets(case, shapes, upstream, warnings) if settings.refine is not None else None
         self._tiles = tile_indices(case.frames, shapes.tile_size, settings.tile_overlap)
-        self._memory, said = planned_memory(engines, case.frames, settings, warnings)
+        self._memory, said = planned_memory(engines, case.frames, len(self._tiles), settings, warnings)
         if said is not None:
             tell(Message(said))
         for warning in warnings:
@@ -126,7 +125,7 @@ class Run:
                 account.tell(PoseEncoded(clock.done, case.frames))
 
             conditioning = make_conditioning(
-                engines.open_engine,
+                engines.open_single,
                 manifest,
                 case.reference,
                 case.poses,
@@ -142,7 +141,8 @@ class Run:
             if self._targets is not None:
                 with account.stage("loading refinement"):
                     refinement = stack.enter_context(Refinement.open(engines, self._targets))
-            unet = stack.enter_context(self._loaded("unet"))
+            with account.stage("loading unet"):
+                unet = stack.enter_context(engines.open_unet())
             units = (settings.steps - begun) * len(self._tiles)
             if settings.refine is not None:
                 units += settings.refine.gradients(settings.steps) - settings.refine.gradients(begun)
@@ -180,9 +180,9 @@ class Run:
                 self._refinement = refinement.report()
         return latents, begun
 
-    def _loaded(self, role: Role) -> Engine:
-        with self.account.stage(f"loading {role}"):
-            return self.engines.open_engine(role)
+    def _decoder(self) -> Engine:
+        with self.account.stage("loading vae_decoder"):
+            return self.engines.open_single("vae_decoder")
 
     def decode(self, latents: np.ndarray, first: int) -> Iterator[tuple[int, np.ndarray]]:
         """The frames from `first` on, with their numbers. Chunks are decoded whole, as they would be from the start."""
@@ -191,7 +191,7 @@ class Run:
         with ExitStack() as stack:
             stack.enter_context(self.account.peaks.stage("decoding"))
             with self._turn:
-                decoder = stack.enter_context(self._loaded("vae_decoder"))
+                decoder = stack.enter_context(self._decoder())
             clock = stack.enter_context(self.account.stage("decoding", case.frames - begin))
             for start in range(begin, case.frames, chunk):
                 with self._turn:  # for each chunk anew: whoever takes the frames may run other cases in between

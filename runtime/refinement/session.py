@@ -6,6 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from sa.runtime.backends.base import Engine
+from sa.runtime.backends.video_unet import VideoUNet
 from sa.runtime.engine_set.memory_plan import refinement_bytes
 from sa.runtime.engine_set.open import EngineSource
 from sa.runtime.refinement.faces import FaceTargets
@@ -32,7 +33,7 @@ class Refinement:
         """Embed the reference's face and open the engines of the loss gradient."""
         shapes = engines.manifest.shapes
         before = resident_memory()
-        with engines.open_engine("arcface") as arcface:
+        with engines.open_single("arcface") as arcface:
             embedding = arcface.infer({"face": targets.reference})["embedding"]
         gradient = engines.open_loss_gradient()
         loss = VideoLoss(gradient, targets, embedding, shapes.height, shapes.width)
@@ -41,14 +42,14 @@ class Refinement:
     def wrap(
         self,
         denoise: Denoiser,
-        unet: Engine,
+        unet: VideoUNet,
         sigmas: np.ndarray,
         settings: RefineSettings,
         on_iteration: Callable[[RefinedStep, float], None],
     ) -> RefinedDenoiser:
         """`denoise` with refinement. `on_iteration(step, seconds)` is called after each gradient.
 
-        unet: the denoiser's engine. It is unloaded before a step is refined, the gradient's engines after it.
+        unet: the denoiser's. It is unloaded before a step is refined, the gradient's engines after it.
         """
         seconds = 0.0
 

@@ -9,13 +9,14 @@ import numpy as np
 from PIL import Image
 
 from sa.runtime.backends.base import Engine
+from sa.runtime.backends.video_unet import read_only
 from sa.runtime.case.case import Picture, open_picture
 from sa.runtime.case.images import clip_pixels, pose_pixels, reference_pixels
 from sa.runtime.contract import Manifest, Role
 
 FPS_ID = 6.0  # the model's frames-per-second id, 7 - 1; the written video may have another rate
 MOTION_BUCKET_ID = 127.0
-KEPT_BYTES = 1 << 30  # of pose latents: 204 frames of 512x512
+KEPT_BYTES = 1 << 30  # of pose latents, once by frame and once by tile: 204 frames of 512x512
 
 OpenEngine = Callable[[Role], AbstractContextManager[Engine]]
 
@@ -62,16 +63,19 @@ def make_conditioning(
 
 
 class PoseLatents:
-    """The pose latents of a video, [T, C0, h, w]. As many frames as `KEPT_BYTES` allows are kept.
+    """The pose latents of a video, by tile. As many frames, and then tiles, as `KEPT_BYTES` allows are kept.
 
-    The others are computed when a tile asks for them: that is 0.2 % of the UNet's arithmetic.
+    Other frames are computed when a tile asks for them: that is 0.2 % of the UNet's arithmetic.
     """
 
     def __init__(self, open_engine: OpenEngine, poses: Sequence[Picture], height: int, width: int):
         self._open_engine = open_engine
         self._poses = poses
         self._size = height, width
-        self._kept: np.ndarray | None = None  # of the first frames
+        self._kept: np.ndarray | None = None  # [n, C0, h, w] of the first frames
+        self._tiles: dict[tuple[int, ...], np.ndarray] = {}  # by frames, those that are kept
+        self._copied = 0  # bytes of these that are not frames of `_kept`
+        self._last: tuple[tuple[int, ...], np.ndarray] | None = None  # and the tile that was asked for last
 
     def __len__(self) -> int:
         return len(self._poses)
@@ -87,12 +91,31 @@ class PoseLatents:
                 on_pose()
 
     def of(self, frames: np.ndarray) -> np.ndarray:
-        """[n, C0, h, w]: those of the frames with these indices."""
+        """[1, n, C0, h, w]: those of the frames with these indices. Read-only, and the same array when asked again.
+
+        That holds for a single tile always, and for several while they are kept.
+        """
+        key = tuple(frames.tolist())
+        if self._last is None or self._last[0] != key:
+            self._last = key, self._tiles[key] if key in self._tiles else self._gathered(key)
+        return self._last[1]
+
+    def _gathered(self, frames: tuple[int, ...]) -> np.ndarray:
         assert self._kept is not None, "keep() comes first"
-        if frames.max() < len(self._kept):
-            return self._kept[frames]
-        with self._open_engine("pose_net") as engine:
-            return np.stack([self._kept[i] if i < len(self._kept) else self._encode(engine, i) for i in frames])
+        count, copied = len(self._kept), True
+        if frames == tuple(range(min(count, len(frames)))):  # such as the first tile of every video
+            made, copied = self._kept[: len(frames)], False
+        elif max(frames) < count:
+            made = self._kept[list(frames)]
+        else:
+            with self._open_engine("pose_net") as engine:
+                made = np.stack([self._kept[i] if i < count else self._encode(engine, i) for i in frames])
+        size = made.nbytes if copied else 0
+        made = read_only(made[None])
+        if self._kept.nbytes + self._copied + size <= KEPT_BYTES:
+            self._tiles[frames] = made
+            self._copied += size
+        return made
 
     def _encode(self, engine: Engine, frame: int) -> np.ndarray:
         pose = pose_pixels(open_picture(self._poses[frame]), *self._size)

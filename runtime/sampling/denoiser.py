@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from sa.runtime.backends.base import Engine
+from sa.runtime.backends.video_unet import VideoConditions, VideoUNet
 from sa.runtime.sampling.conditioning import Conditioning
 from sa.runtime.sampling.sampler import timestep
 from sa.runtime.sampling.tiles import tile_indices, tile_weights
@@ -16,11 +16,11 @@ def guidance_scales(first: float, last: float, frames: int) -> np.ndarray | None
 
 
 class TiledDenoiser:
-    """Denoises whole videos with a UNet engine for one tile of frames."""
+    """Denoises whole videos with a UNet for one tile of frames."""
 
     def __init__(
         self,
-        unet: Engine,
+        unet: VideoUNet,
         conditioning: Conditioning,
         tile_size: int,
         tile_overlap: int,
@@ -34,10 +34,14 @@ class TiledDenoiser:
         self.weights = tile_weights(tile_size).reshape(1, -1, 1, 1, 1)
         self.guidance = guidance
         self.on_tile = on_tile
-        # The unconditional branch gets zeros for image, tokens and pose (docs/model.md, sections 2.3 and 3.3).
-        self._branches = 1 if guidance is None else 2
-        self._image = _with_zeros(conditioning.image_latents, self._branches)
-        self._tokens = _with_zeros(conditioning.encoder_hidden_states, self._branches)
+        branches = 1 if guidance is None else 2
+        unet.begin_video(
+            VideoConditions(
+                _with_zeros(conditioning.image_latents, branches),
+                _with_zeros(conditioning.encoder_hidden_states, branches),
+                conditioning.added_time_ids,
+            )
+        )
 
     def __call__(self, x: np.ndarray, sigma: float) -> np.ndarray:
         """x [1, T, 4, h, w] float32 at noise level sigma -> the denoised latents, same shape."""
@@ -49,26 +53,17 @@ class TiledDenoiser:
         """The guided velocity [1, T, 4, h, w]: the weighted mean of the tiles."""
         total = np.zeros_like(scaled)
         weight = np.zeros((1, scaled.shape[1], 1, 1, 1), np.float32)
+        self.unet.begin_step(time)
         for i, tile in enumerate(self.tiles):
             # No frame occurs twice in a tile, so indexed addition counts every frame.
-            total[:, tile] += self.weights * self._tile_velocity(scaled[:, tile], time, tile)
+            total[:, tile] += self.weights * self._tile_velocity(scaled[:, tile], tile)
             weight[:, tile] += self.weights
             self.on_tile(i)
         return total / weight
 
-    def _tile_velocity(self, scaled: np.ndarray, time: np.float32, tile: np.ndarray) -> np.ndarray:
+    def _tile_velocity(self, scaled: np.ndarray, tile: np.ndarray) -> np.ndarray:
         """scaled [1, t, 4, h, w] -> the guided velocity of a tile. One UNet call computes both branches."""
-        shape = (self._branches, *scaled.shape[1:])
-        image = np.broadcast_to(self._image[:, None], shape)
-        velocity = self.unet.infer(
-            {
-                "sample": np.concatenate([np.broadcast_to(scaled, shape), image], axis=2),
-                "timestep": np.array([time], np.float32),
-                "added_time_ids": self.conditioning.added_time_ids,
-                "encoder_hidden_states": self._tokens,
-                "pose_latents": _with_zeros(self.conditioning.pose_latents.of(tile)[None], self._branches),
-            }
-        )["velocity"]
+        velocity = self.unet.velocity(scaled, self.conditioning.pose_latents.of(tile))
         if self.guidance is None:
             return velocity
         with_person, without = velocity[:1], velocity[1:]

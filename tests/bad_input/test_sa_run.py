@@ -126,7 +126,7 @@ ENGINE_ROWS = [
     ),
     Row(
         "manifest a list",
-        "{place}/engines/manifest.json has format version None, this sa-run reads version 2; "
+        "{place}/engines/manifest.json has format version None, this sa-run reads version 3; "
         "rebuild the engine set with the sa-export of this version.",
         write("engines/manifest.json", "[]"),
     ),
@@ -142,13 +142,13 @@ ENGINE_ROWS = [
     ),
     Row(
         "an earlier format",
-        "{place}/engines/manifest.json has format version 1, this sa-run reads version 2; "
+        "{place}/engines/manifest.json has format version 1, this sa-run reads version 3; "
         "rebuild the engine set with the sa-export of this version.",
         edit_json("engines/manifest.json", format_version=1),
     ),
     Row(
         "a format of many words",
-        "{place}/engines/manifest.json has format version 'xxxxxxxxxxxx...xxxxxxxxxxxxx', this sa-run reads version 2; "
+        "{place}/engines/manifest.json has format version 'xxxxxxxxxxxx...xxxxxxxxxxxxx', this sa-run reads version 3; "
         "rebuild the engine set with the sa-export of this version.",
         edit_json("engines/manifest.json", format_version="x" * 10_000),
     ),

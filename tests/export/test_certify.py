@@ -9,6 +9,7 @@ import pytest
 
 from sa.export import certify, exporter
 from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.engines.plain_calls import PlainCalls
 from sa.export.engines.roles import DEFINITIONS, slots
 from sa.export.exporter import export
 from sa.export.settings import ExportSettings
@@ -74,12 +75,13 @@ def test_dear_engines_are_certified_on_a_twin_that_leaves_no_files(checkpoint, o
     unet = manifest.engine("unet")
     assert unet.certificate.shapes == "reduced" and unet.certificate.relative < 1e-4
     assert unet.certificate.input_shapes["sample"] == (2, 2, 8, 8, 16)
-    assert unet.inputs[0].shape == ((1, 2), 5, 4, 16, 16)
+    assert unet.inputs[0].shape == (1, 5, 4, 16, 16) and unet.outputs[0].shape == ((1, 2), 5, 4, 16, 16)
     assert manifest.engine("pose_net").certificate.shapes == "full"
     listed = {file.name for engine in manifest.engines for file in engine.files}
     assert {path.name for path in (tmp_path / "out").iterdir()} == {*listed, "manifest.json"}
     contracts = {engine.role: engine for engine in manifest.engines}
-    with SpecializedUNet(contracts, lambda role: open_engine(backend, tmp_path / "out", contracts[role])) as engine:
+    unet = SpecializedUNet(lambda role: open_engine(backend, tmp_path / "out", contracts[role]))
+    with PlainCalls(unet, contracts) as engine:
         inputs = certify.fixed_inputs(engine.contract.inputs)
         assert np.isfinite(engine.infer(inputs)["velocity"]).all()
 

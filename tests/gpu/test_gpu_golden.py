@@ -17,7 +17,7 @@ LOSS = {"fp32": 1e-5, "fp16": 1e-4}
 
 @pytest.mark.parametrize("case_name", ["recipe_basic", "recipe_hjb"])
 def test_every_stored_call_of_the_unet(golden, gpu, case_name):
-    unet = gpu.opened(case_name).open_engine("unet")
+    unet = gpu.opened(case_name).open_unet()
     check_every_stored_call(golden(case_name), unet, NETWORK[gpu.precision])
 
 

@@ -4,8 +4,10 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from sample_manifest import engine, manifest
 
-from sa.benchmarks.measure.worker import Draw, measure_engine, measure_run
+from sa.benchmarks.measure.subjects import UNetSubject
+from sa.benchmarks.measure.worker import measure_engine, measure_run
 from sa.benchmarks.peers.contracts import loss_gradient_contract
 from sa.runtime.backends.base import Engine
 from sa.runtime.contract import Shapes, TensorSpec
@@ -43,17 +45,31 @@ def test_it_is_opened_as_a_whole_and_gets_crops_as_inputs(tmp_path):
         assert np.array_equal(stored["gradient"], 2 * fixed["latents"]) and stored["loss"] == 1
 
 
-def test_what_a_video_does_not_change_stays_between_the_calls_of_a_unet():
+def test_a_unet_is_timed_within_one_video():
     sizes = {"sample": ((1, 2), 3, 8, 2, 2), "timestep": (1,), "added_time_ids": (1, 3)}
     sizes |= {"encoder_hidden_states": ((1, 2), 5, 6), "pose_latents": ((1, 2), 3, 7, 2, 2)}
-    inputs = tuple(TensorSpec(name=name, shape=shape) for name, shape in sizes.items())
-    draw = Draw(SimpleNamespace(role="unet", inputs=inputs), np.random.default_rng(0))
-    first, second = draw(), draw()
-    for name in ("encoder_hidden_states", "added_time_ids"):
-        assert np.array_equal(first[name], second[name])
-    assert np.array_equal(first["sample"][:, :, 4:], second["sample"][:, :, 4:])
-    for changed in (lambda drawn: drawn["sample"][:, :, :4], lambda d: d["timestep"], lambda d: d["pose_latents"]):
-        assert not np.isclose(changed(first), changed(second)).all()
+    inputs = [TensorSpec(name=name, shape=shape) for name, shape in sizes.items()]
+    calls = []
+
+    class Recorder:
+        def begin_video(self, conditions):
+            calls.append(conditions.branches)
+
+        def begin_step(self, time):
+            calls.append(float(time))
+
+        def velocity(self, latents, pose_latents):
+            assert latents.shape == (1, 3, 4, 2, 2) and pose_latents.shape == (1, 3, 7, 2, 2)
+            calls.append((latents, pose_latents))
+
+    made = manifest(engines=[engine("unet", inputs=inputs)])
+    subject, generator = UNetSubject(Recorder(), made), np.random.default_rng(0)
+    assert subject.frames == made.shapes.tile_size
+    for _ in range(2):
+        subject.call(subject.draw(generator))
+    branches, time, first, other, second = calls
+    assert branches == 2 and time != other
+    assert all(not np.isclose(one, two).all() for one, two in zip(first, second, strict=True))
 
 
 def test_the_inputs_it_is_compared_on_are_always_the_same(tmp_path):

@@ -16,6 +16,7 @@ from sa.export.certify import load_weights, reference_outputs
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.export.engines.fixed_inputs import fixed_inputs
 from sa.export.engines.roles import PLAIN_DEFINITIONS, slots_by_part
+from sa.runtime.backends.composed.plain_unet import PlainUNet
 from sa.runtime.case.identity import read_identity
 from sa.runtime.case.images import pose_pixels, read_image, reference_pixels
 from sa.runtime.contract import Shapes
@@ -35,7 +36,7 @@ def opened(golden, checkpoint, case):
 
 
 def test_unet_matches_every_stored_call(golden, case, opened):
-    check_every_stored_call(golden(case), opened("unet"), NETWORK)
+    check_every_stored_call(golden(case), PlainUNet(opened("unet")), NETWORK)
 
 
 def test_single_networks_match_on_stored_inputs(golden, case, opened):

@@ -105,7 +105,9 @@ def test_the_three_networks_are_the_unet(float64, random, checkpoint):
     plain = by_recipe(UNet(config))
     parts = specialize(plain)
     frames, height, width, context = 3, 8, 16, config.cross_attention_dim
-    sample, pose = random(2, frames, 8, height, width), random(2, frames, config.block_out_channels[0], height, width)
+    latents, image = random(1, frames, 4, height, width), random(1, 1, 4, height, width)
+    sample = np.concatenate([latents, np.repeat(image, frames, axis=1)], axis=2).repeat(2, axis=0)
+    pose = random(2, frames, config.block_out_channels[0], height, width)
     tokens, timestep, ids = random(2, 5, context), np.array([0.7]), np.array([[6, 127, 0.02]])
     tokens[1] = 0
     sample[1, :, 4:] = 0
@@ -115,14 +117,16 @@ def test_the_three_networks_are_the_unet(float64, random, checkpoint):
         cached = [
             parts.conditioning(paddle.to_tensor(sample[b, :, 4:]), paddle.to_tensor(tokens[b : b + 1])) for b in (0, 1)
         ]
-    features = np.stack([one[0].numpy() for one in cached]) + pose
+    features = np.stack([one[0].numpy()[:1] for one in cached])
+    posed = np.array([1.0, 0.0]).reshape(2, 1, 1, 1, 1)
     constants = np.concatenate([one[1].numpy() for one in cached])
     rows = run(parts.time_embedding, timestep, ids)
     assert rows.shape == (1, parts.rows) and constants.shape == (2, parts.constants)
-    velocity = run(parts.unet, sample[:, :, :4], features, rows, constants, cached[0][2].numpy())
+    positions = cached[0][2].numpy()
+    velocity = run(parts.unet, latents, pose[:1], rows, features, posed, constants, positions)
     assert relative(velocity, truth) < EXACT
     # one branch alone
-    alone = run(parts.unet, sample[:1, :, :4], features[:1], rows, constants[:1], cached[0][2].numpy())
+    alone = run(parts.unet, latents, pose[:1], rows, features[:1], posed[:1], constants[:1], positions)
     assert relative(alone, truth[:1]) < EXACT
     # and the plain UNet is as it was
     np.testing.assert_array_equal(run(plain, sample, timestep, ids, tokens, pose), truth)

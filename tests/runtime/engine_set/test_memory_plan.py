@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from sample_manifest import engine, manifest, refining_manifest
 
-from sa.runtime.contract import ROLES
+from sa.runtime.contract import ROLES, TensorSpec
 from sa.runtime.engine_set import memory_plan
 from sa.runtime.engine_set.memory_plan import ARENA, LOADING, PACKED, SESSION, Choices, plan_memory, stage_memory
 from sa.runtime.errors import EngineSetError
@@ -38,6 +38,21 @@ def test_weights_count_as_they_are_stored():
 
 def test_without_guidance_the_unet_has_one_branch():
     assert by_stage(manifest(), branches=1)["denoising"].least == UNET + TENSORS // 2
+
+
+def test_pose_latents_are_kept_by_frame_and_by_tile(monkeypatch):
+    pose_net = engine("pose_net", outputs=[TensorSpec(name="pose_latents", shape=(1, MB // 4))])
+    made = manifest(engines=[*(engine(role) for role in ROLES if role != "pose_net"), pose_net])
+    size = made.shapes.tile_size
+
+    def kept(name, **choices):
+        with_poses, without = by_stage(made, **choices), by_stage(manifest())
+        return getattr(with_poses["decoding"], name) - getattr(without["decoding"], name)
+
+    assert kept("least") == kept("predicted") == 4 * MB
+    assert kept("least", tiles=3) == 4 * MB and kept("predicted", tiles=3) == (4 + 2 * size) * MB
+    monkeypatch.setattr(memory_plan, "KEPT_BYTES", 5 * MB)
+    assert kept("predicted", tiles=3) == 5 * MB
 
 
 def test_a_specialized_unet_has_engines_beside_it():

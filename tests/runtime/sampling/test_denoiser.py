@@ -15,15 +15,22 @@ class FormulaUNet:
     """velocity = latents + 10 * image + mean of the tokens + pose + time + position in the tile."""
 
     def __init__(self):
-        self.calls = []
+        self.videos, self.steps, self.calls = [], [], []
 
-    def infer(self, inputs):
-        self.calls.append(inputs)
-        latents, image = inputs["sample"][:, :, :4], inputs["sample"][:, :, 4:]
+    def begin_video(self, conditions):
+        self.videos.append(conditions)
+
+    def begin_step(self, time):
+        self.steps.append(time)
+
+    def velocity(self, latents, pose_latents):
+        self.calls.append((latents, pose_latents))
+        video = self.videos[-1]
         position = np.arange(latents.shape[1], dtype=np.float32).reshape(1, -1, 1, 1, 1)
-        pose = inputs["pose_latents"][:, :, :4]
-        tokens = inputs["encoder_hidden_states"].mean(axis=(1, 2)).reshape(-1, 1, 1, 1, 1)
-        return {"velocity": latents + 10 * image + tokens + pose + inputs["timestep"] + position}
+        tokens = video.tokens.mean(axis=(1, 2)).reshape(-1, 1, 1, 1, 1)
+        made = latents + 10 * video.image_latents[:, None] + tokens + self.steps[-1] + position
+        made[0] += pose_latents[0, :, :4]
+        return made
 
 
 class Poses:
@@ -36,7 +43,7 @@ class Poses:
         return len(self.latents)
 
     def of(self, frames):
-        return self.latents[frames]
+        return self.latents[None, frames]
 
 
 @pytest.fixture
@@ -83,14 +90,22 @@ def test_guided_tiles_are_averaged_by_weight(conditioning):
 
 def test_the_unconditional_branch_sees_nothing(conditioning):
     unet = FormulaUNet()
+    TiledDenoiser(unet, conditioning, TILE, OVERLAP, guidance_scales(3, 3, FRAMES))
+    (video,) = unet.videos
+    assert video.branches == 2 and video.added_time_ids is conditioning.added_time_ids
+    for value in (video.image_latents, video.tokens):
+        assert len(value) == 2 and value[0].all() and not value[1].any()
+
+
+def test_a_video_begins_once_and_a_step_once_for_its_tiles(conditioning):
+    unet = FormulaUNet()
     denoise = TiledDenoiser(unet, conditioning, TILE, OVERLAP, guidance_scales(3, 3, FRAMES))
-    denoise.velocity(np.ones((1, FRAMES, 4, 2, 2), np.float32), timestep(5.0))
-    assert len(unet.calls) == 3
-    for both in unet.calls:
-        image, tokens, pose = both["sample"][:, :, 4:], both["encoder_hidden_states"], both["pose_latents"]
-        for value in (image, tokens, pose):
-            assert len(value) == 2 and value[0].all() and not value[1].any()
-        assert both["sample"][:, :, :4].all()
+    x = np.ones((1, FRAMES, 4, 2, 2), np.float32)
+    for sigma in (5.0, 3.0):
+        denoise(x, sigma)
+    assert len(unet.videos) == 1 and unet.steps == [timestep(5.0), timestep(3.0)] and len(unet.calls) == 6
+    for latents, pose in unet.calls:
+        assert latents.shape == (1, TILE, 4, 2, 2) and pose.shape == (1, TILE, 8, 2, 2)
 
 
 def test_guidance_of_one_or_less_runs_the_conditional_branch_alone(conditioning):
@@ -100,7 +115,7 @@ def test_guidance_of_one_or_less_runs_the_conditional_branch_alone(conditioning)
     denoise = TiledDenoiser(unet, conditioning, TILE, OVERLAP, None)
     x = np.ones((1, FRAMES, 4, 2, 2), np.float32)
     velocity = denoise.velocity(x, timestep(5.0))
-    assert [len(call["sample"]) for call in unet.calls] == [1, 1, 1]
+    assert unet.videos[0].branches == 1 and len(unet.calls) == 3
     np.testing.assert_allclose(
         velocity, expected_velocity(x, conditioning, timestep(5.0), np.ones(FRAMES)), rtol=1e-5, atol=1e-5
     )
