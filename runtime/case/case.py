@@ -38,6 +38,7 @@ class Case:
     faces: Sequence[Picture] | Path | None = None  # a mask per frame, or the folder of the masks
     fps: float | None = None  # of the driving video
     warnings: list[str] = field(default_factory=list)
+    part_of: "tuple[Case, slice] | None" = None  # the case whose frames these are; masks are checked against all of it
 
     @classmethod
     def read(cls, folder: Path | str) -> "Case":
@@ -92,11 +93,13 @@ class Case:
                 f"--frames {first}:{last} is no part of the case: it has frames 0 to {self.frames - 1}; give "
                 f"FIRST:LAST with 0 <= FIRST < LAST <= {self.frames}."
             )
-        faces = None if self.faces is None else self.face_masks()[first:last]
-        return replace(self, poses=self.poses[first:last], faces=faces)
+        return replace(self, poses=self.poses[first:last], part_of=(self, slice(first, last)))
 
     def face_masks(self) -> Sequence[Picture]:
         """The mask of every frame; InputError if the case has none, or not one for each pose."""
+        if self.part_of is not None:
+            whole, frames = self.part_of
+            return whole.face_masks()[frames]
         if self.faces is None:
             raise InputError(f"{Path(self.name) / 'faces'} is missing: give one face mask per pose.")
         if not isinstance(self.faces, Path):
@@ -111,11 +114,11 @@ class Case:
             )
         return masks
 
-    def digest(self) -> str:
-        """SHA-256 of the content of the case: pictures, masks and identity."""
+    def digest(self, refined: bool) -> str:
+        """SHA-256 of the content of the case: pictures and identity, and the masks if it is refined."""
         state = hashlib.sha256()
-        faces = () if self.faces is None else self.face_masks()
-        for part in (self.reference, *self.poses, self.identity, self.reference_mask, *faces):
+        masks = (self.reference_mask, *self.face_masks()) if refined else ()
+        for part in (self.reference, *self.poses, self.identity, *masks):
             state.update(_digest(part).encode())
         return state.hexdigest()
 

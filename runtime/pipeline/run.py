@@ -91,7 +91,7 @@ class Run:
             "version": metadata.version(PROJECT),
             "engine set": self.engines.digest,
             "device": self.engines.device,
-            "case": self.case.digest(),
+            "case": self.case.digest(refined=self.settings.refine is not None),
             "identity and noise": hashlib.sha256(b"".join(array.tobytes() for array in given)).hexdigest(),
             "settings": settings,
         }

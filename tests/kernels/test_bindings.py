@@ -86,6 +86,10 @@ def test_what_is_used_is_there(version):
         pytest.skip("make test-kernels fetches the bindings")
     names = [f"{owner}.{member}" for owner, members in USED.items() for member in members]
     done = subprocess.run(
-        [sys.executable, "-c", LOOK, str(BINDINGS / version), *names], capture_output=True, text=True, check=True
+        [sys.executable, "-c", LOOK, str(BINDINGS / version), *names],
+        cwd=Path(__file__).parent,  # where bindings.py is
+        capture_output=True,
+        text=True,
     )
+    assert done.returncode == 0, done.stderr
     assert [line for line in done.stdout.splitlines() if line.startswith("missing")] == []

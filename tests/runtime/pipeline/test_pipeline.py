@@ -1,5 +1,6 @@
 """The pipeline between calls: warm engines, events, cancelling, other threads."""
 
+import shutil
 import threading
 
 import numpy as np
@@ -212,3 +213,25 @@ def test_a_part_of_a_case(pipeline, case):
     for first, last in ((0, 6), (3, 3), (-1, 2)):
         with pytest.raises(InputError, match=r"--frames .* is no part of the case: it has frames 0 to 4"):
             case.part(first, last)
+
+
+def test_masks_do_not_matter_without_refinement(pipeline, case, tmp_path):
+    expected = frames(pipeline(case, steps=1))
+    shutil.copytree(case.name, tmp_path / "case")
+    masks = sorted((tmp_path / "case" / "faces").iterdir())
+    for gone in ([masks[-1]], masks[:-1]):  # one is missing, then all
+        for path in gone:
+            path.unlink()
+        broken = Case.read(tmp_path / "case")
+        assert pipeline.prepare(broken, Settings(steps=1)).key["case"]  # what sa-run keeps its state by
+        np.testing.assert_array_equal(frames(pipeline(broken, steps=1)), expected)
+        np.testing.assert_array_equal(frames(pipeline(broken.part(0, 5), steps=1)), expected)
+
+
+def test_a_part_has_its_own_masks(case, tmp_path):
+    part = case.part(1, 4)
+    assert part.face_masks() == case.face_masks()[1:4] and part.part(1, 2).face_masks() == case.face_masks()[2:3]
+    shutil.copytree(case.name, tmp_path / "case")
+    (tmp_path / "case" / "faces" / "frame_4.png").unlink()
+    with pytest.raises(InputError, match="has 4 face masks for 5 poses"):  # though the part has one for each
+        Case.read(tmp_path / "case").part(1, 4).face_masks()
