@@ -124,3 +124,19 @@ class CreatesAFile:
 
     def __reduce__(self) -> tuple:
         return os.system, (f"touch '{self.file}'",)
+
+
+OUT_IN_THE_WAY = [
+    Row("--out is a file", "{place}/out is a file: give --out a folder.", write("out", "mine")),
+    Row(
+        "--out below a file",
+        "{place}/file/out cannot be made: a file or a broken link is in the way, choose another --out.",
+        write("file"),
+        ("--out", "{place}/file/out"),
+    ),
+    Row(
+        "--out is a link to nothing",
+        "{place}/out cannot be made: a file or a broken link is in the way, choose another --out.",
+        lambda place: (place / "out").symlink_to("nowhere"),
+    ),
+]

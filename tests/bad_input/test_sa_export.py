@@ -3,13 +3,11 @@
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from shutil import rmtree
 
 import numpy as np
-import pytest
 import safetensors.numpy
 from command_lines import CASE, copied, export_arguments
-from spoiling import CreatesAFile, Row, Spoil, all_of, check, cut, each, edit_json, remove, write
+from spoiling import OUT_IN_THE_WAY, CreatesAFile, Row, Spoil, all_of, check, cut, each, edit_json, remove, write
 from weight_files import parts_of, write_archive
 
 POSE_NET = "checkpoint/Animation/pose_net.safetensors"
@@ -260,18 +258,7 @@ CHECKPOINT_ROWS = [
 ]
 
 OUT_ROWS = [
-    Row("--out is a file", "{place}/out is a file: give --out a folder.", write("out")),
-    Row(
-        "--out below a file",
-        "{place}/file/out cannot be made: a file or a broken link is in the way, choose another --out.",
-        write("file"),
-        ("--out", "{place}/file/out"),
-    ),
-    Row(
-        "--out is a link to nothing",
-        "{place}/out cannot be made: a file or a broken link is in the way, choose another --out.",
-        lambda place: (place / "out").symlink_to("nowhere"),
-    ),
+    *OUT_IN_THE_WAY,
     Row(
         "--out is no engine set",
         "{place}/out is not empty and is no engine set: give --out a new or empty folder, or an engine set to replace.",
@@ -359,13 +346,6 @@ FLAG_ROWS = [
         flags=("--refine-plan", "whole"),
     ),
 ]
-
-
-@pytest.fixture
-def place(tmp_path):
-    """A folder of the row's own, not kept: the weights of many rows would fill a disk."""
-    yield tmp_path
-    rmtree(tmp_path)
 
 
 @each([*CHECKPOINT_ROWS, *OUT_ROWS])
