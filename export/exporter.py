@@ -106,6 +106,7 @@ def _manifest(
         schedule=Schedule(sigma_min=checkpoint.scheduler.sigma_min, sigma_max=checkpoint.scheduler.sigma_max),
         image_mean=checkpoint.feature_extractor.image_mean,
         image_std=checkpoint.feature_extractor.image_std,
+        scaling_factor=checkpoint.vae.scaling_factor,
         sources=sources,
         export_seconds=round(time.perf_counter() - started, 1),
         export_peak_bytes=peak_memory(),

@@ -3,17 +3,20 @@
 import json
 from pathlib import Path
 
+from sa.runtime.case.audio import read_audio
 from sa.runtime.case.case import Case
+from sa.runtime.errors import InputError
 from sa.runtime.events import Listener, Message, safely
 from sa.runtime.output import video
 from sa.runtime.output.result import RUN_FILE, check_output, deliver
 from sa.runtime.output.staging import kept_key, resumable
 from sa.runtime.pipeline.cancel import CancelToken
 from sa.runtime.pipeline.pipeline import Pipeline
-from sa.runtime.pipeline.run import Result
+from sa.runtime.pipeline.run import Result, Run
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.system import signals
 
+MP4_FILE = "animation.mp4"
 GIF_FRAMES = 300  # Pillow holds a GIF's frames in memory, and nobody plays a longer one
 
 
@@ -25,11 +28,13 @@ def animate(
     on_event: Listener | None = None,
     cancel: CancelToken | None = None,
     fresh: bool = False,
+    audio: bool = True,
 ) -> dict:
     """Animate a case into the folder `out` and return what run.json says.
 
     A run that is killed or interrupted leaves a folder beside `out`. The same command goes on from there, unless
-    `fresh`. InputError if the case or the output folder cannot be used, before any engine is loaded.
+    `fresh`. `audio`: the video gets the case's audio, if there is any. InputError if the case or the output folder
+    cannot be used, before any engine is loaded.
     """
     check_output(out)
     run = pipeline.prepare(case, settings, on_event=on_event, cancel=cancel)
@@ -38,8 +43,8 @@ def animate(
         result = run.start(state=folder)
         _write_frames(result, folder / "frames")
         with run.account.stage("writing video"):
-            _write_videos(folder, len(result), result.fps, settings.compat == "upstream", safely(on_event))
-        report = result.report
+            audible = _write_videos(folder, run, result, audio)
+        report = result.report | {"audio": audible}
         (folder / RUN_FILE).write_text(json.dumps(report, indent=1) + "\n")
         with signals.ignored():
             deliver(folder, out)
@@ -69,9 +74,32 @@ def _write_frames(result: Result, folder: Path) -> None:
             video.write_frame(folder, i, frame)
 
 
-def _write_videos(folder: Path, frames: int, fps: float, upstream: bool, tell: Listener) -> None:
-    video.write_mp4(folder / "animation.mp4", folder / "frames", frames, fps)
-    if frames <= GIF_FRAMES:
-        video.write_gif(folder / "animation.gif", folder / "frames", frames, fps, upstream)
+def _write_videos(folder: Path, run: Run, result: Result, audio: bool) -> bool:
+    """Make the videos of the written frames. Returns whether the MP4 has the case's audio."""
+    frames, count, fps, account = folder / "frames", len(result), result.fps, run.account
+    audible = False
+    if audio and run.case.audio is not None:
+        audible = _write_with_audio(folder / MP4_FILE, frames, run, result)
+    if not audible:
+        video.write_mp4(folder / MP4_FILE, frames, count, fps)
+    if count <= GIF_FRAMES:
+        video.write_gif(folder / "animation.gif", frames, count, fps, run.settings.compat == "upstream")
     else:
-        tell(Message(f"no GIF is made of more than {GIF_FRAMES} frames: take animation.mp4"))
+        account.tell(Message(f"no GIF is made of more than {GIF_FRAMES} frames: take {MP4_FILE}"))
+    return audible
+
+
+def _write_with_audio(path: Path, frames: Path, run: Run, result: Result) -> bool:
+    """False, and a warning, if the case's audio does not fit to the video or cannot be read."""
+    case, fps = run.case, result.fps
+    assert case.audio is not None
+    if fps != case.fps:
+        run.account.warn(f"the video has no audio, which does not belong to frames at {fps:g} a second.")
+        return False
+    try:
+        audio = read_audio(case.audio, case.first_frame / fps, len(result) / fps)
+        video.write_mp4(path, frames, len(result), fps, audio)
+    except InputError as error:
+        run.account.warn(f"the video has no audio: {error}")
+        return False
+    return True

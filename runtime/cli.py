@@ -24,6 +24,7 @@ A case folder, which sa-prepare makes of a photo and a driving video, holds
   reference.png         the person (.jpg, .webp, .bmp too)
   poses/frame_0.png ... one pose image per frame, in the order of their numbers
   identity.npy          the face recogniser's embedding of the reference, 512 floats, not normalised
+  audio.flac            the driving video's audio, which the video gets
 and for --refine
   reference_mask.png    the face in the reference, white on black, of the reference's size
   faces/frame_0.png ... the face in each frame, white on black; black where there is none
@@ -118,6 +119,7 @@ def parser() -> argparse.ArgumentParser:
     output.add_argument(
         "--fps", type=float, help="frames per second of the written videos (default: the driving video's, else 8)"
     )
+    output.add_argument("--no-audio", action="store_true", help="leave the case's audio out of the video")
     output.add_argument(
         "--device",
         choices=["cpu", "cuda"],
@@ -221,7 +223,10 @@ def run(arguments: argparse.Namespace) -> None:
     if part is not None:
         case = case.part(*part)
     with Pipeline(engines, keep=False) as pipeline:
-        report = animate(pipeline, case, arguments.out, settings, ConsoleListener(reporter), fresh=arguments.fresh)
+        listener = ConsoleListener(reporter)
+        report = animate(
+            pipeline, case, arguments.out, settings, listener, fresh=arguments.fresh, audio=not arguments.no_audio
+        )
     memory = {stage["stage"]: stage for stage in report["memory"]["stages"]}
     rows = []
     for stage, seconds in report["seconds"].items():

@@ -197,6 +197,7 @@ class Manifest(Record):
     schedule: Schedule
     image_mean: tuple[float, float, float]
     image_std: tuple[float, float, float]
+    scaling_factor: float = 0.18215  # of latents, as the VAE's configuration says it
     sources: tuple[SourceFile, ...]
     export_seconds: float
     export_peak_bytes: int

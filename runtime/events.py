@@ -2,7 +2,9 @@
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+import numpy as np
 
 _LOG = logging.getLogger(__name__)
 
@@ -59,6 +61,8 @@ class StepDone(Event):
     step: int  # counted from 1
     steps: int
     seconds_left: float | None  # of the stage
+    # [T, h, w, 3] uint8 RGB when called: what the video looks like so far, an eighth of its size, approximate.
+    preview: Callable[[], np.ndarray] | None = field(default=None, compare=False, repr=False)
 
 
 @dataclass(frozen=True)

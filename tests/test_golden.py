@@ -113,7 +113,7 @@ def test_conditioning_and_sampling(golden, case, opened):
         assert relative(denoise(x, float(sigmas[0])), expected["pred_x0_s0"]) < LATENTS
         seen = []
 
-        def check(step, latents):
+        def check(step, latents, denoised):
             assert relative(latents, expected[f"latents_s{step}"]) < LATENTS, step
             seen.append(step)
 

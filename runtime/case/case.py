@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sa.runtime.case.audio import AUDIO_FILE
 from sa.runtime.case.images import SUFFIXES, read_image
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
@@ -37,6 +38,7 @@ class Case:
     reference_mask: Picture | None = None  # the reference's face, at its size
     faces: Sequence[Picture] | Path | None = None  # a mask per frame, or the folder of the masks
     fps: float | None = None  # of the driving video
+    audio: Path | None = None  # the driving video's, from the first frame of the whole case on
     warnings: list[str] = field(default_factory=list)
     part_of: "tuple[Case, slice] | None" = None  # the case whose frames these are; masks are checked against all of it
 
@@ -55,6 +57,7 @@ class Case:
         numbered = _numbered_images(folder / "poses", "pose images frame_0.png, frame_1.png, ...")
         _warn_about_gaps(folder / "poses", list(numbered), warnings)
         identity, mask, faces = folder / "identity.npy", folder / "reference_mask.png", folder / "faces"
+        audio = folder / AUDIO_FILE
         return cls(
             name=str(folder),
             reference=reference,
@@ -63,6 +66,7 @@ class Case:
             reference_mask=mask if mask.exists() else None,
             faces=faces if faces.is_dir() else None,
             fps=_read_fps(folder / CASE_FILE, warnings),
+            audio=audio if audio.exists() else None,
             warnings=warnings,
         )
 
@@ -75,16 +79,25 @@ class Case:
         reference_mask: Picture | None = None,
         faces: Sequence[Picture] | None = None,
         fps: float | None = None,
+        audio: Path | None = None,
     ) -> "Case":
-        """A case of paths, PIL images or arrays ([H, W, 3] uint8 RGB; masks [H, W] uint8)."""
+        """A case of paths, PIL images or arrays ([H, W, 3] uint8 RGB; masks [H, W] uint8). audio: FLAC."""
         picture = _checked_reference(open_picture(reference), "the reference")
         if not len(poses):
             raise InputError("a case needs at least one pose image, but none was given.")
-        return cls(IN_MEMORY, picture, poses, identity, reference_mask, faces, fps)
+        return cls(IN_MEMORY, picture, poses, identity, reference_mask, faces, fps, audio)
 
     @property
     def frames(self) -> int:
         return len(self.poses)
+
+    @property
+    def first_frame(self) -> int:
+        """The number of the first frame in the whole case, of which this may be a part."""
+        if self.part_of is None:
+            return 0
+        whole, frames = self.part_of
+        return whole.first_frame + int(frames.start)
 
     def part(self, first: int, last: int) -> "Case":
         """The frames from `first` to before `last`; InputError if the case has not that many."""

@@ -9,7 +9,10 @@ import av
 import numpy as np
 from PIL import Image
 
+from sa.runtime.case.audio import LAYOUT, RATE, audio_frame
+
 GIF_TICKS = 100  # a GIF counts time in hundredths of a second
+AUDIO_BITS = 192_000  # a second
 UPSTREAM_GIF_MS = 125  # at every frame rate; Pillow stores 120 (docs/model.md, section 9)
 
 
@@ -31,23 +34,48 @@ def _frames(folder: Path, count: int) -> Iterator[Image.Image]:
             yield image.convert("RGB")
 
 
-def write_mp4(path: Path, folder: Path, count: int, fps: float) -> None:
-    """The frames in `folder` as H.264 in visually lossless quality, which every browser plays."""
-    encode_mp4(path, _frames(folder, count), fps)
+def write_mp4(path: Path, folder: Path, count: int, fps: float, audio: Iterator[np.ndarray] | None = None) -> None:
+    """The frames in `folder` as H.264 in visually lossless quality, with AAC audio, which every browser plays."""
+    encode_mp4(path, _frames(folder, count), fps, audio)
 
 
-def encode_mp4(path: Path, images: Iterable[Image.Image], fps: float) -> None:
-    """images: RGB, all of the same size, with even sides."""
+def encode_mp4(
+    path: Path, images: Iterable[Image.Image], fps: float, audio: Iterator[np.ndarray] | None = None
+) -> None:
+    """images: RGB, all of the same size, with even sides. audio: as sa.runtime.case.audio reads it."""
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream(
             "libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "16", "preset": "medium"}
         )
+        sound = _Sound(container, audio) if audio is not None else None
         for i, image in enumerate(images):
             if i == 0:
                 stream.width, stream.height = image.size
                 stream.pix_fmt = "yuv420p"
             container.mux(stream.encode(av.VideoFrame.from_image(image)))
+            if sound is not None:
+                sound.write_until((i + 1) / fps)
         container.mux(stream.encode())
+        if sound is not None:
+            sound.close()
+
+
+class _Sound:
+    """The audio of a video, written in step with its frames."""
+
+    def __init__(self, container: av.container.OutputContainer, audio: Iterator[np.ndarray]):
+        self._container, self._audio = container, audio
+        self._stream = container.add_stream("aac", rate=RATE, layout=LAYOUT)
+        self._stream.bit_rate = AUDIO_BITS
+        self._done = 0  # samples
+
+    def write_until(self, seconds: float) -> None:
+        while self._done < seconds * RATE and (samples := next(self._audio, None)) is not None:
+            self._container.mux(self._stream.encode(audio_frame(samples, self._done)))
+            self._done += len(samples)
+
+    def close(self) -> None:
+        self._container.mux(self._stream.encode())
 
 
 def gif_durations(count: int, fps: float) -> list[int]:

@@ -38,6 +38,7 @@ from sa.runtime.refinement.session import Refinement
 from sa.runtime.sampling.conditioning import make_conditioning
 from sa.runtime.sampling.denoiser import TiledDenoiser, guidance_scales
 from sa.runtime.sampling.noise import make_noise
+from sa.runtime.sampling.preview import LatentColours
 from sa.runtime.sampling.sampler import Denoiser, initial_latents, karras_sigmas, sample_euler
 from sa.runtime.sampling.tiles import tile_indices
 
@@ -158,14 +159,16 @@ class Run:
                 number, left = len(record.losses), clock.advance()
                 account.tell(RefinementIteration(step + 1, settings.steps, number, loss, norm, seconds, left))
 
-            def on_step(i: int, x: np.ndarray) -> None:
+            colours = LatentColours(case.reference, conditioning.image_latents, manifest.scaling_factor)
+
+            def on_step(i: int, x: np.ndarray, denoised: np.ndarray) -> None:
                 nonlocal step
                 step = i + 1
                 if refinement is not None:
                     self._refined, self._saved = refinement.denoiser.steps, refinement.denoiser.saved
                 if folder is not None:
                     save_state(folder, State(step, x, self._refined, self._saved))
-                account.tell(StepDone(step, settings.steps, clock.left))
+                account.tell(StepDone(step, settings.steps, clock.left, lambda: colours(denoised)))
 
             denoise: Denoiser = TiledDenoiser(
                 unet, conditioning, shapes.tile_size, settings.tile_overlap, guidance, on_tile

@@ -22,6 +22,7 @@ EPILOG = """\
 The output folder gets
   reference.png, poses/, faces/, reference_mask.png, identity.npy    what sa-run takes
   preview.mp4    reference | driving frame | pose over driving frame, moved alike | pose, face box over reference
+  audio.flac     the driving video's audio, cut to the frames taken, if there is any
   case.json      sources with hashes, parameters, alignment and its quality, names of the frames, warnings
 It appears when all is done. A killed or interrupted command goes on where it was when it is given again.
 

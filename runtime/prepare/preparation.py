@@ -16,6 +16,7 @@ import onnxruntime
 from PIL import Image
 
 from sa.runtime import PROJECT
+from sa.runtime.case.audio import AUDIO_FILE, read_audio, write_audio
 from sa.runtime.case.identity import FILE as IDENTITY_FILE
 from sa.runtime.case.images import read_image
 from sa.runtime.console.progress import Reporter
@@ -110,6 +111,8 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
                         advance()
 
                 encode_mp4(result / "preview.mp4", previews(), driving.fps or FOLDER_FPS)
+            with reporter.stage("audio"):
+                audible = copy_audio(driving, result / AUDIO_FILE, len(followed.chosen), warnings)
         warnings += driving.warnings + renderer.warnings()
         warn(reporter, warnings[shown:])
         framing = reference.framing
@@ -119,6 +122,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             **origin,
             "frames": len(followed.chosen),
             "fps": driving.fps,
+            "audio": AUDIO_FILE if audible else None,
             "reference": {
                 "photo_size": photo.size,
                 "cut": [framing.left, framing.top, framing.left + framing.width, framing.top + framing.height],
@@ -153,6 +157,18 @@ def write_reference(folder: Path, reference: Reference, face: ReferenceFace) -> 
         Image.fromarray(face.mask).save(folder / "reference_mask.png")
     if face.embedding is not None:
         np.save(folder / IDENTITY_FILE, face.embedding)
+
+
+def copy_audio(driving: Driving, path: Path, frames: int, warnings: list[str]) -> bool:
+    """Write the driving video's audio, cut to the selected frames. False, and no file, if there is none to use."""
+    if driving.audio_from is None or driving.fps is None:
+        return False
+    try:
+        return write_audio(path, read_audio(driving.path, driving.audio_from, frames / driving.fps, only_flac=False))
+    except InputError as error:
+        path.unlink(missing_ok=True)
+        warnings.append(f"the case gets no audio: {error}")
+        return False
 
 
 def check_output(out: Path, overwrite: bool) -> None:

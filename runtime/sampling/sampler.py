@@ -35,18 +35,19 @@ def sample_euler(
     denoise: Denoiser,
     x: np.ndarray,
     sigmas: np.ndarray,
-    on_step: Callable[[int, np.ndarray], None] | None = None,
+    on_step: Callable[[int, np.ndarray, np.ndarray], None] | None = None,
     start: int = 0,
 ) -> np.ndarray:
     """Euler's method from sigmas[0] to 0 (Karras et al. 2022, algorithm 1 without churn); float32 throughout.
 
     A step is written as denoised + (x - denoised) * sigma_next / sigma. It has the same value as the usual form, which
-    loses five digits to cancellation when steps are large. `on_step(i, x)` is called after each step.
+    loses five digits to cancellation when steps are large. `on_step(i, x, denoised)` is called after each
+    step.
     `start`: the first step to take, for x that was kept after the steps before it.
     """
     for i, (sigma, sigma_next) in itertools.islice(enumerate(itertools.pairwise(sigmas)), start, None):
         denoised = denoise(x, float(sigma))
         x = denoised + (x - denoised) * np.float32(sigma_next / sigma)
         if on_step is not None:
-            on_step(i, x)
+            on_step(i, x, denoised)
     return x

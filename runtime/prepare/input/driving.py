@@ -51,6 +51,7 @@ class Driving(ABC):
 
     fps: float | None = None  # of the selected frames; None where the source has no frame rate
     expected: int | None = None  # number of selected frames, if the source tells it before decoding
+    audio_from: float | None = None  # seconds into the source's audio at the first selected frame; None: it has none
 
     def __init__(self, path: Path, selection: Selection):
         self.path, self.selection = path, selection
@@ -105,7 +106,7 @@ class _Folder(Driving):
 class _Video(Driving):
     def __init__(self, path: Path, selection: Selection):
         super().__init__(path, selection)
-        with self._opened() as (_, stream):
+        with self._opened() as (container, stream):
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) / selection.step if rate else None
             promised = stream.frames or (
@@ -113,6 +114,9 @@ class _Video(Driving):
             )
             self.expected = selection.count_of(round(promised)) or None
             self._promised = stream.frames
+            if container.streams.audio and rate:
+                first = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
+                self.audio_from = first + selection.start / float(rate)
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         self.decoded = 0

@@ -11,6 +11,7 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from audio_data import heard, video_with_audio
 from PIL import Image
 from prepare_data import (
     face_detector,
@@ -23,6 +24,7 @@ from prepare_data import (
 )
 
 from sa.runtime import cli as run_cli
+from sa.runtime.case.audio import RATE, read_audio
 from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
 from sa.runtime.prepare.draw.drawing import draw_pose
@@ -336,3 +338,14 @@ def test_sa_run_animates_the_case(place, engines):
     assert report["warnings"] == [
         f"{place}/case has no identity.npy: the identity is made from the reference, by networks in {models}."
     ]
+
+
+def test_the_case_gets_the_driving_videos_audio(place):
+    """Five frames from the second on, so the clicks at whole half seconds come 0.2 seconds earlier."""
+    video_with_audio(place / "dance.mp4", FRAMES, 5)
+    case = prepared(place, "--driving", place / "dance.mp4", "--frames", "1:6")
+    assert case["audio"] == "audio.flac" and case["fps"] == 5
+    samples = np.concatenate(list(read_audio(place / "case" / "audio.flac", 0, 9)))
+    assert len(samples) == RATE and heard(samples, RATE) == [0.3, 0.8]
+    assert prepared(place, "--overwrite")["audio"] is None  # a folder of frames has none
+    assert not (place / "case" / "audio.flac").exists()

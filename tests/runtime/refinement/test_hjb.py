@@ -35,7 +35,7 @@ def test_steps_within_the_window_are_refined_with_a_falling_learning_rate():
     refined = RefinedDenoiser(
         lambda x, sigma: np.ones_like(x), quadratic, SIGMAS, RefineSettings(start=1, end=3, iterations=1)
     )
-    sample_euler(refined, np.ones((1, 2, 4, 1, 1), np.float32), SIGMAS, lambda i, x: seen.append(i))
+    sample_euler(refined, np.ones((1, 2, 4, 1, 1), np.float32), SIGMAS, lambda i, x, denoised: seen.append(i))
     assert seen == list(range(5)) and [record.step for record in refined.steps] == [1, 2, 3]
     for step, expected in ((0, 1.0), (1, 1 - 0.08), (2, 1 - 0.06), (3, 1 - 0.04), (4, 1.0)):
         moved = refined(np.ones((1, 1, 4, 1, 1), np.float32), float(SIGMAS[step]))

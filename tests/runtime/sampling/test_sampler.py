@@ -41,7 +41,7 @@ def test_euler_follows_its_textbook_form():
     for sigma, following in zip(sigmas[:-1].astype(float), sigmas[1:].astype(float), strict=True):
         expected = expected + (expected - denoise(expected, sigma)) / sigma * (following - sigma)
     seen = []
-    result = sample_euler(denoise, x.astype(np.float32), sigmas, lambda i, latents: seen.append(i))
+    result = sample_euler(denoise, x.astype(np.float32), sigmas, lambda i, latents, denoised: seen.append(i))
     assert seen == list(range(9))
     np.testing.assert_allclose(result, expected, rtol=1e-4, atol=1e-6)
 
