@@ -4,6 +4,7 @@ import argparse
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 from sa.runtime.animator import animate
 from sa.runtime.case.case import Case
@@ -14,8 +15,10 @@ from sa.runtime.engine_set.memory_plan import gibibytes
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import InputError
 from sa.runtime.pipeline.pipeline import Pipeline
+from sa.runtime.pipeline.quality import DEFAULT, qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import RefineSettings
+from sa.runtime.sampling.schedule import ScheduleName
 
 DESCRIPTION = """\
 Animate a person: a reference image follows a sequence of poses, on engines made by sa-export.
@@ -45,7 +48,7 @@ exit codes: 0 done, 2 a flag or the case cannot be used, 3 the engine set is mis
 
 
 def parser() -> argparse.ArgumentParser:
-    default = Settings()
+    default = quality_settings(DEFAULT)
     parser = argparse.ArgumentParser(
         "sa-run", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -68,7 +71,27 @@ def parser() -> argparse.ArgumentParser:
     )
     files.add_argument("--frames", metavar="FIRST:LAST", help="only these frames of the case, LAST not included")
     sampling = parser.add_argument_group("sampling")
-    sampling.add_argument("--steps", type=int, default=default.steps, help="denoising steps (default: %(default)s)")
+    known = "; ".join(f"{name}: {quality.description}" for name, quality in qualities().items())
+    sampling.add_argument(
+        "--quality",
+        choices=list(qualities()),
+        default=DEFAULT,
+        help=f"what the next three flags are if they are not given (default: {DEFAULT}). {known}",
+    )
+    sampling.add_argument("--steps", type=int, help=f"denoising steps (default: {default.steps})")
+    sampling.add_argument(
+        "--schedule",
+        choices=get_args(ScheduleName),
+        help="noise levels of the steps: karras, as published (default), or ays, Align Your Steps, made for few steps",
+    )
+    sampling.add_argument(
+        "--guidance-interval",
+        nargs=2,
+        type=float,
+        metavar=("LOW", "HIGH"),
+        help="guide only while sigma is above LOW and at most HIGH, such as 0.2 20: other steps take about half the "
+        "time (default: always)",
+    )
     sampling.add_argument(
         "--guidance", type=float, default=default.guidance, help="guidance scale of the last frame (default: 3)"
     )
@@ -148,7 +171,7 @@ def require(good: bool, flag: str, expected: str, found: object) -> None:
         raise InputError(f"{flag} must be {expected}, not {found}.")
 
 
-def refine_settings_from(arguments: argparse.Namespace) -> RefineSettings | None:
+def refine_settings_from(arguments: argparse.Namespace, steps: int) -> RefineSettings | None:
     """The refinement's settings, None without --refine; InputError for a flag out of its range or without --refine."""
     flags = {"start": "--refine-start", "end": "--refine-end", "iterations": "--refine-iters"}
     flags["tolerance"] = "--refine-tolerance"
@@ -162,7 +185,6 @@ def refine_settings_from(arguments: argparse.Namespace) -> RefineSettings | None
     require(1 <= chosen.iterations <= 1000, "--refine-iters", "1 to 1000", chosen.iterations)
     tolerance = chosen.tolerance
     require(tolerance is None or 0 <= tolerance < 1, "--refine-tolerance", "0 or more and less than 1", tolerance)
-    steps = arguments.steps
     require(not arguments.refine or chosen.start < steps, "--refine-start", f"less than --steps {steps}", chosen.start)
     return chosen if arguments.refine else None
 
@@ -170,7 +192,14 @@ def refine_settings_from(arguments: argparse.Namespace) -> RefineSettings | None
 def settings_from(arguments: argparse.Namespace) -> Settings:
     """The settings of a run; InputError names the first flag that is out of range."""
     a = arguments
-    require(1 <= a.steps <= 1000, "--steps", "1 to 1000", a.steps)
+    names = ("steps", "schedule", "guidance_interval")
+    given = {name: getattr(a, name) for name in names if getattr(a, name) is not None}
+    if "guidance_interval" in given:
+        low, high = given["guidance_interval"]
+        require(0 <= low < high < math.inf, "--guidance-interval", "two sigmas, the smaller first", f"{low:g} {high:g}")
+        given["guidance_interval"] = low, high
+    chosen = replace(quality_settings(a.quality), **given)
+    require(1 <= chosen.steps <= 1000, "--steps", "1 to 1000", chosen.steps)
     for flag, scale in (("--guidance", a.guidance), ("--guidance-start", a.guidance_start)):
         require(scale is None or 0 <= scale <= 100, flag, "0 to 100", scale)
     require(a.tile_overlap >= 1, "--tile-overlap", "at least 1", a.tile_overlap)
@@ -180,8 +209,8 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     if a.identity is not None and a.models is not None:
         raise InputError("--identity gives what --models would make: give one of them.")
     require(a.threads is None or 1 <= a.threads <= 1024, "--threads", "1 to 1024", a.threads)
-    return Settings(
-        steps=a.steps,
+    return replace(
+        chosen,
         guidance=a.guidance,
         guidance_start=a.guidance_start,
         tile_overlap=a.tile_overlap,
@@ -192,7 +221,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         models=a.models,
         noise=a.noise,
         compat=a.compat,
-        refine=refine_settings_from(a),
+        refine=refine_settings_from(a, chosen.steps),
     )
 
 

@@ -13,7 +13,8 @@ from sa.runtime.case.images import pose_pixels, read_image, reference_pixels
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.sampling.conditioning import make_conditioning
 from sa.runtime.sampling.denoiser import TiledDenoiser, guidance_scales
-from sa.runtime.sampling.sampler import initial_latents, karras_sigmas, sample_euler
+from sa.runtime.sampling.sampler import initial_latents, sample_euler
+from sa.runtime.sampling.schedule import karras_sigmas
 
 NETWORK = 1e-4  # tolerances of the golden data: max |value - reference| / max |reference|
 LATENTS = 1e-3

@@ -23,6 +23,10 @@ class VideoConditions:
     def branches(self) -> int:
         return len(self.image_latents)
 
+    def first(self, branches: int) -> "VideoConditions":
+        """Those of the first branches."""
+        return VideoConditions(self.image_latents[:branches], self.tokens[:branches], self.added_time_ids)
+
 
 class VideoUNet(ABC):
     """Use it as a context manager, or close it: weights are large. All arrays are float32."""
@@ -32,12 +36,16 @@ class VideoUNet(ABC):
         """What the next steps are conditioned on."""
 
     @abstractmethod
-    def begin_step(self, time: np.float32) -> None:
-        """The noise level of the next tiles, as the UNet's timestep 0.25 ln sigma."""
+    def begin_step(self, time: np.float32, branches: int | None = None) -> None:
+        """The noise level of the next tiles, as the UNet's timestep 0.25 ln sigma.
+
+        `branches`: how many of the video's branches they are computed for, the conditional one first; None: all.
+        """
 
     @abstractmethod
     def velocity(self, latents: np.ndarray, pose_latents: np.ndarray) -> np.ndarray:
-        """latents [1, t, 4, h, w], scaled, and pose_latents [1, t, C0, h, w] of a tile -> [B, t, 4, h, w].
+        """latents [1, t, 4, h, w], scaled, and pose_latents [1, t, C0, h, w] of a tile -> [b, t, 4, h, w]
+        for the step's b branches.
 
         Pose latents that are read-only are taken to stay as they are: a GPU that has them does not get them again.
         """

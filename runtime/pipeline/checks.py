@@ -33,10 +33,9 @@ def _certified(manifest: Manifest) -> str:
 
 
 def planned_memory(
-    engines: EngineSource, frames: int, tiles: int, settings: Settings, warnings: list[str]
+    engines: EngineSource, frames: int, tiles: int, settings: Settings, guided: bool, warnings: list[str]
 ) -> tuple[MemoryPlan | None, str | None]:
     """What memory the run will take, and a sentence on it. None if it is unknown; EngineSetError if it cannot fit."""
-    guided = max(settings.guidance, settings.guidance_start or 0) > 1
     choices = Choices(frames, engines.low_memory, settings.refine is not None, branches=2 if guided else 1, tiles=tiles)
     plan = engines.plan_memory(choices)
     if plan is None:

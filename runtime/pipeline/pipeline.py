@@ -9,8 +9,10 @@ from typing import Any
 from sa.runtime.case.case import Case
 from sa.runtime.engine_set.open import EngineSet, EngineSource
 from sa.runtime.engine_set.warm import WarmEngines
+from sa.runtime.errors import InputError
 from sa.runtime.events import Listener, safely
 from sa.runtime.pipeline.cancel import CancelToken
+from sa.runtime.pipeline.quality import DEFAULT, quality_settings
 from sa.runtime.pipeline.run import Result, Run
 from sa.runtime.pipeline.settings import Settings
 
@@ -66,10 +68,14 @@ class Pipeline:
     ) -> Run:
         """A run that was checked and not begun: its inputs are sound, and it fits into memory.
 
-        `changes` are fields of `settings`. InputError for a case or setting that cannot be used, EngineSetError for
-        engines that cannot do it.
+        `changes` are fields of `settings`; a `quality` among them brings settings of its own. InputError for a case or
+        setting that cannot be used, EngineSetError for engines that cannot do it.
         """
-        chosen = replace(settings or Settings(), **changes)
+        if settings is not None and "quality" in changes:
+            raise InputError("a quality brings settings of its own: give settings or a quality, not both.")
+        if settings is None:
+            settings = quality_settings(changes.get("quality", DEFAULT))
+        chosen = replace(settings, **changes)
         return Run(self._warm.run((cancel or CancelToken()).check), case, chosen, safely(on_event), self._turn)
 
     def __call__(

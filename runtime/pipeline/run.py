@@ -36,15 +36,16 @@ from sa.runtime.refinement.faces import case_targets
 from sa.runtime.refinement.hjb import RefinedStep
 from sa.runtime.refinement.session import Refinement
 from sa.runtime.sampling.conditioning import make_conditioning
-from sa.runtime.sampling.denoiser import TiledDenoiser, guidance_scales
+from sa.runtime.sampling.denoiser import TiledDenoiser, guidance_scales, is_guided
 from sa.runtime.sampling.noise import make_noise
 from sa.runtime.sampling.preview import LatentColours
-from sa.runtime.sampling.sampler import Denoiser, initial_latents, karras_sigmas, sample_euler
+from sa.runtime.sampling.sampler import Denoiser, initial_latents, sample_euler
+from sa.runtime.sampling.schedule import make_sigmas
 from sa.runtime.sampling.tiles import tile_indices
 
 FPS = 8.0  # of a video whose case knows no rate
-# Settings that a kept state need not agree on: the rate of the written video, and files of which the content counts.
-BY_CONTENT = ("fps", "identity", "models", "noise")
+# Settings that a kept state need not agree on: a name, the rate of the written video, and files whose content counts.
+NOT_IN_KEY = ("quality", "fps", "identity", "models", "noise")
 
 
 class Run:
@@ -74,8 +75,12 @@ class Run:
         )
         self._noise = make_noise(settings.noise, settings.seed, shapes.height, shapes.width, shapes.tile_size)
         self._targets = case_targets(case, shapes, upstream, warnings) if settings.refine is not None else None
+        self._sigmas = make_sigmas(settings.schedule, settings.steps, manifest.schedule)
         self._tiles = tile_indices(case.frames, shapes.tile_size, settings.tile_overlap)
-        self._memory, said = planned_memory(engines, case.frames, len(self._tiles), settings, warnings)
+        self._guided = max(settings.guidance, settings.guidance_start or 0) > 1 and any(
+            is_guided(float(sigma), settings.guidance_interval) for sigma in self._sigmas[:-1]
+        )
+        self._memory, said = planned_memory(engines, case.frames, len(self._tiles), settings, self._guided, warnings)
         if said is not None:
             tell(Message(said))
         for warning in warnings:
@@ -86,7 +91,7 @@ class Run:
     @property
     def key(self) -> dict:
         """What decides the result to the byte. Only a run with an equal key may go on from a kept state."""
-        settings = {name: str(value) for name, value in asdict(self.settings).items() if name not in BY_CONTENT}
+        settings = {name: str(value) for name, value in asdict(self.settings).items() if name not in NOT_IN_KEY}
         given = (self._identity, self._noise.image, self._noise.latents)
         return {
             "version": metadata.version(PROJECT),
@@ -109,7 +114,7 @@ class Run:
         """Latents [1, T, 4, h, w], and after how many steps of an earlier command the run went on."""
         account, case, settings, engines = self.account, self.case, self.settings, self.engines
         manifest, shapes = engines.manifest, engines.manifest.shapes
-        sigmas = karras_sigmas(settings.steps, manifest.schedule.sigma_min, manifest.schedule.sigma_max)
+        sigmas = self._sigmas
         latents = initial_latents(self._noise.latents, case.frames, manifest.schedule.sigma_max)
         kept = load_state(folder, latents.shape) if folder is not None else None
         begun = kept.steps_done if kept is not None else 0
@@ -136,7 +141,7 @@ class Run:
                 on_pose,
             )
         start = settings.guidance if settings.guidance_start is None else settings.guidance_start
-        guidance = guidance_scales(start, settings.guidance, case.frames)
+        guidance = guidance_scales(start, settings.guidance, case.frames) if self._guided else None
         with account.peaks.stage("denoising"), ExitStack() as stack:
             refinement = None
             if self._targets is not None:
@@ -171,7 +176,13 @@ class Run:
                 account.tell(StepDone(step, settings.steps, clock.left, lambda: colours(denoised)))
 
             denoise: Denoiser = TiledDenoiser(
-                unet, conditioning, shapes.tile_size, settings.tile_overlap, guidance, on_tile
+                unet,
+                conditioning,
+                shapes.tile_size,
+                settings.tile_overlap,
+                guidance,
+                on_tile,
+                settings.guidance_interval,
             )
             if refinement is not None and settings.refine is not None:
                 denoise = refinement.wrap(denoise, unet, sigmas, settings.refine, on_iteration)

@@ -4,15 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sa.runtime.refinement.hjb import RefineSettings
+from sa.runtime.sampling.schedule import ScheduleName
 
 
 @dataclass(frozen=True)
 class Settings:
     """The flags of sa-run that affect the result."""
 
+    quality: str = "exact"  # whose settings these are, but for those that were given by themselves
     steps: int = 25
+    schedule: ScheduleName = "karras"  # of the steps' sigmas
     guidance: float = 3.0  # the last frame's scale
     guidance_start: float | None = None  # the first frame's; None: the same
+    guidance_interval: tuple[float, float] | None = None  # sigmas from above the first to the second; None: all
     tile_overlap: int = 4
     noise_aug: float = 0.02
     seed: int = 23123134

@@ -1,4 +1,4 @@
-"""Sigmas and the Euler loop (docs/model.md, section 5). A denoiser is any function of x and sigma."""
+"""The Euler loop (docs/model.md, section 5). A denoiser is any function of x and sigma."""
 
 import itertools
 from collections.abc import Callable
@@ -6,14 +6,6 @@ from collections.abc import Callable
 import numpy as np
 
 Denoiser = Callable[[np.ndarray, float], np.ndarray]  # x [1, T, 4, h, w], sigma -> denoised, same shape
-RHO = 7.0
-
-
-def karras_sigmas(steps: int, sigma_min: float, sigma_max: float) -> np.ndarray:
-    """[steps + 1] float32: falling from sigma_max to sigma_min, then 0 (Karras et al. 2022, equation 5)."""
-    ramp = np.linspace(0.0, 1.0, steps) if steps > 1 else np.zeros(1)
-    low, high = sigma_min ** (1 / RHO), sigma_max ** (1 / RHO)
-    return np.append((high + ramp * (low - high)) ** RHO, 0.0).astype(np.float32)
 
 
 def timestep(sigma: float) -> np.float32:

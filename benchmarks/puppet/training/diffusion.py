@@ -25,7 +25,8 @@ from sa.benchmarks.puppet.training.temporal import silence, without_time
 from sa.benchmarks.puppet.training.vae import decode, psnr
 from sa.runtime.case.images import resize_matrix
 from sa.runtime.sampling.conditioning import FPS_ID, MOTION_BUCKET_ID
-from sa.runtime.sampling.sampler import karras_sigmas, sample_euler
+from sa.runtime.sampling.sampler import sample_euler
+from sa.runtime.sampling.schedule import karras_sigmas
 
 PARTS = "unet", "pose_net", "face_encoder", "image_encoder"
 SEED = 41

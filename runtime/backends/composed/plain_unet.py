@@ -11,13 +11,15 @@ class PlainUNet(VideoUNet):
 
     def __init__(self, engine: Engine):
         self._engine = engine
-        self._conditions: VideoConditions
+        self._video: VideoConditions
+        self._conditions: VideoConditions  # of the step's branches
         self._time: np.ndarray  # [1]
 
     def begin_video(self, conditions: VideoConditions) -> None:
-        self._conditions = conditions
+        self._video = conditions
 
-    def begin_step(self, time: np.float32) -> None:
+    def begin_step(self, time: np.float32, branches: int | None = None) -> None:
+        self._conditions = self._video.first(branches or self._video.branches)
         self._time = np.array([time], np.float32)
 
     def velocity(self, latents: np.ndarray, pose_latents: np.ndarray) -> np.ndarray:

@@ -18,8 +18,9 @@ class SpecializedUNet(VideoUNet):
     def __init__(self, open_engine: Callable[[Role], Engine]):
         self._open = open_engine
         self._time_ids: np.ndarray
-        # Inputs of the engine `unet`, read-only, so GPUs get them once.
-        self._video: dict[str, np.ndarray] = {}
+        # Inputs of the engine `unet`, read-only, so GPUs get them once. By how many branches are computed.
+        self._video: dict[int, dict[str, np.ndarray]] = {}
+        self._branches = 0  # of the step
         self._step: dict[str, np.ndarray] = {}
         self._unet = open_engine("unet")
         try:
@@ -30,7 +31,7 @@ class SpecializedUNet(VideoUNet):
 
     def begin_video(self, conditions: VideoConditions) -> None:
         """The conditioning engine is large, so it is loaded only for this."""
-        self._time_ids, self._step = conditions.added_time_ids, {}
+        self._time_ids, self._step, self._video = conditions.added_time_ids, {}, {}
         made = []
         with self._open("conditioning") as engine:
             frames = engine.contract.inputs[0].largest[0]
@@ -39,21 +40,24 @@ class SpecializedUNet(VideoUNet):
                 made.append(engine.infer({"image_latents": repeated, "encoder_hidden_states": tokens[None]}))
         posed = np.zeros((len(made), 1, 1, 1, 1), np.float32)
         posed[0] = 1
-        self._video = {
+        by_branch = {
             # All frames have the same image, so the features of one of them are those of all.
-            "image_features": read_only(np.stack([one["image_features"][:1] for one in made])),
-            "posed": read_only(posed),
-            "constants": read_only(np.concatenate([one["constants"] for one in made])),
-            "positions": read_only(made[0]["positions"]),
+            "image_features": np.stack([one["image_features"][:1] for one in made]),
+            "posed": posed,
+            "constants": np.concatenate([one["constants"] for one in made]),
         }
+        common = {"positions": read_only(made[0]["positions"])}
+        for branches in range(1, len(made) + 1):
+            self._video[branches] = common | {name: read_only(value[:branches]) for name, value in by_branch.items()}
 
-    def begin_step(self, time: np.float32) -> None:
+    def begin_step(self, time: np.float32, branches: int | None = None) -> None:
+        self._branches = branches or len(self._video)
         given = {"timestep": np.array([time], np.float32), "added_time_ids": self._time_ids}
         self._step = {"time_rows": read_only(self._time_embedding.infer(given)["time_rows"])}
 
     def velocity(self, latents: np.ndarray, pose_latents: np.ndarray) -> np.ndarray:
         tile = {"latents": latents, "pose_latents": pose_latents}
-        return self._unet.infer({**tile, **self._step, **self._video})["velocity"]
+        return self._unet.infer({**tile, **self._step, **self._video[self._branches]})["velocity"]
 
     def warnings(self) -> tuple[str, ...]:
         return self._unet.warnings()

@@ -55,7 +55,7 @@ def test_a_unet_is_timed_within_one_video():
         def begin_video(self, conditions):
             calls.append(conditions.branches)
 
-        def begin_step(self, time):
+        def begin_step(self, time, branches=None):
             calls.append(float(time))
 
         def velocity(self, latents, pose_latents):

@@ -21,7 +21,7 @@ class Recorder:
     def begin_video(self, conditions):
         self.conditions = conditions
 
-    def begin_step(self, time):
+    def begin_step(self, time, branches=None):
         self.time = time
 
     def velocity(self, latents, pose_latents):

@@ -37,3 +37,16 @@ def test_every_input_is_made(branches):
             np.testing.assert_allclose(frame, image[branch], rtol=1e-6)
     np.testing.assert_allclose(given["pose_latents"][:1], pose, rtol=1e-6)
     assert not given["pose_latents"][1:].any()
+
+
+def test_a_step_may_have_fewer_branches():
+    generator = np.random.default_rng(0)
+    ids, tile = np.array([[6, 127, 0.02]], np.float32), generator.standard_normal((1, 3, 4, 2, 2), np.float32)
+    image, tokens = generator.standard_normal((2, 4, 2, 2)), generator.standard_normal((2, 5, 6))
+    engine = Recorder()
+    with PlainUNet(engine) as unet:
+        unet.begin_video(VideoConditions(image, tokens, ids))
+        for branches in (2, 1, None):
+            unet.begin_step(np.float32(0.5), branches)
+            assert len(unet.velocity(tile, np.repeat(tile, 2, axis=2))) == (branches or 2)
+            np.testing.assert_array_equal(engine.given["encoder_hidden_states"], tokens[: branches or 2])

@@ -110,6 +110,19 @@ def test_one_branch_alone(unet, recorder, video, tile):
     np.testing.assert_array_equal(recorder.given("unet")[0]["posed"].ravel(), [1])
 
 
+def test_a_step_may_have_fewer_branches(unet, recorder, video, tile):
+    """Without conditioning anew, and with the same arrays whenever that happens."""
+    unet.begin_video(video)
+    for branches in (1, None, 1, 2):
+        unet.begin_step(np.float32(0.5), branches)
+        assert len(unet.velocity(*tile)) == (branches or 2)
+    assert len(recorder.given("conditioning")) == 2
+    one, two, again, other = recorder.given("unet")
+    for name in ("image_features", "posed", "constants", "positions"):
+        assert one[name] is again[name] and two[name] is other[name] and not one[name].flags.writeable
+        np.testing.assert_array_equal(one[name], two[name] if name == "positions" else two[name][:1])
+
+
 def test_what_does_not_change_is_computed_once_and_the_same_read_only_array(unet, recorder, video, tile):
     """By which a GPU knows that it has it already."""
     unet.begin_video(video)

@@ -9,7 +9,8 @@ from shared import relative
 from sa.runtime.contract import TensorSpec
 from sa.runtime.refinement.faces import Box, FaceTargets
 from sa.runtime.refinement.hjb import Adam, RefinedDenoiser, RefineSettings, VideoLoss
-from sa.runtime.sampling.sampler import karras_sigmas, sample_euler
+from sa.runtime.sampling.sampler import sample_euler
+from sa.runtime.sampling.schedule import karras_sigmas
 
 SIGMAS = karras_sigmas(5, 0.002, 700.0)
 

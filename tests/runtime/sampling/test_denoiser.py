@@ -20,8 +20,9 @@ class FormulaUNet:
     def begin_video(self, conditions):
         self.videos.append(conditions)
 
-    def begin_step(self, time):
+    def begin_step(self, time, branches=None):
         self.steps.append(time)
+        self.branches = branches
 
     def velocity(self, latents, pose_latents):
         self.calls.append((latents, pose_latents))
@@ -30,7 +31,7 @@ class FormulaUNet:
         tokens = video.tokens.mean(axis=(1, 2)).reshape(-1, 1, 1, 1, 1)
         made = latents + 10 * video.image_latents[:, None] + tokens + self.steps[-1] + position
         made[0] += pose_latents[0, :, :4]
-        return made
+        return made[: self.branches]
 
 
 class Poses:
@@ -127,3 +128,17 @@ def test_denoised_is_the_v_prediction(conditioning):
     denoise = TiledDenoiser(FormulaUNet(), conditioning, TILE, OVERLAP, None)
     velocity = expected_velocity(x / np.sqrt(10), conditioning, timestep(sigma), np.ones(FRAMES))
     np.testing.assert_allclose(denoise(x, sigma), x / 10 - 3 / np.sqrt(10) * velocity, rtol=1e-5, atol=1e-5)
+
+
+def test_guidance_applies_in_its_interval_alone(conditioning):
+    """Outside, the UNet computes one branch, and the result is that of no guidance."""
+    x = np.random.default_rng(6).standard_normal((1, FRAMES, 4, 2, 2), np.float32)
+    scales = guidance_scales(3, 3, FRAMES)
+    unet = FormulaUNet()
+    limited = TiledDenoiser(unet, conditioning, TILE, OVERLAP, scales, interval=(0.5, 5.0))
+    always = TiledDenoiser(FormulaUNet(), conditioning, TILE, OVERLAP, scales)
+    never = TiledDenoiser(FormulaUNet(), conditioning, TILE, OVERLAP, None)
+    for sigma, guided in ((5.1, False), (5.0, True), (0.6, True), (0.5, False), (0.1, False)):
+        np.testing.assert_array_equal(limited(x, sigma), (always if guided else never)(x, sigma))
+        assert unet.branches == (None if guided else 1)
+        assert not np.array_equal(always(x, sigma), never(x, sigma))

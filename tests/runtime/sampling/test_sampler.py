@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from shared import GOLDEN
 
-from sa.runtime.sampling.sampler import initial_latents, karras_sigmas, sample_euler, timestep
+from sa.runtime.sampling.sampler import initial_latents, sample_euler, timestep
+from sa.runtime.sampling.schedule import karras_sigmas
 
 
 @pytest.fixture(scope="module")
