@@ -17,6 +17,7 @@ from sa.runtime.system.memory import available_memory
 # Factors. Weights: once packed for the kernels, and while they are being packed. Tensors: with the unused part of the
 # arena. The plan `whole` needs more, because its operators do not run in the order that the count assumes.
 PACKED, LOADING, ARENA, WHOLE_GRADIENT = 1.12, 2.0, 1.1, 1.45
+LATENTS = 6  # arrays of the size of the video's latents, while a step is taken
 SESSION = 1 << 20  # bytes of a loaded engine in addition to its weights
 SMALLER = "export a smaller --height, --width or --tile-size"
 
@@ -118,8 +119,9 @@ class _Counted:
         pose = next(engine for engine in manifest.engines if engine.role == "pose_net")
         copies = (choices.tiles - 1) * manifest.shapes.tile_size  # frames in tiles after the first, which is no copy
         # Pose latents: those of the frames, and with those of tiles that are kept if there is room.
+        latents = LATENTS * choices.frames * 4 * 4 * (manifest.shapes.height // 8) * (manifest.shapes.width // 8)
         self.host, self.host_at_most = (
-            min(count * _tensor_bytes(pose), KEPT_BYTES) if self.on_cpu else 0
+            latents + min(count * _tensor_bytes(pose), KEPT_BYTES) if self.on_cpu else 0
             for count in (choices.frames, choices.frames + copies)
         )
         self._arena = 0.0  # largest tensors of the stages so far; the shared arena never shrinks
