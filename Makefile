@@ -131,6 +131,7 @@ puppet: install-peers
 # Measures what the settings of sa-run do to held-out puppets, and writes the tables of docs/puppet.md.
 puppet-study: install-peers
 	$(BIN)/sa-bench puppet-study
+	$(BIN)/sa-bench puppet-prices
 
 # Writes docs/cli.md from the commands' parsers.
 cli-reference: install

@@ -3,7 +3,13 @@
 import argparse
 
 from sa.benchmarks.measure.command import add_alignment, add_run, add_true_size
-from sa.benchmarks.puppet.command import add_puppet_quality, add_puppet_sheet, add_puppet_study, add_puppet_train
+from sa.benchmarks.puppet.command import (
+    add_puppet_prices,
+    add_puppet_quality,
+    add_puppet_sheet,
+    add_puppet_study,
+    add_puppet_train,
+)
 from sa.benchmarks.report.command import add_merge
 from sa.runtime.console.commands import run_command
 
@@ -38,6 +44,7 @@ def parser() -> argparse.ArgumentParser:
     add_true_size(commands)
     add_puppet_train(commands)
     add_puppet_study(commands)
+    add_puppet_prices(commands)
     add_puppet_quality(commands)
     add_puppet_sheet(commands)
     return parser

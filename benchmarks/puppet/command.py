@@ -26,6 +26,14 @@ Writes the tables between the markers of docs/puppet.md, and docs/puppet.png. En
 WORK, so an interrupted study continues where it stopped.
 """
 
+PRICES = """\
+Measure what each way to be faster costs: steps, guidance intervals, named qualities. Takes about half an hour.
+
+Exports the puppet checkpoint, animates held-out puppets with every setting, and compares the videos with the converged
+result. Writes the tables between the markers of docs/faster.md, and docs/faster.svg and faster.png. Engine sets, cases
+and videos are kept in WORK, so an interrupted study continues where it stopped.
+"""
+
 QUALITY = """\
 Compare the videos of puppets with the truth, and print each figure's mean with a bootstrap interval of 95 %.
 
@@ -67,14 +75,32 @@ def _train(arguments: argparse.Namespace) -> None:
 
 def add_puppet_study(commands: argparse._SubParsersAction) -> None:
     study = _add(commands, "puppet-study", "measure the settings of sa-run on puppets", STUDY)
-    study.add_argument(
+    _add_work(study, ".cache/puppet-study")
+    study.set_defaults(action=_study)
+
+
+def add_puppet_prices(commands: argparse._SubParsersAction) -> None:
+    prices = _add(commands, "puppet-prices", "measure what each way to be faster costs, on puppets", PRICES)
+    _add_work(prices, ".cache/puppet-prices")
+    prices.set_defaults(action=_prices)
+
+
+def _add_work(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
         "--work",
         type=Path,
-        default=Path(".cache/puppet-study"),
+        default=Path(default),
         metavar="DIR",
         help="folder for engine sets, cases and results (default: %(default)s)",
     )
-    study.set_defaults(action=_study)
+
+
+def _prices(arguments: argparse.Namespace) -> None:
+    _require_torch("puppet-prices")
+    from sa.benchmarks.puppet.prices import prices
+
+    with work_is_kept(arguments.work):
+        prices(arguments.work)
 
 
 def _study(arguments: argparse.Namespace) -> None:

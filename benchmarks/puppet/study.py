@@ -16,6 +16,7 @@ from PIL import Image
 from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET, STEPS
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
 from sa.benchmarks.puppet.draw.sample_sheet import grid
+from sa.benchmarks.puppet.page import DOCS, figure_cell, write_study
 from sa.benchmarks.puppet.quality import VideoQuality, measure, psnr, read_frames, summary
 from sa.benchmarks.puppet.rounded import RoundedSet
 from sa.export.cli import main as sa_export
@@ -28,9 +29,7 @@ from sa.runtime.output.video import frame_path
 from sa.runtime.pipeline.pipeline import Pipeline
 from sa.runtime.pipeline.settings import Settings
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
 PAGE, FIGURE = DOCS / "puppet.md", DOCS / "puppet.png"
-BEGIN, END = "<!-- study: begin -->", "<!-- study: end -->"
 
 FRAMES, LONG = 8, 40  # one tile, and several
 HJB_STEPS = 6  # for measuring refinement, which takes a hundred times as long as a plain step
@@ -109,7 +108,7 @@ def study(work: Path) -> None:
         raise UserError(f"{CHECKPOINT} is missing: teach the puppet checkpoint first, with `make puppet`.")
     quiet_paddle()
     sections = [_answer(work, title, question) for title, question in STUDY.items()]
-    _write("\n\n".join(sections))
+    write_study(PAGE, "\n\n".join(sections))
     plain = Setting("plain")
     results = [_animate(work, plain, number) for number in range(SHOWN)]
     figure([work / f"case-{number}-{FRAMES}" for number in range(SHOWN)], results).save(FIGURE)
@@ -165,7 +164,7 @@ def _section(title: str, measured: dict[Setting, list[VideoQuality]]) -> str:
     lines.append("|" + " --- |" * (len(COLUMNS) + 1))
     for setting, videos in measured.items():
         figures = summary(videos)
-        cells = [_figure(figures[column], digits) for column, (_, digits) in COLUMNS.items()]
+        cells = [figure_cell(figures[column], digits) for column, (_, digits) in COLUMNS.items()]
         lines.append(f"| {setting.name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", _truths(next(iter(measured.values())))])
 
@@ -192,23 +191,8 @@ def _truths(videos: list[VideoQuality]) -> str:
         "csim_other": "CSIM with other puppets is {}",
         "csim_judge_other": "by the second embedder {}",
     }
-    parts = [text.format(_figure(known[name], 2)) for name, text in words.items()]
+    parts = [text.format(figure_cell(known[name], 2)) for name, text in words.items()]
     return f"{len(videos)} held-out puppets: {'; '.join(parts)}."
-
-
-def _figure(figure: tuple[float, float, float], digits: int) -> str:
-    mean, low, high = figure
-    return "" if mean != mean else f"{mean:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"
-
-
-def _write(text: str) -> None:
-    """Replace what is between the page's markers. The rest of the page is written by hand."""
-    page = PAGE.read_text()
-    before, _, rest = page.partition(BEGIN)
-    _, marker, after = rest.partition(END)
-    if not marker:
-        raise UserError(f"{PAGE} lacks the lines {BEGIN} and {END}, between which the tables go; put them in.")
-    PAGE.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}")
 
 
 def figure(cases: list[Path], results: list[Path], frames: Sequence[int] = (1, 4, 7)) -> Image.Image:

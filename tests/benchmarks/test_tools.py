@@ -10,7 +10,7 @@ from sa.benchmarks.cli import main
 from sa.benchmarks.measure import command as measure_command
 from sa.benchmarks.puppet import command as puppet_command
 
-TOOLS = ("alignment", "true-size", "puppet-train", "puppet-study", "puppet-quality", "puppet-sheet")
+TOOLS = ("alignment", "true-size", "puppet-train", "puppet-study", "puppet-prices", "puppet-quality", "puppet-sheet")
 
 
 @pytest.mark.parametrize("tool", TOOLS)
@@ -28,7 +28,7 @@ def test_the_parsers_import_none_of_what_the_tools_need():
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("tool", ["puppet-train", "puppet-study", "puppet-quality"])
+@pytest.mark.parametrize("tool", ["puppet-train", "puppet-study", "puppet-prices", "puppet-quality"])
 def test_without_pytorch_it_says_what_to_install(tool, monkeypatch, tmp_path, capsys):
     monkeypatch.setattr(puppet_command, "find_spec", lambda name: None)
     given = [str(tmp_path)] if tool == "puppet-quality" else ["--work", str(tmp_path / "work")]

@@ -22,29 +22,6 @@ def test_a_table_has_a_row_for_every_setting_and_leaves_out_what_is_not_known():
     assert {line.count("|") for line in table.splitlines() if line.startswith("|")} == {len(study.COLUMNS) + 2}
 
 
-def test_tables_go_between_the_markers_and_nothing_else_changes(tmp_path, monkeypatch):
-    page = tmp_path / "puppet.md"
-    monkeypatch.setattr(study, "PAGE", page)
-    page.write_text(f"before\n{study.BEGIN}\nold\n{study.END}\nafter\n")
-    for text in ("first", "second"):
-        study._write(text)
-    assert page.read_text() == f"before\n{study.BEGIN}\n\nsecond\n\n{study.END}\nafter\n"
-
-
-def test_a_page_without_markers_is_left_alone(tmp_path, monkeypatch):
-    page = tmp_path / "puppet.md"
-    monkeypatch.setattr(study, "PAGE", page)
-    page.write_text("by hand\n")
-    with pytest.raises(UserError, match="lacks the lines"):
-        study._write("tables")
-    assert page.read_text() == "by hand\n"
-
-
-def test_the_documents_have_a_place_for_the_tables():
-    page = study.PAGE.read_text()
-    assert page.index(study.BEGIN) < page.index(study.END)
-
-
 def test_the_figure_shows_reference_then_pose_result_and_truth(tmp_path):
     colours = {"reference.png": "red", "poses": "black", "frames": "blue", "truth": "green"}
     for name, colour in colours.items():

@@ -1,0 +1,223 @@
+"""sa-bench puppet-prices: what each way to be faster costs, on the videos of held-out puppets.
+
+Every setting is compared with the converged result, which is many steps of the published schedule. Settings take turns
+on each puppet, so their seconds may be compared. It writes the tables between the markers of docs/faster.md, and the
+figures beside it. Results in the work folder are kept, so an interrupted study continues where it stopped.
+"""
+
+import json
+import statistics
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from PIL import Image
+
+from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET
+from sa.benchmarks.puppet.cases import embed_reference, write_case
+from sa.benchmarks.puppet.draw.sample_sheet import grid
+from sa.benchmarks.puppet.draw.trade_off import trade_off
+from sa.benchmarks.puppet.page import DOCS, figure_cell, write_study
+from sa.benchmarks.puppet.quality import VideoQuality, interval, measure, psnr, read_frames, summary
+from sa.benchmarks.puppet.rounded import RoundedSet
+from sa.export.cli import main as sa_export
+from sa.runtime.animator import animate
+from sa.runtime.backends.libraries import quiet_paddle
+from sa.runtime.case.case import Case
+from sa.runtime.contract import Manifest
+from sa.runtime.engine_set.open import EngineSet
+from sa.runtime.errors import UserError
+from sa.runtime.output.video import frame_path
+from sa.runtime.pipeline.pipeline import Pipeline
+from sa.runtime.pipeline.quality import qualities, quality_settings
+from sa.runtime.pipeline.settings import Settings
+from sa.runtime.sampling.denoiser import is_guided
+from sa.runtime.sampling.schedule import make_sigmas
+from sa.runtime.sampling.tiles import tile_indices
+
+PAGE, PLOT, PICTURES = DOCS / "faster.md", DOCS / "faster.svg", DOCS / "faster.png"
+CONVERGED = 80  # steps
+PUPPETS, FRAMES = 8, 12  # two tiles
+COUNTS = (5, 8, 10, 15, 25)  # steps
+SHOWN, SHOWN_FRAME = 4, 7  # puppets, and which of their frames, in the figure
+ENGINES = {"fp32": (), "fp16": ("--precision", "fp16")}  # flags of sa-export
+COLUMNS = {  # of VideoQuality: title and digits
+    "joint_error": ("joints, px", 2),
+    "csim": ("CSIM", 3),
+    "csim_judge": ("CSIM, 2nd embedder", 3),
+    "flicker": ("flicker", 2),
+    "seam": ("seam", 2),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Price:
+    """One way to run: a quality or a combination, named by what it changes."""
+
+    name: str
+    changes: Mapping[str, object] = field(default_factory=dict)  # of Settings
+    quality: str = "exact"
+    engines: str = "fp32"
+
+    @property
+    def settings(self) -> Settings:
+        given = {"guidance": GUIDANCE, **self.changes}
+        return Settings(**{**_fields(quality_settings(self.quality)), **given})
+
+
+def _fields(settings: Settings) -> dict:
+    return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
+
+
+INTERVAL = (0.2, 20.0)
+PRICES = (
+    *(Price(f"`{name}`", quality=name) for name in qualities()),
+    Price("Karras, 25 steps, guidance interval", {"guidance_interval": INTERVAL}),
+    Price("Align Your Steps, 25 steps", {"schedule": "ays"}),
+    Price("Align Your Steps, 15 steps, guidance interval", {"guidance_interval": INTERVAL}, "balanced"),
+    Price("Align Your Steps, 10 steps", {"schedule": "ays", "steps": 10}),
+    Price("`exact`, fp16, every rounding emulated", engines="fp16"),
+    Price("`fast`, fp16, every rounding emulated", quality="fast", engines="fp16"),
+)
+
+
+def prices(work: Path) -> None:
+    """Animate, compare, and write the page and its figures; UserError if a command fails."""
+    quiet_paddle()
+    pipelines = {name: _pipeline(work, name) for name in ENGINES}
+    try:
+        found = _Results(work, pipelines)
+        tables = [_schedules(found, guidance) for guidance in (1.0, GUIDANCE)]
+        rows = _rows(found)
+        write_study(PAGE, "\n\n".join([*tables, _price_list(rows)]))
+        PLOT.write_text(trade_off([(row.price.name.replace("`", ""), row.share, row.converged[0]) for row in rows]))
+        named = [price for price in PRICES if price.name == f"`{price.quality}`"]
+        pictures = [[found.converged(number), *(found.of(price, number) for price in named)] for number in range(SHOWN)]
+        grid([[_picture(folder) for folder in row] for row in pictures]).save(PICTURES)
+    finally:
+        for pipeline in pipelines.values():
+            pipeline.close()
+
+
+def _pipeline(work: Path, name: str) -> Pipeline:
+    folder = work / f"engines-{name}"
+    if not folder.exists():
+        words = ["--checkpoint", str(CHECKPOINT), "--out", str(folder), "--preset", PRESET, *ENGINES[name]]
+        if sa_export(words):
+            raise UserError("the study stops at the command that failed above.")
+    return Pipeline((RoundedSet if name == "fp16" else EngineSet).open(folder), keep=True)
+
+
+def _picture(folder: Path) -> Image.Image:
+    with Image.open(frame_path(folder / "frames", SHOWN_FRAME)) as image:
+        return image.convert("RGB")
+
+
+class _Results:
+    """Result folders by setting and puppet, made when they are asked for."""
+
+    def __init__(self, work: Path, pipelines: Mapping[str, Pipeline]):
+        self._work, self._pipelines = work, pipelines
+
+    @property
+    def manifest(self) -> Manifest:
+        return self._pipelines["fp32"].engines.manifest
+
+    def of(self, price: Price, number: int) -> Path:
+        case = self._work / f"case-{number}-{FRAMES}"
+        if not (case / "identity.npy").exists():
+            write_case(case, "held-out", number, FRAMES)
+            embed_reference(case, CHECKPOINT)
+        settings = price.settings
+        given = {name: value for name, value in _fields(settings).items() if value != getattr(Settings(), name)}
+        what = "-".join([price.engines, *(f"{name}-{value}" for name, value in given.items() if name != "quality")])
+        folder = self._work / "results" / "".join(letter if letter.isalnum() else "-" for letter in what) / case.name
+        if not (folder / "run.json").exists():
+            animate(self._pipelines[price.engines], Case.read(case), folder, settings)
+            print(folder, flush=True)
+        return folder
+
+    def converged(self, number: int, guidance: float = GUIDANCE) -> Path:
+        return self.of(Price("converged", {"steps": CONVERGED, "guidance": guidance}), number)
+
+    def distance(self, price: Price, number: int, guidance: float = GUIDANCE) -> float:
+        """PSNR to the converged result, in dB."""
+        folders = self.of(price, number), self.converged(number, guidance)
+        return psnr(*(read_frames(folder / "frames", FRAMES) for folder in folders))
+
+
+def _schedules(found: _Results, guidance: float) -> str:
+    """PSNR to the converged result by schedule and number of steps."""
+    lines = [f"### Steps, guidance {guidance:g}", "", f"| PSNR to {CONVERGED} steps, dB | {_cells(COUNTS)}"]
+    lines.append("|" + " --- |" * (len(COUNTS) + 1))
+    for schedule, title in (("karras", "Karras, as published"), ("ays", "Align Your Steps")):
+        cells = []
+        for steps in COUNTS:
+            price = Price(schedule, {"schedule": schedule, "steps": steps, "guidance": guidance})
+            distances = [found.distance(price, number, guidance) for number in range(PUPPETS)]
+            cells.append(figure_cell(interval(distances), 1))
+        lines.append(f"| {title} | {_cells(cells)}")
+    return "\n".join(lines)
+
+
+def _cells(values: object) -> str:
+    return " | ".join(map(str, values)) + " |"  # type: ignore[call-overload]
+
+
+@dataclass(frozen=True, eq=False)
+class _Row:
+    price: Price
+    share: float  # of the UNet's arithmetic of `exact`
+    seconds: float  # of denoising, as a share of those of `exact`, median
+    converged: tuple[float, float, float]  # PSNR to the converged result
+    quality: dict[str, tuple[float, float, float]]
+
+
+def _rows(found: _Results) -> list[_Row]:
+    for number in range(PUPPETS):  # settings take turns
+        for price in PRICES:
+            found.of(price, number)
+    exact, manifest = PRICES[0], found.manifest
+    counted = {price: unet_flops(manifest, price.settings, FRAMES) for price in PRICES}
+    rows = []
+    for price in PRICES:
+        folders = [found.of(price, number) for number in range(PUPPETS)]
+        ratios = [_seconds(folder) / _seconds(found.of(exact, number)) for number, folder in enumerate(folders)]
+        videos: list[VideoQuality] = list(measure(folders).values())
+        rows.append(
+            _Row(
+                price,
+                counted[price] / counted[exact],
+                statistics.median(ratios),
+                interval([found.distance(price, number) for number in range(PUPPETS)]),
+                summary(videos),
+            )
+        )
+    return rows
+
+
+def _seconds(folder: Path) -> float:
+    return json.loads((folder / "run.json").read_text())["seconds"]["denoising"]
+
+
+def unet_flops(manifest: Manifest, settings: Settings, frames: int) -> float:
+    """The UNet's arithmetic in a run. A call of one branch takes half of that of a guidance pair."""
+    sigmas = make_sigmas(settings.schedule, settings.steps, manifest.schedule)
+    tiles = len(tile_indices(frames, manifest.shapes.tile_size, settings.tile_overlap))
+    guided = max(settings.guidance, settings.guidance_start or 0) > 1
+    shares = [1.0 if guided and is_guided(float(s), settings.guidance_interval) else 0.5 for s in sigmas[:-1]]
+    return manifest.engine("unet").flops * tiles * sum(shares)
+
+
+def _price_list(rows: list[_Row]) -> str:
+    titles = ["UNet FLOPs", "seconds", f"PSNR to {CONVERGED} steps, dB", *(title for title, _ in COLUMNS.values())]
+    lines = ["### The price list", "", f"| | {_cells(titles)}", "|" + " --- |" * (len(titles) + 1)]
+    for row in rows:
+        # An emulation's seconds say nothing.
+        seconds = f"{row.seconds:.2f}x" if row.price.engines == "fp32" else ""
+        cells = [f"{row.share:.2f}x", seconds, figure_cell(row.converged, 1)]
+        cells += [figure_cell(row.quality[column], digits) for column, (_, digits) in COLUMNS.items()]
+        lines.append(f"| {row.price.name} | {_cells(cells)}")
+    steps = f"{CONVERGED} steps of the published schedule"
+    lines += ["", f"{PUPPETS} held-out puppets of {FRAMES} frames, guidance {GUIDANCE:g}; converged is {steps}."]
+    return "\n".join(lines)
