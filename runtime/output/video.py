@@ -12,6 +12,7 @@ from PIL import Image
 from sa.runtime.case.audio import LAYOUT, RATE, audio_frame
 
 GIF_TICKS = 100  # a GIF counts time in hundredths of a second
+ENCODER_THREADS = 4  # always: the result depends on them, and must not depend on how many cores a machine has
 AUDIO_BITS = 192_000  # a second
 UPSTREAM_GIF_MS = 125  # at every frame rate; Pillow stores 120 (docs/model.md, section 9)
 
@@ -47,6 +48,7 @@ def encode_mp4(
         stream = container.add_stream(
             "libx264", rate=Fraction(fps).limit_denominator(1000), options={"crf": "16", "preset": "medium"}
         )
+        stream.codec_context.thread_count = ENCODER_THREADS
         sound = _Sound(container, audio) if audio is not None else None
         for i, image in enumerate(images):
             if i == 0:

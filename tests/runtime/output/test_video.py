@@ -1,5 +1,7 @@
 """Written videos are read back."""
 
+import os
+
 import av
 import numpy as np
 import pytest
@@ -59,3 +61,22 @@ def test_gif_durations_add_up(fps):
 
 def test_gif_frames_are_never_shorter_than_players_honour():
     assert set(gif_durations(50, 240)) == {20}
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot take cores from a process")
+def test_mp4_is_the_same_on_any_number_of_cores(tmp_path):
+    """The encoder's result depends on its threads."""
+    noise = np.random.default_rng(0).integers(0, 256, (16, 16, 3)).astype(np.uint8)
+    large = Image.fromarray(noise).resize((512, 512), Image.Resampling.BILINEAR)
+    for i in range(COUNT):
+        write_frame(tmp_path, i, np.roll(np.asarray(large), 7 * i, axis=1))
+    cores = os.sched_getaffinity(0)
+    made = []
+    for some in ({min(cores)}, cores):
+        try:
+            os.sched_setaffinity(0, some)
+            write_mp4(tmp_path / "video.mp4", tmp_path, COUNT, 8)
+        finally:
+            os.sched_setaffinity(0, cores)
+        made.append((tmp_path / "video.mp4").read_bytes())
+    assert made[0] == made[1]
