@@ -88,6 +88,15 @@ def parser() -> argparse.ArgumentParser:
         metavar="STRENGTH",
         help="noise added to the reference; the model was trained with %(default)s (default)",
     )
+    sampling.add_argument(
+        "--cache-interval",
+        type=int,
+        default=default.cache_interval,
+        metavar="K",
+        help="call the whole UNet at every K-th step alone, and between these only its outermost layers, with the deep "
+        "features of the last whole call: faster, and not the same frames; needs engines made with sa-export "
+        "--cache-depth (default: %(default)s, every call is whole)",
+    )
     sampling.add_argument("--seed", type=int, default=default.seed, help="0 to 4294967295 (default: %(default)s)")
     sampling.add_argument(
         "--compat",
@@ -172,6 +181,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     for flag, scale in (("--guidance", a.guidance), ("--guidance-start", a.guidance_start)):
         require(scale is None or 0 <= scale <= 100, flag, "0 to 100", scale)
     require(a.tile_overlap >= 1, "--tile-overlap", "at least 1", a.tile_overlap)
+    require(1 <= a.cache_interval <= 1000, "--cache-interval", "1 to 1000", a.cache_interval)
     require(0 <= a.noise_aug <= 10, "--noise-aug", "0 to 10", a.noise_aug)
     require(0 <= a.seed < 1 << 32, "--seed", "0 to 4294967295", a.seed)
     require(a.fps is None or (math.isfinite(a.fps) and 0.1 <= a.fps <= 240), "--fps", "0.1 to 240", a.fps)
@@ -191,6 +201,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
         noise=a.noise,
         compat=a.compat,
         refine=refine_settings_from(a),
+        cache_interval=a.cache_interval,
     )
 
 

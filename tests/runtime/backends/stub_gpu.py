@@ -112,7 +112,9 @@ class Stub:
             cudaGraphDestroy=lambda graph: (0,),
             cudaGraphExecDestroy=lambda graph: (0,),
             cudaGraphLaunch=launch,
-            cudaMemcpyKind=SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2),
+            cudaMemcpyKind=SimpleNamespace(
+                cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3
+            ),
             cudaMemcpyAsync=copy,
             cudaMalloc=allocate,
             cudaFree=free,
