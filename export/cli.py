@@ -75,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         "--cache-depth",
         type=int,
         metavar="N",
-        help="also a UNet of the outermost N layers up and down alone, for sa-run --cache-interval (none; 1 is fastest)",
+        help="also a UNet of the outermost N layers alone, for sa-run --cache-interval (1 is fastest; default: none)",
     )
     engines.add_argument(
         "--prepack",

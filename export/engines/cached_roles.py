@@ -8,9 +8,6 @@ from paddle import nn
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.export.engines.roles import (
     BRANCHES,
-    CONDITIONING,
-    SPECIALIZED_UNET,
-    TIME_EMBEDDING,
     EngineDefinition,
     SpecializedUNetEngine,
     UNetEngine,
@@ -25,33 +22,22 @@ from sa.runtime.errors import InputError
 def with_cache(
     definitions: Iterable[EngineDefinition], depth: int, checkpoint: Checkpoint
 ) -> tuple[EngineDefinition, ...]:
-    """The definitions, with the UNet in two engines for a cut at `depth` in the place of its one.
+    """The definitions of a specialized set, with two engines in the place of the UNet, cut at `depth`.
 
     InputError if the UNet has too few layers for it.
     """
     if depth > (most := deepest(checkpoint.unet)):
         raise InputError(f"--cache-depth must be 1 to {most} for the UNet of this checkpoint, not {depth}.")
-    helpers = (CONDITIONING, TIME_EMBEDDING)
-    keeping = KeepingUNetEngine(
-        "unet",
-        {"": "unet"},
-        last=False,
-        own_weights=True,
-        stands_for=PlainKeepingUNetEngine("unet", {"": "unet"}, depth=depth),
-        helpers=helpers,
-        depth=depth,
-    )
-    shallow = ShallowUNetEngine(
-        SHALLOW,
-        {"": "unet"},
-        own_weights=True,
-        shares="unet",
-        stands_for=PlainShallowUNetEngine(SHALLOW, {"": "unet"}, depth=depth),
-        helpers=helpers,
-        depth=depth,
-    )
-    return tuple(
-        part for one in definitions for part in ((keeping, shallow) if one is SPECIALIZED_UNET else (one,))
+    return tuple(part for one in definitions for part in (_cut(one, depth) if one.role == "unet" else (one,)))
+
+
+def _cut(unet: EngineDefinition, depth: int) -> tuple[EngineDefinition, EngineDefinition]:
+    common = dict(parts=unet.parts, own_weights=True, affordable=unet.affordable, helpers=unet.helpers, depth=depth)
+    keeping = PlainKeepingUNetEngine("unet", unet.parts, depth=depth)
+    shallow = PlainShallowUNetEngine(SHALLOW, unet.parts, depth=depth)
+    return (
+        KeepingUNetEngine("unet", **common, stands_for=keeping, last=False),
+        ShallowUNetEngine(SHALLOW, **common, stands_for=shallow, shares="unet"),
     )
 
 

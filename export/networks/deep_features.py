@@ -56,7 +56,7 @@ class ShallowUNet(nn.Layer):
         self.unet, self.embed, self.depth = unet, embed, depth
 
     def forward(self, *inputs: paddle.Tensor) -> paddle.Tensor:
-        """Inputs of `embed`, then the deep feature [B, T, C, h', w'] of an earlier step -> velocities [B, T, 4, h, w]."""
+        """Inputs of `embed`, then an earlier step's deep feature [B, T, C, h', w'] -> velocities [B, T, 4, h, w]."""
         *given, deep = inputs
         unet, (x, shared) = self.unet, self.embed(*given)
         skips = list(itertools.islice(unet.down(x, shared), self.depth))

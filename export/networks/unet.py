@@ -162,7 +162,7 @@ class UNet(nn.Layer):
 
     @property
     def up_layers(self) -> list[tuple[Level, int]]:
-        """The layers on the way up: a residual block with its transformer. A level's last one ends with its upsampler."""
+        """The layers on the way up: a residual block with its transformer, and a level's last with its upsampler."""
         return [(level, i) for level in self.up_blocks for i in range(len(level.resnets))]
 
     def up(

@@ -4,8 +4,9 @@ Not run on a GPU yet: the tests replace TensorRT and CUDA with stubs.
 
 Each engine has buffers with fixed addresses for its inputs and outputs. After the first call of a shape, everything
 between the copies is captured as a CUDA graph and launched as one from then on. Tensors that stay on the device are
-read and written in place; such calls are not captured. The UNets copy them on the device instead. Engines run one at a time, so they share their scratch memory.
-This project's kernels need no code here: a plan contains their PTX and launches.
+read and written in place, and such calls are not captured; the UNets copy them on the device instead. Engines run one
+at a time, so they share their scratch memory. This project's kernels need no code here: a plan contains their PTX and
+launches.
 """
 
 from collections.abc import Collection, Mapping

@@ -22,4 +22,6 @@ class Settings:
     noise: Path | None = None  # an .npz with the two draws, instead of the seed
     compat: str | None = None  # "upstream"
     refine: RefineSettings | None = None  # the HJB face refinement; None: without
-    cache_interval: int = 1  # the UNet is called whole at every so manieth step, between them its outermost layers alone
+    cache_interval: int = (
+        1  # the UNet is called whole at every so manieth step, between them its outermost layers alone
+    )
