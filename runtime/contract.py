@@ -217,6 +217,10 @@ class Manifest(Record):
             raise ValueError(f"the refinement's engine {lacking[0]} is not listed")
         if (self.cache_depth is not None) != (SHALLOW in roles):
             raise ValueError(f"the engine {SHALLOW} and cache_depth come together or not at all")
+        if self.cache_depth is not None:
+            given, taken = self.engine("unet").outputs, self.engine(SHALLOW).inputs
+            if not any(spec.name == DEEP and spec in taken for spec in given):
+                raise ValueError(f"the engine {SHALLOW} takes no tensor {DEEP} as the engine unet gives it")
         return self
 
     @property

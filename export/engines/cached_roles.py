@@ -36,7 +36,7 @@ def _cut(unet: EngineDefinition, depth: int) -> tuple[EngineDefinition, EngineDe
     keeping = PlainKeepingUNetEngine("unet", unet.parts, depth=depth)
     shallow = PlainShallowUNetEngine(SHALLOW, unet.parts, depth=depth)
     return (
-        KeepingUNetEngine("unet", **common, stands_for=keeping, last=False),
+        KeepingUNetEngine("unet", **common, stands_for=keeping),
         ShallowUNetEngine(SHALLOW, **common, stands_for=shallow, shares="unet"),
     )
 

@@ -76,7 +76,8 @@ def caching(plan=None):
     base = refining() if plan else manifest()
     deep = TensorSpec(name="deep", shape=((1, 2), MB // 4))
     shallow = engine("unet_shallow", parameters=10 * MB, inputs=[deep], working_bytes=6 * MB)
-    return base.model_copy(update={"engines": (*base.engines, shallow), "cache_depth": 1})
+    engines = [*(one for one in base.engines if one.role != "unet"), engine("unet", outputs=[deep]), shallow]
+    return manifest(engines=engines, refine=base.refine, cache_depth=1)
 
 
 def test_deep_features_of_all_tiles_but_that_of_the_call_come_on_top():

@@ -58,9 +58,10 @@ def test_by_default_every_call_is_whole_and_the_frames_are_those_of_a_set_withou
     assert expected.report["cache_depth"] is None
 
 
-def test_an_interval_is_near_but_not_the_same(pipeline, case):
+def test_an_interval_changes_the_result(pipeline, case):
+    """How far it is from the whole says nothing here: the weights are random."""
     whole, cached = (pipeline(case, steps=STEPS, cache_interval=interval).latents for interval in (1, INTERVAL))
-    assert 1e-3 < relative(cached, whole) < 0.5
+    assert np.isfinite(cached).all() and relative(cached, whole) > 1e-3
 
 
 def test_an_interval_longer_than_the_run_has_one_whole_step(pipeline, case):
