@@ -66,9 +66,7 @@ def test_every_call_of_two_tiles_agrees_with_pytorch(engines, checkpoint, backen
     generator = np.random.default_rng(9)
     with engine_set.open_unet(cache_interval=len(SIGMAS)) as unet:
         unet.begin_video(
-            VideoConditions(
-                given["sample"][:, 0, LATENTS:], given["encoder_hidden_states"], given["added_time_ids"]
-            )
+            VideoConditions(given["sample"][:, 0, LATENTS:], given["encoder_hidden_states"], given["added_time_ids"])
         )
         for step, sigma in enumerate(SIGMAS):
             given["timestep"][:] = timestep(sigma)

@@ -143,14 +143,18 @@ def test_a_plan_that_cannot_be_loaded(opened, backend, title):
 )
 def test_a_plan_that_is_not_what_the_manifest_says(opened, gpu, changed, said):
     gpu.tensors |= changed
-    with pytest.raises(EngineSetError, match=rf"engine0.plan is not the vae_decoder engine of its manifest: {said}; rebuild"):
+    with pytest.raises(
+        EngineSetError, match=rf"engine0.plan is not the vae_decoder engine of its manifest: {said}; rebuild"
+    ):
         opened("2 * x")
 
 
 def test_a_stripped_plan_is_given_its_weights(opened):
     with opened("weight * x", backend="tensorrt", refit="3") as engine:
         np.testing.assert_array_equal(engine.infer({"x": rows(1, 2)})["y"], rows(3, 6))
-    with pytest.raises(EngineSetError, match=r"plan of the vae_decoder engine takes no weights from .*engine\d.plan.onnx; "):
+    with pytest.raises(
+        EngineSetError, match=r"plan of the vae_decoder engine takes no weights from .*engine\d.plan.onnx; "
+    ):
         opened("weight * x", backend="tensorrt", refit="none")
 
 
