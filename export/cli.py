@@ -72,6 +72,12 @@ def parser() -> argparse.ArgumentParser:
         help="segmented (default): the decoder's gradient in many engines, in little memory; whole: in one",
     )
     engines.add_argument(
+        "--cache-depth",
+        type=int,
+        metavar="N",
+        help="also a UNet of the outermost N layers alone, for sa-run --cache-interval (1 is fastest; default: none)",
+    )
+    engines.add_argument(
         "--prepack",
         action="store_true",
         help="ONNX Runtime: keep large engines also in the state they have once loaded: they load at once, from memory "
@@ -138,6 +144,10 @@ def run(arguments: argparse.Namespace) -> None:
     if a.precision == "fp16" and (a.plain or a.prepack or (a.refine and a.refine_plan == "whole")):
         flag = "--plain" if a.plain else "--prepack" if a.prepack else "--refine-plan whole"
         raise InputError(f"{flag} is for float32 engines: leave it out, or give --precision fp32.")
+    if a.cache_depth is not None and a.cache_depth < 1:
+        raise InputError(f"--cache-depth must be 1 or more, not {a.cache_depth}.")
+    if a.cache_depth is not None and a.plain:
+        raise InputError("--cache-depth cuts the specialized UNet: leave out --plain.")
     if a.threads is not None and not 1 <= a.threads <= 1024:
         raise InputError(f"--threads must be 1 to 1024, not {a.threads}.")
     if a.refine_plan != "segmented" and not a.refine:
@@ -168,6 +178,7 @@ def run(arguments: argparse.Namespace) -> None:
         precision=a.precision,
         plain=a.plain,
         refine=a.refine_plan if a.refine else None,
+        cache_depth=a.cache_depth,
     )
     reporter = Reporter(a.quiet)
     manifest = export(a.checkpoint, a.out, settings, reporter)

@@ -112,7 +112,9 @@ class Peer:
 
         return open_peer(self.kind, self.folder, role, self.manifest.shapes, self.threads, self.cache)
 
-    def open_unet(self, single: OpenSingle | None = None) -> VideoUNet:
+    def open_unet(self, single: OpenSingle | None = None, cache_interval: int = 1) -> VideoUNet:
+        if cache_interval != 1:
+            raise ValueError("a peer keeps no features from step to step")
         return PlainUNet((single or self.open_single)("unet"))
 
     def open_loss_gradient(self, single: OpenSingle | None = None) -> Engine:

@@ -24,7 +24,7 @@ from sa.export.cli import main as sa_export
 from sa.runtime.animator import animate
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.case.case import Case
-from sa.runtime.contract import Manifest
+from sa.runtime.contract import SHALLOW, Manifest
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import UserError
 from sa.runtime.output.video import frame_path
@@ -40,7 +40,7 @@ CONVERGED = 80  # steps
 PUPPETS, FRAMES = 8, 12  # two tiles
 COUNTS = (5, 8, 10, 15, 25)  # steps
 SHOWN, SHOWN_FRAME = 4, 7  # puppets, and which of their frames, in the figure
-ENGINES = {"fp32": (), "fp16": ("--precision", "fp16")}  # flags of sa-export
+ENGINES = {"fp32": ("--cache-depth", "1"), "fp16": ("--cache-depth", "1", "--precision", "fp16")}  # flags of sa-export
 COLUMNS = {  # of VideoQuality: title and digits
     "joint_error": ("joints, px", 2),
     "csim": ("CSIM", 3),
@@ -76,6 +76,9 @@ PRICES = (
     Price("Align Your Steps, 25 steps", {"schedule": "ays"}),
     Price("Align Your Steps, 15 steps, guidance interval", {"guidance_interval": INTERVAL}, "balanced"),
     Price("Align Your Steps, 10 steps", {"schedule": "ays", "steps": 10}),
+    Price("the same, guidance interval", {"cache_interval": 1}, "fast"),
+    *(Price(f"Karras, 25 steps, cache interval {k}", {"cache_interval": k}) for k in (2, 3, 5)),
+    Price("Align Your Steps, 15 steps, cache interval 2", {"cache_interval": 2}, "balanced"),
     Price("`exact`, fp16, every rounding emulated", engines="fp16"),
     Price("`fast`, fp16, every rounding emulated", quality="fast", engines="fp16"),
 )
@@ -205,8 +208,13 @@ def unet_flops(manifest: Manifest, settings: Settings, frames: int) -> float:
     sigmas = make_sigmas(settings.schedule, settings.steps, manifest.schedule)
     tiles = len(tile_indices(frames, manifest.shapes.tile_size, settings.tile_overlap))
     guided = max(settings.guidance, settings.guidance_start or 0) > 1
-    shares = [1.0 if guided and is_guided(float(s), settings.guidance_interval) else 0.5 for s in sigmas[:-1]]
-    return manifest.engine("unet").flops * tiles * sum(shares)
+    flops, kept = 0.0, 0
+    for i, sigma in enumerate(sigmas[:-1]):
+        branches = 2 if guided and is_guided(float(sigma), settings.guidance_interval) else 1
+        whole = i % settings.cache_interval == 0 or kept < branches  # as CachingUNet decides it
+        kept = branches if whole else kept
+        flops += branches / 2 * manifest.engine("unet" if whole else SHALLOW).flops
+    return flops * tiles
 
 
 def _price_list(rows: list[_Row]) -> str:

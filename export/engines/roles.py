@@ -32,8 +32,9 @@ class EngineDefinition(ABC):
     role: Role
     parts: Mapping[str, Part]  # where parameters come from, by the prefix of their names in the network
     kinked: bool = False  # the gradient crosses kinks, where rounding decides which slope counts
-    last: bool = True  # no later engine is made of the same network
+    last: bool = True  # its network is given up before it is opened: it is large, or no later one is made of it
     own_weights: bool = False  # in a file of its own, with nothing in it that it does not read
+    shares: Role | None = None  # an earlier engine of the same part, which reads all that this one does
     affordable: float = 2e12  # FLOPs up to which it is certified at its own shapes, else on a twin of reduced ones
     stands_for: "EngineDefinition | None" = None  # certified as this one, together with `helpers`
     helpers: tuple["EngineDefinition", ...] = ()

@@ -59,7 +59,7 @@ class Target(ABC):
                 return self._open_single(definition, folder, contracts[role])
             return open_engine(self.certified_on, folder, contracts[role], self.threads)
 
-        return PlainCalls(SpecializedUNet(opened), contracts)
+        return PlainCalls(SpecializedUNet(opened, definition.role), contracts, definition.role)
 
     def executed(self, definition: EngineDefinition) -> Executed:
         """What ran for the certificate."""

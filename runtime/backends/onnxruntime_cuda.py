@@ -4,7 +4,8 @@ Not run on a GPU yet: the tests replace the provider and CUDA with stubs.
 
 Inputs and outputs are bound to device memory. Only what the host supplies or reads crosses the bus, through pinned
 memory and on the engine's stream. An engine that is called hundreds of times is captured as one CUDA graph per shape.
-A graph needs fixed addresses, so such an engine keeps its working memory; the others free theirs after every call.
+A graph needs fixed addresses, so such an engine keeps its working memory, and copies tensors that stay on the device;
+the others free theirs after every call.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import numpy as np
 import onnxruntime
 
 from sa.runtime.backends.base import Engine, Tensor, as_array
-from sa.runtime.backends.cuda import Buffer, Cuda, DeviceTensor
+from sa.runtime.backends.cuda import GRAPHED, Buffer, Cuda, DeviceTensor
 from sa.runtime.backends.onnxruntime import check_session, new_session, session_options
 from sa.runtime.contract import EngineContract
 from sa.runtime.errors import EngineSetError
@@ -34,8 +35,6 @@ OPTIONS = {
     "arena_extend_strategy": "kSameAsRequested",
     "do_copy_in_default_stream": "1",
 }
-GRAPHED = ("unet",)  # worth a graph's memory: thousands of kernels, launched hundreds of times
-NO_GRAPH = "-1"  # with this id, a call is neither captured nor replayed
 PRODUCTS = ("Conv", "ConvTranspose", "FusedConv", "FusedMatMul", "Gemm", "MatMul", "MultiHeadAttention")
 
 
@@ -119,29 +118,32 @@ class OnnxRuntimeCudaEngine(Engine):
         """Run once; returns the outputs that are not in `stay`, in pinned memory that the next call overwrites."""
         binding = self._session.io_binding()
         for name, value in inputs.items():
-            address = value.address if isinstance(value, DeviceTensor) else self._buffers[name].upload(as_array(value))
+            if isinstance(value, DeviceTensor):
+                address = value.address if self._graphs is None else self._buffers[name].fill(value)
+            else:
+                address = self._buffers[name].upload(as_array(value))
             binding.bind_input(name, "cuda", 0, np.float32, tuple(value.shape), address)
         for name, shape in shapes.items():
-            address = stay[name].address if name in stay else self._buffers[name].address
+            in_place = name in stay and self._graphs is None
+            address = stay[name].address if in_place else self._buffers[name].address
             binding.bind_output(name, "cuda", 0, np.float32, tuple(shape), address)
-        on_device = bool(stay) or any(isinstance(value, DeviceTensor) for value in inputs.values())
-        self._session.run_with_iobinding(binding, self._run_options(inputs, on_device))
+        self._session.run_with_iobinding(binding, self._run_options(inputs))
+        if self._graphs is not None:
+            for name, value in stay.items():
+                self._device.copy(value.address, self._buffers[name].address, value.nbytes)
         results = {name: self._buffers[name].host(shape) for name, shape in shapes.items() if name not in stay}
         for name, value in results.items():
             self._device.download(value, self._buffers[name].address)
         self._device.wait()
         return results
 
-    def _run_options(self, inputs: Mapping[str, Tensor], on_device: bool) -> onnxruntime.RunOptions:
+    def _run_options(self, inputs: Mapping[str, Tensor]) -> onnxruntime.RunOptions:
         options = onnxruntime.RunOptions()
         if self._graphs is None:
             options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
             return options
-        graph = NO_GRAPH
-        if not on_device:  # tensors on the device change their addresses from call to call
-            shapes = tuple((name, tuple(inputs[name].shape)) for name in sorted(inputs))
-            graph = self._graphs.setdefault(shapes, str(len(self._graphs) + 1))
-        options.add_run_config_entry("gpu_graph_id", graph)
+        shapes = tuple((name, tuple(inputs[name].shape)) for name in sorted(inputs))
+        options.add_run_config_entry("gpu_graph_id", self._graphs.setdefault(shapes, str(len(self._graphs) + 1)))
         return options
 
     def warnings(self) -> tuple[str, ...]:

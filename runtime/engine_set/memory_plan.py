@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sa.runtime.contract import EngineRecord, Manifest
+from sa.runtime.contract import DEEP, SHALLOW, EngineRecord, Manifest
 from sa.runtime.errors import EngineSetError
 from sa.runtime.sampling.conditioning import KEPT_BYTES
 from sa.runtime.system.memory import available_memory
@@ -32,6 +32,7 @@ class Choices:
     branches: int = 2  # guidance branches in one UNet call
     half: bool = False  # count a float32 set as if it were fp16
     tiles: int = 1  # of the video; the pose latents of several are kept beside those of the frames
+    cached: bool = False  # with cached deep features, of every tile
     chunk: int | None = None  # count as if exported with this --decode-chunk; None: as exported
 
 
@@ -51,6 +52,7 @@ class Moment:
     engines: list[EngineRecord]
     working: int
     growth: float = 1.0
+    features: int = 0  # bytes of deep features that are kept and not among those tensors
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class _Counted:
         """Bytes of live tensors inside a call, at the sizes of this run."""
         size = engine.working_bytes
         chunk = self.manifest.shapes.decode_chunk
-        if engine.role == "unet":
+        if engine.role in ("unet", SHALLOW):
             size = size * self.choices.branches // 2
         elif engine.role == "vae_decoder":
             size = size * min(self.choices.frames, self.choices.chunk or chunk) // chunk
@@ -143,15 +145,24 @@ class _Counted:
     def denoising(self) -> list[Moment]:
         choices, engine = self.choices, self.manifest.engine
         unet = [engine("unet"), *([engine("time_embedding")] if self.manifest.specialized else [])]
+        unet += [engine(SHALLOW)] if choices.cached else []
+        calls = [one for one in unet if one.role in ("unet", SHALLOW)]
+        feature = self.deep_feature() if choices.cached else 0
         once = [engine("conditioning")] if self.manifest.specialized else []
         refined = [self.refinement()] if choices.refine else []
         # In low memory engines are loaded one after the other, else all at once.
         held = [] if choices.low_memory else [*unet, *(one for moment in refined for one in moment.engines)]
         return [
-            Moment(held or unet, self.working(unet[0])),
-            *(replace(moment, engines=held or moment.engines) for moment in refined),
+            # A call has the feature of its own tile among its tensors.
+            *(Moment(held or unet, self.working(one), features=(choices.tiles - 1) * feature) for one in calls),
+            *(replace(one, engines=held or one.engines, features=choices.tiles * feature) for one in refined),
             *(Moment([*held, one], self.working(one)) for one in once),
         ]
+
+    def deep_feature(self) -> int:
+        """Bytes of the deep feature of one tile in all branches."""
+        (deep,) = (spec for spec in self.manifest.engine(SHALLOW).inputs if spec.name == DEEP)
+        return 4 * math.prod(deep.largest) * self.choices.branches // 2
 
     def refinement(self) -> Moment:
         """The peak of the loss gradient's forward and backward pass."""
@@ -168,11 +179,11 @@ class _Counted:
         least = predicted = 0
         for moment in moments:
             sizes = [self.weights(engine) for engine in moment.engines]
-            least = max(least, sum(sizes) + moment.working)
+            least = max(least, sum(sizes) + moment.working + moment.features)
             self._arena = max(self._arena, moment.growth * moment.working)
             held = PACKED * sum(sizes) + SESSION * len(sizes)
             packing = (LOADING - PACKED) * max(sizes)
-            predicted = max(predicted, int(held + max(packing, ARENA * self._arena)))
+            predicted = max(predicted, int(held + max(packing, ARENA * self._arena)) + moment.features)
         if not self.on_cpu:
             return StageMemory(name, least, least)
         return StageMemory(name, least + self.host, predicted + self.host_at_most)
@@ -209,6 +220,8 @@ def _remedy(manifest: Manifest, device: str, choices: Choices, available: int) -
     if choices.refine and manifest.refine is not None and manifest.refine.plan == "whole":
         without = replace(choices, refine=False)
         tries.append((without, f"export with --refine-plan segmented{also}"))
+    if choices.cached:
+        tries.append((replace(choices, cached=False), f"give --cache-interval 1{also}"))
     if manifest.shapes.decode_chunk > 1:
         choices = replace(choices, chunk=1)
         tries.append((choices, f"export with --decode-chunk 1{also}"))

@@ -297,6 +297,12 @@ FLAG_ROWS = [
         "choose square-512, portrait-1024x576, landscape-576x1024, preview-256, demo-128.",
         flags=("--preset", "../presets"),
     ),
+    Row("a cut at no depth", "--cache-depth must be 1 or more, not 0.", flags=("--cache-depth", "0")),
+    Row(
+        "a cut of the plain UNet",
+        "--cache-depth cuts the specialized UNet: leave out --plain.",
+        flags=("--cache-depth", "1", "--plain"),
+    ),
     Row(
         "--prepack without ONNX Runtime",
         "--prepack is a choice of ONNX Runtime: give it with --backend onnxruntime.",

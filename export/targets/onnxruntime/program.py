@@ -50,7 +50,9 @@ def write_program(network: Network, folder: Path, stem: str, contrib: bool) -> W
     if network.half is not None:
         _lower(model, network, read & {*traced.parameters, *columns})
     data = []
-    for weights in network.weights:
+    if network.shares is not None:
+        data.append(_declare_shared(model.graph, read, folder / f"{network.shares}.onnx"))
+    for weights in network.weights if network.shares is None else ():
         names = [name for name in traced.parameters if name in weights]
         if not names:
             continue
@@ -140,6 +142,14 @@ def _declare_weights(
         for key, value in place:
             tensor.external_data.append(onnx.StringStringEntryProto(key=key, value=str(value)))
         graph.initializer.append(tensor)
+
+
+def _declare_shared(graph: onnx.GraphProto, read: set[str], program: Path) -> str:
+    """The weights that the graph reads become initializers where another program has them. Returns their file."""
+    other = onnx.load(program, load_external_data=False).graph
+    graph.initializer.extend(tensor for tensor in other.initializer if tensor.name in read)
+    (location,) = {entry.value for one in graph.initializer for entry in one.external_data if entry.key == "location"}
+    return location
 
 
 def _write_weights(

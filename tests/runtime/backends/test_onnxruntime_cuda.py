@@ -11,6 +11,7 @@ from stub_gpu import (
     Stub,
     check_a_read_only_input_goes_to_the_device_once,
     check_results_go_into_a_part_of_a_tensor_on_the_device,
+    check_tensors_of_the_unets_stay_on_the_device,
     rows,
 )
 from stub_onnxruntime import StubOnnxRuntime, argument
@@ -91,12 +92,17 @@ def test_a_unet_is_captured_once_for_each_shape(opened, library):
         assert engine.warnings() == ()
 
 
-def test_tensors_on_the_device_are_neither_captured_nor_replayed(opened, library):
-    with opened("2 * x", "unet") as engine, opened("x + 1") as next_:
+def test_tensors_stay_on_the_device_between_engines(opened, library):
+    with opened("2 * x") as engine, opened("x + 1") as next_:
         kept = [engine.infer({"x": rows(value)}, keep=["y"])["y"] for value in (1, 2)]
         assert all(isinstance(value, DeviceTensor) for value in kept)
         np.testing.assert_array_equal([next_.infer({"x": value})["y"] for value in kept], [rows(3), rows(5)])
-        assert not library.sessions[0].graphs
+
+
+def test_deep_features_are_copied_on_the_device_so_that_both_unets_are_captured(opened, library):
+    """A graph reads and writes the addresses it was captured with, and every tile's feature has one of its own."""
+    check_tensors_of_the_unets_stay_on_the_device(opened, library.gpu)
+    assert [(len(session.graphs), session.replays) for session in library.sessions] == [(1, 2), (1, 5)]
 
 
 def test_a_read_only_input_goes_to_the_device_once(opened, library):

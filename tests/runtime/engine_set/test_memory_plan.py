@@ -87,6 +87,33 @@ def refining(plan="whole", chunk=4):
     return manifest(engines=engines, refine=refine, shapes=shapes)
 
 
+def caching(plan=None):
+    """A shallow UNet of 40 MB of weights, and a deep feature of 2 MB in two branches."""
+    base = refining() if plan else manifest()
+    deep = TensorSpec(name="deep", shape=((1, 2), MB // 4))
+    shallow = engine("unet_shallow", parameters=10 * MB, inputs=[deep], working_bytes=6 * MB)
+    engines = [*(one for one in base.engines if one.role != "unet"), engine("unet", outputs=[deep]), shallow]
+    return manifest(engines=engines, refine=base.refine, cache_depth=1)
+
+
+def test_deep_features_of_all_tiles_but_that_of_the_call_come_on_top():
+    without, held = by_stage(manifest())["denoising"], UNET + 40 * MB
+    assert by_stage(caching())["denoising"] == without  # the shallow UNet is not loaded
+    for tiles in (1, 3):
+        found = by_stage(caching(), cached=True, tiles=tiles)["denoising"]
+        assert found.least == held + TENSORS + 2 * (tiles - 1) * MB
+        assert found.predicted == int(PACKED * held + 2 * SESSION + (LOADING - PACKED) * UNET) + 2 * (tiles - 1) * MB
+        other = by_stage(caching(), cached=True, tiles=tiles, branches=1)["denoising"]
+        assert other.least == held + TENSORS // 2 + (tiles - 1) * MB
+
+
+def test_while_a_step_is_refined_the_features_of_all_tiles_are_held():
+    found = by_stage(caching("whole"), cached=True, tiles=3, refine=True, low_memory=True)["denoising"]
+    assert found.least == UNET + 40 * MB + TENSORS + 2 * 2 * MB
+    found = by_stage(caching("whole"), cached=True, tiles=3, refine=True)["denoising"]
+    assert found.least == UNET + 40 * MB + 400 * MB + 2000 * MB + 3 * 2 * MB
+
+
 def test_refinement_is_held_beside_the_unet_or_takes_turns_with_it():
     assert by_stage(refining())["denoising"].least == UNET + TENSORS
     assert by_stage(refining(), refine=True)["denoising"].least == UNET + 400 * MB + 2000 * MB
@@ -118,9 +145,9 @@ def test_on_a_gpu_nothing_is_added_to_what_is_counted():
         assert stage.predicted == stage.least
 
 
-def fitting(monkeypatch, made, free, refine=False, low_memory=False, device="cpu"):
+def fitting(monkeypatch, made, free, refine=False, low_memory=False, device="cpu", **choices):
     monkeypatch.setattr(memory_plan, "_available", lambda device: free)
-    return plan_memory(Path("engines"), made, device, Choices(4, low_memory, refine))
+    return plan_memory(Path("engines"), made, device, Choices(4, low_memory, refine, **choices))
 
 
 @pytest.mark.parametrize(
@@ -134,6 +161,12 @@ def fitting(monkeypatch, made, free, refine=False, low_memory=False, device="cpu
             "export a smaller --height, --width or --tile-size",
         ),
         (manifest(), {}, 5000 * MB, "export a smaller --height, --width or --tile-size"),
+        (
+            caching(),
+            dict(cached=True, tiles=9, low_memory=True),
+            6010 * MB,
+            "give --cache-interval 1",
+        ),
         (manifest(), dict(device="cuda"), 5000 * MB, "export with --precision fp16 and give --low-memory"),
         (manifest(), dict(device="cuda", low_memory=True), 5000 * MB, "export with --precision fp16"),
     ],
