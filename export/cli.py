@@ -42,14 +42,14 @@ def parser() -> argparse.ArgumentParser:
     engines = parser.add_argument_group("engines")
     engines.add_argument(
         "--backend",
-        choices=["onnxruntime", "paddle", "tensorrt", "tensorrt-rtx"],
+        choices=["onnxruntime", "openvino", "paddle", "tensorrt", "tensorrt-rtx"],
         default="onnxruntime",
         help="default: %(default)s; tensorrt: plans for the GPU in this machine; tensorrt-rtx: for GeForce and RTX "
         "cards, which need not be in it",
     )
     engines.add_argument(
         "--precision",
-        choices=["fp32", "fp16"],
+        choices=["fp32", "fp16", "bf16"],
         default="fp32",
         help="default: %(default)s; fp16: half the size, for GPUs, what would suffer is kept in float32; Paddle's is "
         "made on the GPU that the export runs on",

@@ -27,6 +27,7 @@ class Library:
 LIBRARY_OF = {
     "onnxruntime": Library("onnxruntime", "onnxruntime", "cpu"),
     "onnxruntime-cuda": Library("onnxruntime-gpu", "onnxruntime", "cuda"),
+    "openvino": Library("openvino", "openvino", "openvino"),
     "paddle": Library("paddlepaddle", "paddle", "paddle"),
     "paddle-cuda": Library("paddlepaddle-gpu", "paddle", "cuda"),
     "tensorrt": Library("tensorrt", "tensorrt", "tensorrt"),
@@ -54,7 +55,8 @@ def backend_version(backend: str) -> str | None:
             f"{library.name} is installed but cannot be imported ({first_line(error)}): install it again, or what it "
             "lacks."
         ) from error
-    return module.__version__ if not backend.endswith("-cuda") or _knows_gpus(module) else None
+    version = module.__version__.partition("-")[0]  # OpenVINO adds the build
+    return version if not backend.endswith("-cuda") or _knows_gpus(module) else None
 
 
 def _knows_gpus(module: ModuleType) -> bool:

@@ -115,7 +115,7 @@ def _check_unlisted(folder: Path, manifest: Manifest) -> None:
 
 def _check_external_data(folder: Path, engine: EngineContract, manifest: Manifest) -> None:
     """EngineSetError if one of the engine's ONNX programs takes weights from a file that the engine does not list."""
-    programs = [engine.program] if manifest.backend == "onnxruntime" else []
+    programs = [engine.program] if manifest.backend in ("onnxruntime", "openvino") else []
     programs += [engine.prepacked.program] if engine.prepacked is not None else []
     programs += [engine.refit] if engine.refit is not None else []
     listed = {file.name for file in engine.files}
