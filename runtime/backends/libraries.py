@@ -34,6 +34,7 @@ LIBRARY_OF = {
     "tensorrt-rtx": Library("tensorrt-rtx", "tensorrt_rtx", "tensorrt-rtx"),
 }
 PADDLE_GPU = "install paddlepaddle-gpu 3.2.2 in the place of paddlepaddle, as Paddle's installation guide says"
+OPENVINO_OLDEST = (2026, 4)
 # Tested with engine sets of 3.2.2: 3.1.1 runs them; 3.3.1 ends in a segmentation fault on the refinement's programs.
 PADDLE_RELEASES = ((3, 1), (3, 2))
 

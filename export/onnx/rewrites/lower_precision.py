@@ -54,7 +54,7 @@ class Policy(Record):
 
     precision: Literal["fp16", "bf16"]
     engines: tuple[str, ...]
-    fp16_engines: tuple[str, ...] = ()
+    exceptions: tuple[str, ...] = ()
     inputs: frozenset[str]
     operators: frozenset[str]
     paddle_operators: tuple[str, ...] = ()
@@ -69,7 +69,7 @@ class Policy(Record):
 
     def keeps(self, role: str) -> bool:
         """Whether the whole engine stays float32."""
-        return _matches(role, self.engines) and not _matches(role, self.fp16_engines)
+        return _matches(role, self.engines) and not _matches(role, self.exceptions)
 
 
 def _matches(role: str, patterns: Iterable[str]) -> bool:
