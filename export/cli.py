@@ -135,7 +135,7 @@ def run(arguments: argparse.Namespace) -> None:
     if a.prepack and a.backend != "onnxruntime":
         raise InputError("--prepack is a choice of ONNX Runtime: give it with --backend onnxruntime.")
     if a.precision == "bf16" and a.backend != "openvino":
-        raise InputError("--precision bf16 is for CPUs, with OpenVINO: give --backend openvino, or another --precision.")
+        raise InputError("--precision bf16 is for CPUs and OpenVINO: give --backend openvino, or another --precision.")
     if a.backend == "openvino" and a.precision == "fp16":
         raise InputError("--precision fp16 is for GPUs, and OpenVINO runs on CPUs: give --precision bf16 or fp32.")
     if a.backend == "openvino":
