@@ -18,10 +18,15 @@ class Format:
 
     def encode(self, values: np.ndarray) -> np.ndarray:
         """Float32 values as they are stored in files, little-endian, rounded to the nearest."""
-        values = np.ascontiguousarray(values, "<f4")
+        values = np.asarray(values, "<f4", order="C")
         if self.name == "bf16":
             return _upper_halves(values)
         return values.astype("<f2") if self.name == "fp16" else values
+
+    def rounded(self, values: np.ndarray) -> np.ndarray:
+        """What is stored of float32 values, in float32."""
+        stored = self.encode(values)
+        return (stored.astype("<u4") << 16).view("<f4") if self.name == "bf16" else stored.astype("<f4")
 
     def tensor(self, values: np.ndarray) -> TensorProto:
         """Float32 values as a tensor of this format."""

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import openvino
+from openvino.frontend import FrontEndManager
 
 from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.backends.interface import Found, check_interface
@@ -13,6 +14,8 @@ from sa.runtime.errors import EngineSetError, first_line
 
 DEVICE = "CPU"
 _CORE = openvino.Core()
+# Reads ONNX alone: Core.read_model looks at the content, and would take other formats that no check here knows.
+_ONNX = FrontEndManager().load_by_framework("onnx")
 Sizes = tuple[tuple[int, ...], ...]
 
 
@@ -42,8 +45,8 @@ class OpenVinoEngine(Engine):
         }
         self._compiled: dict[Sizes, openvino.CompiledModel] = {}
         try:
-            self._model = _CORE.read_model(self._path)
-        except RuntimeError as error:
+            self._model = _ONNX.convert(_ONNX.load(str(self._path)))  # which maps the weights
+        except Exception as error:  # OpenVINO raises types of its own, without a common base
             raise self._unloadable(error) from error
         check_interface(self._path, contract, map(_found, self._model.inputs), map(_found, self._model.outputs))
         if all(isinstance(dim, int) for spec in contract.inputs for dim in spec.shape):
@@ -53,7 +56,7 @@ class OpenVinoEngine(Engine):
         try:
             self._model.reshape({spec.name: size for spec, size in zip(self.contract.inputs, sizes, strict=True)})
             self._compiled[sizes] = _CORE.compile_model(self._model, DEVICE, self._settings)
-        except RuntimeError as error:
+        except Exception as error:
             raise self._unloadable(error) from error
         return self._compiled[sizes]
 

@@ -205,9 +205,9 @@ class Lowering:
             self.casts[name, dtype] = made
             self.types[made] = dtype
             if name in self.constants:
-                tensor = to.tensor(self.constants[name])
-                self.nodes.append(helper.make_node("Constant", [], [made], value=tensor))
-                self.constants[made] = numpy_helper.to_array(tensor)
+                value = to.tensor(self.constants[name])
+                self.nodes.append(helper.make_node("Constant", [], [made], value=value))
+                self.constants[made] = to.rounded(self.constants[name])
             else:
                 self.nodes.append(helper.make_node("Cast", [name], [made], to=dtype))
         return self.casts[name, dtype]
