@@ -56,7 +56,9 @@ def test_who_is_bf16_and_how_it_was_certified(refining_set):
         assert engine.precision == ("fp32" if kept else "bf16")
         assert engine.certificate.executed == "engine"
         assert engine.certificate.tolerance >= (1e-4 if kept else 4e-2)
-        assert (engine.certificate.relative > 2e-4) == (not kept), "an engine computes in another precision than it says"
+        assert (engine.certificate.relative > 2e-4) == (not kept), (
+            "an engine computes in another precision than it says"
+        )
         assert engine.loss_scale is None and engine.float32_tensors == ()
 
 
