@@ -192,8 +192,8 @@ def _check_library(folder: Path, manifest: Manifest, device: str) -> None:
 
         if not computes_bf16():
             raise EngineSetError(
-                f"{folder} computes in bfloat16, for which this CPU has no instructions (avx512_bf16 or AMX): run it on "
-                "a CPU that has them, or export with --precision fp32."
+                f"{folder} computes in bfloat16, for which this CPU has no instructions (avx512_bf16 or AMX): run it "
+                "on a CPU that has them, or export with --precision fp32."
             )
 
 

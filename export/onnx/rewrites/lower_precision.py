@@ -225,8 +225,9 @@ def lower_precision(
 ) -> None:
     """Give the float32 graph of `model` the policy's dtypes, in place.
 
-    `parameters` are weights, which the graph reads and which are declared later, in its format. `float32` names tensors that
-    must stay float32; the nodes that make or read them compute in float32. ValueError if the graph has no such tensor.
+    `parameters` are weights, which the graph reads and which are declared later, in its format. `float32` names tensors
+    that must stay float32; the nodes that make or read them compute in float32. ValueError if the graph has no such
+    tensor.
     """
     graph = model.graph
     known = {value.name for value in graph.input}.union(*(node.output for node in graph.node))
