@@ -22,7 +22,6 @@ from sa.runtime.contract import Precision, Record
 SINGLE, HALF = FORMATS["fp32"].element, FORMATS["fp16"].element
 PRODUCTS = frozenset(("MatMul", "Gemm", "Conv", "ConvTranspose"))
 LOSS_SCALE = "loss_scale"  # the name of a constant in the graph of a VJP
-AS_SINGLE = ".fp32"  # ends the name of a tensor that was cast; and so for the other formats
 # Operators that move numbers without computing: the result has the dtype of the input.
 MOVES = frozenset(
     (
