@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # What is installed is what constraints.txt says, also of what builds the project itself.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INSTALL := $(PIP) --no-build-isolation --editable
-SETUP := bench,cpu,export,prepare,test
+SETUP := bench,cpu,export,openvino,prepare,test
 # Two workers keep two cores busy; a third would wait for memory on a machine of 24 GiB.
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadscope

@@ -18,7 +18,8 @@ Role = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(_NAMED)}|decoder_
 
 BareName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "bf16"]
+WEIGHT_BYTES: dict[Precision, int] = {"fp32": 4, "fp16": 2, "bf16": 2}  # of one number
 Size = Annotated[int, Field(ge=1, le=1 << 24)]
 Span = tuple[Size, Size]
 
@@ -128,7 +129,7 @@ class EngineRecord(EngineContract):
     @property
     def weight_bytes(self) -> int:
         """Bytes of the weights as stored."""
-        return {"fp32": 4, "fp16": 2}[self.precision] * self.parameters
+        return WEIGHT_BYTES[self.precision] * self.parameters
 
 
 class Segment(Record):
@@ -188,7 +189,7 @@ class Manifest(Record):
     preset: str | None
     shapes: Shapes
     precision: Precision
-    backend: Literal["onnxruntime", "paddle", "tensorrt", "tensorrt-rtx"]
+    backend: Literal["onnxruntime", "openvino", "paddle", "tensorrt", "tensorrt-rtx"]
     backend_version: str
     device: Literal["cpu", "cuda"]
     compute_capabilities: tuple[str, ...]  # of the GPUs the engines were built for; empty for a CPU

@@ -22,7 +22,13 @@ from sa.runtime.system.processors import usable_cores
 
 SHAPES = ("--height", "256", "--width", "256", "--tile-size", "2", "--decode-chunk", "4")
 REPETITIONS = 3  # after one warm-up
-VARIANTS = {"onnxruntime": (), "paddle": (), "paddle+onednn": ("--onednn",)}  # flags of sa-export
+VARIANTS = {  # flags of sa-export
+    "onnxruntime": (),
+    "openvino": (),
+    "openvino+bf16": ("--precision", "bf16"),
+    "paddle": (),
+    "paddle+onednn": ("--onednn",),
+}
 
 
 def measure_true_size(work: Path, variants: Sequence[str], reuse: bool) -> None:

@@ -15,11 +15,11 @@ TWIN = "-twin"  # ends the stem of an engine's twin, which shares the engine's w
 
 @dataclass(frozen=True)
 class Half:
-    """How an engine is typed fp16."""
+    """How an engine is typed fp16 or bf16."""
 
     policy: Policy
     float32: frozenset[str] = frozenset()  # tensors that were found unfit for it
-    loss_scale: float = 1.0  # of a VJP's cotangent
+    loss_scale: float | None = None  # of a VJP's cotangent; None: as it comes, which has float32's range
 
 
 @dataclass(frozen=True)

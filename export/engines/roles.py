@@ -20,7 +20,7 @@ from sa.export.networks.pose_net import PoseNet
 from sa.export.networks.transformer import FACE_TOKENS
 from sa.export.networks.unet import UNet
 from sa.export.networks.vae import VaeDecoder, VaeEncoder
-from sa.runtime.contract import Role, Shapes, TensorSpec
+from sa.runtime.contract import Precision, Role, Shapes, TensorSpec
 
 BRANCHES = (1, 2)  # of classifier-free guidance in one call: the conditional one alone, or both
 
@@ -38,7 +38,7 @@ class EngineDefinition(ABC):
     affordable: float = 2e12  # FLOPs up to which it is certified at its own shapes, else on a twin of reduced ones
     stands_for: "EngineDefinition | None" = None  # certified as this one, together with `helpers`
     helpers: tuple["EngineDefinition", ...] = ()
-    half: Half | None = None  # typed fp16, and how; None: float32
+    half: Half | None = None  # typed fp16 or bf16, and how; None: float32
 
     differentiates: ClassVar[bool] = False  # the engine is a gradient
 
@@ -66,8 +66,8 @@ class EngineDefinition(ABC):
         return type(self).build
 
     @property
-    def precision(self) -> str:
-        return "fp32" if self.half is None else "fp16"
+    def precision(self) -> Precision:
+        return "fp32" if self.half is None else self.half.policy.precision
 
     @property
     def typing(self) -> dict:
@@ -75,7 +75,7 @@ class EngineDefinition(ABC):
         if self.half is None:
             return {}
         scale = self.half.loss_scale if self.differentiates else None
-        return {"precision": "fp16", "float32_tensors": tuple(sorted(self.half.float32)), "loss_scale": scale}
+        return {"precision": self.precision, "float32_tensors": tuple(sorted(self.half.float32)), "loss_scale": scale}
 
     def network(self, checkpoint: Checkpoint) -> nn.Layer:
         """The network without memory for its weights, its parameters named as in the checkpoint."""

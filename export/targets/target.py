@@ -21,7 +21,7 @@ Executed = Literal["engine", "emulation", "program"]
 class Target(ABC):
     """One engine library. An export calls its methods in the order in which they stand here."""
 
-    backend: Literal["onnxruntime", "paddle", "tensorrt", "tensorrt-rtx"]
+    backend: Literal["onnxruntime", "openvino", "paddle", "tensorrt", "tensorrt-rtx"]
     certified_on: str  # the backend that opens engines for their certificates
     device: Literal["cpu", "cuda"] = "cpu"  # that the set is for
     compute_capabilities: tuple[str, ...] = ()

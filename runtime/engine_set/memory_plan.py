@@ -2,7 +2,7 @@
 
 Each stage has two figures. `least` is counted: the weights as stored and the live tensors inside a call. If less than
 that is free, the run is refused. `predicted` adds the overhead that was measured on ONNX Runtime's CPU provider
-(docs/gpu.md). On GPUs nothing was measured, so both figures are the same.
+(docs/gpu.md) and on OpenVINO (docs/openvino.md). On GPUs nothing was measured, so both figures are the same.
 """
 
 import math
@@ -14,12 +14,25 @@ from sa.runtime.errors import EngineSetError
 from sa.runtime.sampling.conditioning import KEPT_BYTES
 from sa.runtime.system.memory import available_memory
 
-# Factors. Weights: once packed for the kernels, and while they are being packed. Tensors: with the unused part of the
-# arena. The plan `whole` needs more, because its operators do not run in the order that the count assumes.
-PACKED, LOADING, ARENA, WHOLE_GRADIENT = 1.12, 2.0, 1.1, 1.45
+ARENA = 1.1  # factor of the tensors: with the unused part of the arena
+WHOLE_GRADIENT = 1.45  # the same for the plan `whole`, whose operators do not run in the order that the count assumes
 LATENTS = 6  # arrays of the size of the video's latents, while a step is taken
-SESSION = 1 << 20  # bytes of a loaded engine in addition to its weights
 SMALLER = "export a smaller --height, --width or --tile-size"
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What loaded engines take beyond their weights as stored."""
+
+    packed: float  # factor of the weights, once packed for the kernels
+    loading: float  # the same while they are being packed
+    engine: int  # bytes of each engine
+
+
+USUAL = Overhead(1.12, 2.0, 1 << 20)
+BY_SIZE = ("openvino",)  # backends that hold an engine's weights once for every size it is called with
+# Of what OpenVINO takes while it loads, one copy is the mapped file, which the system takes back when it needs memory.
+OVERHEADS = {"openvino": Overhead(1.23, 2.23, 11 << 20)}
 
 
 @dataclass(frozen=True)
@@ -33,6 +46,7 @@ class Choices:
     half: bool = False  # count a float32 set as if it were fp16
     tiles: int = 1  # of the video; the pose latents of several are kept beside those of the frames
     cached: bool = False  # with cached deep features, of every tile
+    both_counts: bool = False  # some steps compute one branch, others two
     chunk: int | None = None  # count as if exported with this --decode-chunk; None: as exported
 
 
@@ -118,6 +132,7 @@ class _Counted:
     def __init__(self, manifest: Manifest, device: str, choices: Choices):
         self.manifest, self.choices = manifest, choices
         self.on_cpu = device == "cpu"
+        self.overhead = overhead(manifest)
         pose = next(engine for engine in manifest.engines if engine.role == "pose_net")
         copies = (choices.tiles - 1) * manifest.shapes.tile_size  # frames in tiles after the first, which is no copy
         # Pose latents: those of the frames, and with those of tiles that are kept if there is room.
@@ -147,6 +162,8 @@ class _Counted:
         unet = [engine("unet"), *([engine("time_embedding")] if self.manifest.specialized else [])]
         unet += [engine(SHALLOW)] if choices.cached else []
         calls = [one for one in unet if one.role in ("unet", SHALLOW)]
+        if choices.both_counts and self.manifest.backend in BY_SIZE:
+            unet += calls
         feature = self.deep_feature() if choices.cached else 0
         once = [engine("conditioning")] if self.manifest.specialized else []
         refined = [self.refinement()] if choices.refine else []
@@ -181,8 +198,8 @@ class _Counted:
             sizes = [self.weights(engine) for engine in moment.engines]
             least = max(least, sum(sizes) + moment.working + moment.features)
             self._arena = max(self._arena, moment.growth * moment.working)
-            held = PACKED * sum(sizes) + SESSION * len(sizes)
-            packing = (LOADING - PACKED) * max(sizes)
+            held = self.overhead.packed * sum(sizes) + self.overhead.engine * len(sizes)
+            packing = (self.overhead.loading - self.overhead.packed) * max(sizes)
             predicted = max(predicted, int(held + max(packing, ARENA * self._arena)) + moment.features)
         if not self.on_cpu:
             return StageMemory(name, least, least)
@@ -193,7 +210,13 @@ def warm_bytes(manifest: Manifest) -> int:
     """What all engines of a set take that stay loaded, and the largest call of one, on a CPU."""
     sizes = [engine.weight_bytes for engine in manifest.engines]
     working = max(engine.working_bytes for engine in manifest.engines)
-    return int(PACKED * sum(sizes) + SESSION * len(sizes) + ARENA * working)
+    more = overhead(manifest)
+    return int(more.packed * sum(sizes) + more.engine * len(sizes) + ARENA * working)
+
+
+def overhead(manifest: Manifest) -> Overhead:
+    """That of the set's library, on a CPU."""
+    return OVERHEADS.get(manifest.backend, USUAL)
 
 
 def refinement_bytes(manifest: Manifest, device: str, low_memory: bool) -> int:

@@ -43,6 +43,7 @@ def planned_memory(
         branches=2 if guided else 1,
         tiles=tiles,
         cached=settings.cache_interval > 1,
+        both_counts=guided and settings.guidance_interval is not None,
     )
     plan = engines.plan_memory(choices)
     if plan is None:

@@ -331,6 +331,16 @@ FLAG_ROWS = [
         flags=("--precision", "fp16", "--backend", "paddle", "--onednn"),
     ),
     Row(
+        "bf16 without OpenVINO",
+        "--precision bf16 is for CPUs and OpenVINO: give --backend openvino, or another --precision.",
+        flags=("--precision", "bf16"),
+    ),
+    Row(
+        "fp16 for OpenVINO",
+        "--precision fp16 is for GPUs, and OpenVINO runs on CPUs: give --precision bf16 or fp32.",
+        flags=("--precision", "fp16", "--backend", "openvino"),
+    ),
+    Row(
         "fp16 and --plain",
         "--plain is for float32 engines: leave it out, or give --precision fp32.",
         flags=("--precision", "fp16", "--refine", "--plain"),

@@ -15,6 +15,7 @@ from sa.export.exporter import export
 from sa.export.settings import ExportSettings
 from sa.export.targets import target as targets
 from sa.export.targets.onnxruntime.target import OnnxRuntimeTarget
+from sa.export.targets.openvino.target import OpenVinoTarget
 from sa.export.targets.paddle.target import PaddleTarget
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.composed.specialized_unet import SpecializedUNet
@@ -69,7 +70,7 @@ def test_a_sound_engine_is_within_and_a_damaged_one_beyond(engines, pose_net_ref
 def test_dear_engines_are_certified_on_a_twin_that_leaves_no_files(checkpoint, only, backend, tmp_path):
     """The UNet together with the engines it needs, against the plain network."""
     only("conditioning", "time_embedding", "unet", "pose_net", affordable=3e8)
-    target = {"onnxruntime": OnnxRuntimeTarget, "paddle": PaddleTarget}[backend]()
+    target = {"onnxruntime": OnnxRuntimeTarget, "openvino": OpenVinoTarget, "paddle": PaddleTarget}[backend]()
     settings = ExportSettings(Shapes(height=128, width=128, tile_size=5, decode_chunk=4), target)
     manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
     unet = manifest.engine("unet")

@@ -8,7 +8,7 @@ from sample_manifest import engine, manifest, refining_manifest
 
 from sa.runtime.contract import ROLES, TensorSpec
 from sa.runtime.engine_set import memory_plan
-from sa.runtime.engine_set.memory_plan import ARENA, LOADING, PACKED, SESSION, Choices, plan_memory, stage_memory
+from sa.runtime.engine_set.memory_plan import ARENA, OVERHEADS, USUAL, Choices, plan_memory, stage_memory
 from sa.runtime.errors import EngineSetError
 
 MB = 1_000_000
@@ -43,13 +43,29 @@ def test_a_stage_is_its_largest_engine_and_what_is_alive_in_it():
         "decoding": SMALL + TENSORS,
     }
     # A UNet that is packed while it is loaded takes more than when it is called.
-    assert found["denoising"].predicted == int(LOADING * UNET + SESSION)
-    assert found["decoding"].predicted == int(PACKED * SMALL + SESSION + ARENA * TENSORS)
+    assert found["denoising"].predicted == int(USUAL.loading * UNET + USUAL.engine)
+    assert found["decoding"].predicted == int(USUAL.packed * SMALL + USUAL.engine + ARENA * TENSORS)
 
 
 def test_weights_count_as_they_are_stored():
     half = [engine(role, precision="fp16") for role in ROLES]
     assert by_stage(manifest(engines=half, precision="fp16"))["denoising"].least == UNET // 2 + TENSORS
+
+
+def test_openvino_holds_the_mapped_file_while_it_packs():
+    more = OVERHEADS["openvino"]
+    half = [engine(role, precision="bf16") for role in ROLES]
+    found = by_stage(manifest(engines=half, precision="bf16", backend="openvino", backend_version="2026.4.1"))
+    assert found["denoising"].predicted == int(more.loading * UNET // 2 + more.engine)
+    assert more.loading == more.packed + 1
+    assert found["denoising"].least == UNET // 2 + TENSORS
+
+
+def test_openvino_holds_weights_for_either_number_of_branches():
+    openvino = manifest(backend="openvino", backend_version="2026.4.1")
+    for made, more in ((openvino, UNET), (manifest(), 0)):
+        one, both = (by_stage(made, both_counts=both)["denoising"].least for both in (False, True))
+        assert both == one + more
 
 
 def test_without_guidance_the_unet_has_one_branch():
@@ -102,7 +118,8 @@ def test_deep_features_of_all_tiles_but_that_of_the_call_come_on_top():
     for tiles in (1, 3):
         found = by_stage(caching(), cached=True, tiles=tiles)["denoising"]
         assert found.least == held + TENSORS + 2 * (tiles - 1) * MB
-        assert found.predicted == int(PACKED * held + 2 * SESSION + (LOADING - PACKED) * UNET) + 2 * (tiles - 1) * MB
+        packing = int(USUAL.packed * held + 2 * USUAL.engine + (USUAL.loading - USUAL.packed) * UNET)
+        assert found.predicted == packing + 2 * (tiles - 1) * MB
         other = by_stage(caching(), cached=True, tiles=tiles, branches=1)["denoising"]
         assert other.least == held + TENSORS // 2 + (tiles - 1) * MB
 
@@ -135,8 +152,8 @@ def test_segments_take_turns_too():
 def test_what_an_earlier_stage_needed_stays_in_the_arena():
     engines = [engine(role, working_bytes=800 * MB if role == "unet" else TENSORS) for role in ROLES]
     found = by_stage(manifest(engines=engines))
-    assert found["conditioning"].predicted == int(PACKED * SMALL + SESSION + ARENA * TENSORS)
-    assert found["decoding"].predicted == int(PACKED * SMALL + SESSION + ARENA * 800 * MB)
+    assert found["conditioning"].predicted == int(USUAL.packed * SMALL + USUAL.engine + ARENA * TENSORS)
+    assert found["decoding"].predicted == int(USUAL.packed * SMALL + USUAL.engine + ARENA * 800 * MB)
     assert found["decoding"].least == SMALL + TENSORS
 
 
