@@ -75,8 +75,8 @@ def parser() -> argparse.ArgumentParser:
         "--cache-depth",
         type=int,
         metavar="N",
-        help="also a UNet of the outermost N layers alone, for sa-run --cache-interval; few are fast, more are near the "
-        "whole UNet (default: none)",
+        help="also a UNet of the outermost N layers alone, for sa-run --cache-interval; few are fast, more come "
+        "nearer to the whole UNet (default: none)",
     )
     engines.add_argument(
         "--prepack",
