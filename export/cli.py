@@ -77,7 +77,8 @@ def parser() -> argparse.ArgumentParser:
         "--cache-depth",
         type=int,
         metavar="N",
-        help="also a UNet of the outermost N layers alone, for sa-run --cache-interval (1 is fastest; default: none)",
+        help="also a UNet of the outermost N layers alone, for sa-run --cache-interval; few are fast, more come "
+        "nearer to the whole UNet (default: none)",
     )
     engines.add_argument(
         "--prepack",

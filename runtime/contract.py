@@ -220,6 +220,8 @@ class Manifest(Record):
         if (self.cache_depth is not None) != (SHALLOW in roles):
             raise ValueError(f"the engine {SHALLOW} and cache_depth come together or not at all")
         if self.cache_depth is not None:
+            if not self.specialized:
+                raise ValueError(f"the engine {SHALLOW} needs a specialized UNet's engines, which are not listed")
             given, taken = self.engine("unet").outputs, self.engine(SHALLOW).inputs
             if not any(spec.name == DEEP and spec in taken for spec in given):
                 raise ValueError(f"the engine {SHALLOW} takes no tensor {DEEP} as the engine unet gives it")

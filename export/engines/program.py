@@ -32,7 +32,7 @@ class Network:
     gradient: Gradient | None
     weights: Collection[Weights]
     own_weights: bool = False  # in a file of the engine's own, with nothing in it that the engine does not read
-    shares: str | None = None  # the stem of another engine that reads all of its weights: where they lie if they can
+    shares: str | None = None  # the stem of an engine that reads all of its weights too, for libraries that can share
     half: Half | None = None  # None: float32
 
 

@@ -53,7 +53,7 @@ def require_shallow_unet(folder: Path, manifest: Manifest) -> None:
     """EngineSetError unless the set was made with --cache-depth."""
     if manifest.cache_depth is None:
         command = manifest.command.removeprefix("sa-export").replace(" --plain", "")
-        rebuild = f"sa-export --cache-depth 1{command}"
+        rebuild = f"sa-export --cache-depth 3{command}"
         raise EngineSetError(
             f"{folder} was made without a shallow UNet, which --cache-interval takes: rebuild it with `{rebuild}`, or "
             "give --cache-interval 1."

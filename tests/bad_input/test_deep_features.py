@@ -50,7 +50,7 @@ def test_engines_made_without_a_shallow_unet(engines, case_folder, tmp_path, cap
     (tmp_path / "case").symlink_to(case_folder(CASE))
     message = (
         f"{tmp_path}/engines was made without a shallow UNet, which --cache-interval takes: "
-        "rebuild it with `sa-export --cache-depth 1 --checkpoint CHECKPOINT --out ENGINES --backend onnxruntime "
+        "rebuild it with `sa-export --cache-depth 3 --checkpoint CHECKPOINT --out ENGINES --backend onnxruntime "
         "--precision fp32 --height 64 --width 64 --tile-size 5 --decode-chunk 4`, or give --cache-interval 1."
     )
     fails("sa-run", [*run_arguments(tmp_path), "--cache-interval", "2"], tmp_path, 3, message, capsys)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sample_manifest import engine, manifest, refining_manifest
 
-from sa.runtime.contract import ROLES, TensorSpec
+from sa.runtime.contract import ROLES, SPECIALIZED, TensorSpec
 from sa.runtime.engine_set import memory_plan
 from sa.runtime.engine_set.memory_plan import ARENA, OVERHEADS, USUAL, Choices, plan_memory, stage_memory
 from sa.runtime.errors import EngineSetError
@@ -109,16 +109,17 @@ def caching(plan=None):
     deep = TensorSpec(name="deep", shape=((1, 2), MB // 4))
     shallow = engine("unet_shallow", parameters=10 * MB, inputs=[deep], working_bytes=6 * MB)
     engines = [*(one for one in base.engines if one.role != "unet"), engine("unet", outputs=[deep]), shallow]
+    engines += [engine(role, parameters=1, working_bytes=1) for role in SPECIALIZED]
     return manifest(engines=engines, refine=base.refine, cache_depth=1)
 
 
 def test_deep_features_of_all_tiles_but_that_of_the_call_come_on_top():
-    without, held = by_stage(manifest())["denoising"], UNET + 40 * MB
-    assert by_stage(caching())["denoising"] == without  # the shallow UNet is not loaded
-    for tiles in (1, 3):
+    held = UNET + 40 * MB + 4  # and the time embedding
+    assert by_stage(caching())["denoising"].least == UNET + 4 + TENSORS  # the shallow UNet is not loaded
+    for tiles in (3, 5):
         found = by_stage(caching(), cached=True, tiles=tiles)["denoising"]
         assert found.least == held + TENSORS + 2 * (tiles - 1) * MB
-        packing = int(USUAL.packed * held + 2 * USUAL.engine + (USUAL.loading - USUAL.packed) * UNET)
+        packing = int(USUAL.packed * held + 3 * USUAL.engine + (USUAL.loading - USUAL.packed) * UNET)
         assert found.predicted == packing + 2 * (tiles - 1) * MB
         other = by_stage(caching(), cached=True, tiles=tiles, branches=1)["denoising"]
         assert other.least == held + TENSORS // 2 + (tiles - 1) * MB
@@ -126,9 +127,9 @@ def test_deep_features_of_all_tiles_but_that_of_the_call_come_on_top():
 
 def test_while_a_step_is_refined_the_features_of_all_tiles_are_held():
     found = by_stage(caching("whole"), cached=True, tiles=3, refine=True, low_memory=True)["denoising"]
-    assert found.least == UNET + 40 * MB + TENSORS + 2 * 2 * MB
+    assert found.least == UNET + 40 * MB + 4 + TENSORS + 2 * 2 * MB
     found = by_stage(caching("whole"), cached=True, tiles=3, refine=True)["denoising"]
-    assert found.least == UNET + 40 * MB + 400 * MB + 2000 * MB + 3 * 2 * MB
+    assert found.least == UNET + 40 * MB + 4 + 400 * MB + 2000 * MB + 3 * 2 * MB
 
 
 def test_refinement_is_held_beside_the_unet_or_takes_turns_with_it():
