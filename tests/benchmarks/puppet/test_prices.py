@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from sa.benchmarks.puppet import GUIDANCE
-from sa.benchmarks.puppet.prices import PRICES, SHALLOW_SHARE, Price, unet_pairs
+from sa.benchmarks.puppet.prices import GUIDANCE, PRICES, SHALLOW_SHARE, Price, unet_pairs
 from sa.runtime.contract import Schedule
 from sa.runtime.pipeline.quality import qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
