@@ -32,7 +32,7 @@ class Overhead:
 USUAL = Overhead(1.12, 2.0, 1 << 20)
 BY_SIZE = ("openvino",)  # backends that hold an engine's weights once for every size it is called with
 # Of what OpenVINO takes while it loads, one copy is the mapped file, which the system takes back when it needs memory.
-OVERHEADS = {"openvino": Overhead(1.23, 2.23, 11 << 20)}
+OVERHEADS = {"openvino": Overhead(1.23, 2.23, 18 << 20)}
 
 
 @dataclass(frozen=True)
