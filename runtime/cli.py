@@ -89,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
         nargs=2,
         type=float,
         metavar=("LOW", "HIGH"),
-        help="guide only while sigma is above LOW and at most HIGH, such as 0.2 20: other steps take about half the "
+        help="guide only while sigma is above LOW and at most HIGH, such as 0.1 20: other steps take about half the "
         "time (default: always)",
     )
     sampling.add_argument(
