@@ -4,7 +4,7 @@ import json
 
 import pytest
 from golden_checks import check_every_stored_call, every_iteration, psnr_of_frames
-from gpu_engines import capability, gpu
+from gpu_engines import capability, gpu, packed
 
 from sa.runtime.cli import main
 
@@ -25,11 +25,21 @@ def test_frames_of_the_basic_case(golden, gpu, case_folder, tmp_path):
     data = golden("recipe_basic")
     arguments = [
         *("--engines", gpu.folder("recipe_basic"), "--case", case_folder("recipe_basic"), "--out", tmp_path / "out"),
-        *("--steps", data.parameters.steps, "--guidance", 3.0, "--guidance-start", 3.0, "--device", "cuda", "--quiet"),
+        *(
+            "--steps",
+            data.parameters.steps,
+            "--guidance",
+            3.0,
+            "--guidance-start",
+            3.0,
+            "--device",
+            gpu.device,
+            "--quiet",
+        ),
         *("--tile-overlap", data.parameters.tile_overlap, "--noise", data.inputs / "noise.npz"),
     ]
     assert main([str(word) for word in arguments]) == 0
-    assert json.loads((tmp_path / "out" / "run.json").read_text())["device"] == "cuda"
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["device"] == gpu.device
     assert psnr_of_frames(data, tmp_path / "out") > PSNR[gpu.precision]
 
 
