@@ -44,7 +44,7 @@ class OnnxRuntimeCudaEngine(Engine):
 
     def __init__(self, folder: Path, contract: EngineContract, threads: int):
         super().__init__(contract)
-        said = _load_libraries()
+        said = load_libraries()
         self._device = self._shared_device()
         path = folder / contract.program
         options = session_options(threads)
@@ -155,7 +155,7 @@ class OnnxRuntimeCudaEngine(Engine):
         self._buffers = {}
 
 
-def _load_libraries() -> str:
+def load_libraries() -> str:
     """Load CUDA and cuDNN from where pip put them. Returns ONNX Runtime's first complaint, to end a message with."""
     if PROVIDER not in onnxruntime.get_available_providers():
         raise EngineSetError(
