@@ -31,17 +31,18 @@ class Piece(Record):
             raise ValueError(f"{self.tensor} has more than {LARGEST} numbers")
         if self.transposed and len(self.shape) != 2:
             raise ValueError(f"{self.tensor} is transposed and no matrix")
-        if not self.start < self.stop <= self._stored_shape[-1]:
+        if not self.start < self.stop <= self.stored_shape[-1]:
             raise ValueError(f"{self.tensor} has no columns {self.start} to {self.stop}")
         return self
 
     @property
-    def _stored_shape(self) -> tuple[int, ...]:
+    def stored_shape(self) -> tuple[int, ...]:
+        """Of the whole tensor."""
         return self.shape[::-1] if self.transposed else self.shape
 
     @property
     def bytes(self) -> int:
-        count = math.prod(self._stored_shape[:-1]) * (self.stop - self.start)
+        count = math.prod(self.stored_shape[:-1]) * (self.stop - self.start)
         return np.dtype(self.dtype).itemsize * count
 
     @property

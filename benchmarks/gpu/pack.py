@@ -4,8 +4,7 @@ It can be done only with sets of a checkpoint by recipe (`sa.benchmarks.fixtures
 compared with what the set holds.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import get_args
@@ -17,6 +16,7 @@ from sa.benchmarks.fixtures import recipe
 from sa.benchmarks.gpu import archive
 from sa.benchmarks.gpu.layout import CONTENTS, Pack, PackedSet, Piece, WeightsFile
 from sa.export.checkpoint.checkpoint import Part
+from sa.export.targets.onnxruntime.program import offsets
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import MANIFEST, Manifest
 from sa.runtime.engine_set.open import EngineSet
@@ -53,57 +53,99 @@ def pack(folders: Sequence[Path], path: Path, reporter: Reporter) -> Pack:
 
 def describe(folder: Path, manifest: Manifest) -> tuple[WeightsFile, ...]:
     """The layout of every weight file of an engine set."""
-    stored: dict[str, dict[str, onnx.TensorProto]] = {}
+    read: dict[str, dict[str, onnx.TensorProto]] = {}
     for engine in manifest.engines:
         model = onnx.load(folder / engine.program, load_external_data=False)
         for tensor in model.graph.initializer:
-            stored.setdefault(_facts(tensor)["location"], {})[tensor.name] = tensor
-    return tuple(_described(folder / name, tensors) for name, tensors in sorted(stored.items()))
+            read.setdefault(_facts(tensor)["location"], {})[tensor.name] = tensor
+    contents = {name: np.memmap(folder / name, np.uint8, "r") for name in sorted(read)}
+    files = {
+        name: WeightsFile(
+            name=name,
+            part=_part(Path(name).stem),
+            pieces=tuple(_piece(folder / name, tensor, content) for tensor in read[name].values()),
+        )
+        for name, content in contents.items()
+    }
+    whole = {name: _with_unread(file, files.values()) for name, file in files.items()}
+    for name, file in whole.items():
+        _check_whole(folder / name, file, contents[name])
+    return tuple(whole.values())
 
 
-def _described(path: Path, tensors: dict[str, onnx.TensorProto]) -> WeightsFile:
-    # Engines that share a part's file are named after the part; the three of the UNet have files of their own.
-    part: Part = path.stem if path.stem in get_args(Part) else "unet"
-    content = np.memmap(path, np.uint8, "r")
-    pieces, end = [], 0
-    for tensor in sorted(tensors.values(), key=lambda one: int(_facts(one).get("offset", 0))):
-        piece = _piece(path, part, tensor, content)
+def _with_unread(file: WeightsFile, files: Iterable[WeightsFile]) -> WeightsFile:
+    """The file with the tensors that no program reads from it, because one of another precision has its own copy."""
+    if file.name != f"{file.part}.weights" or any(piece.start for piece in file.pieces):
+        return file
+    here = {piece.tensor for piece in file.pieces}
+    others = {
+        piece.tensor: piece
+        for other in files
+        if other.part == file.part
+        for piece in other.pieces
+        if piece.tensor not in here
+    }
+    if not others:
+        return file
+    dtype = file.pieces[0].dtype
+    shapes = {piece.tensor: piece.stored_shape for piece in (*others.values(), *file.pieces)}
+    places = offsets(shapes, np.dtype(dtype))
+    unread = [
+        piece.model_copy(update={"offset": places[name], "dtype": dtype, "start": 0, "stop": piece.stored_shape[-1]})
+        for name, piece in others.items()
+    ]
+    return file.model_copy(update={"pieces": (*file.pieces, *unread)})
+
+
+def _check_whole(path: Path, file: WeightsFile, content: np.ndarray) -> None:
+    """InputError unless the tensors are all that the file holds, as the recipe draws them; between them are zeros."""
+    end = 0
+    for piece in sorted(file.pieces, key=lambda piece: piece.offset):
         if piece.offset < end or content[end : piece.offset].any():
-            raise InputError(f"{path} holds something before {tensor.name} that no program reads: export it anew.")
-        pieces.append(piece)
+            raise InputError(f"{path} holds something before {piece.tensor} that no program reads: export it anew.")
         end = piece.end
+        if not _is_drawn(file.part, piece, content):
+            raise InputError(
+                f"{path}: {piece.tensor} is not what the recipe draws: pack engine sets whose checkpoint has weights "
+                "by recipe."
+            )
     if end != len(content):
         raise InputError(f"{path} goes on after its last tensor: export it anew.")
-    return WeightsFile(name=path.name, part=part, pieces=tuple(pieces))
 
 
-def _piece(path: Path, part: Part, tensor: onnx.TensorProto, content: np.ndarray) -> Piece:
-    """The first way to draw the tensor that gives the bytes in the file."""
-    dims, offset = tuple(tensor.dims), int(_facts(tensor).get("offset", 0))
-    found = content[offset : offset + np.dtype(DTYPES[tensor.data_type]).itemsize * math.prod(dims)]
-    name, ending = tensor.name, ""
+def _part(stem: str) -> Part:
+    """A file that engines share is named after its part, and one of an engine's own after the engine's role."""
+    if stem in get_args(Part):
+        return stem
+    if stem.startswith(("vae_", "decoder_")):
+        return "vae"
+    return "arcface" if stem == "face_loss" else "unet"
+
+
+def _piece(path: Path, tensor: onnx.TensorProto, content: np.ndarray) -> Piece:
+    """Where a program reads a tensor, and how it is stored: of a matrix, whichever way is the recipe's."""
+    name, ending, dims = tensor.name, "", tuple(tensor.dims)
     if name.endswith(HALVES):
         name, _, ending = name.rpartition(".")
         dims = (*dims[:-1], 2 * dims[-1])
     half = dims[-1] // 2
     start, stop = {"": (0, dims[-1]), "value": (0, half), "gate": (half, dims[-1])}[ending]
-    for transposed in (True, False) if len(dims) == 2 else (False,):
-        shape = dims[::-1] if transposed else dims
-        piece = Piece(
-            tensor=name,
-            shape=shape,
-            transposed=transposed,
-            start=start,
-            stop=stop,
-            offset=offset,
-            dtype=DTYPES[tensor.data_type],
-        )
-        drawn = piece.stored(recipe.tensor(name, shape, part))
-        if np.array_equal(drawn.view(np.uint8).reshape(-1), found):
-            return piece
-    raise InputError(
-        f"{path}: {tensor.name} is not what the recipe draws: pack engine sets whose checkpoint has weights by recipe."
+    plain = Piece(
+        tensor=name,
+        shape=dims,
+        transposed=False,
+        start=start,
+        stop=stop,
+        offset=int(_facts(tensor).get("offset", 0)),
+        dtype=DTYPES[tensor.data_type],
     )
+    transposed = plain.model_copy(update={"shape": dims[::-1], "transposed": True})
+    return transposed if len(dims) == 2 and _is_drawn(_part(path.stem), transposed, content) else plain
+
+
+def _is_drawn(part: Part, piece: Piece, content: np.ndarray) -> bool:
+    drawn = piece.stored(recipe.tensor(piece.tensor, piece.shape, part))
+    return np.array_equal(drawn.view(np.uint8).reshape(-1), content[piece.offset : piece.end])
 
 
 def _facts(tensor: onnx.TensorProto) -> dict[str, str]:

@@ -38,8 +38,8 @@ def add_run(commands: argparse._SubParsersAction) -> None:
         metavar="PEER",
         default=[],
         help="the same networks in PyTorch, on the first engine set's device: diffusers (eager), diffusers:compile, "
-        "diffusers:graph (compiled, with CUDA graphs), the same in fp16 as diffusers:eager-fp16, diffusers:compile-fp16 "
-        "and diffusers:graph-fp16, or diffusers:onnx (exported by torch.onnx), which need the extra 'peers'; "
+        "diffusers:graph (compiled, with CUDA graphs), in fp16 diffusers:eager-fp16, diffusers:compile-fp16 and "
+        "diffusers:graph-fp16, or diffusers:onnx (exported by torch.onnx), which need the extra 'peers'; "
         "upstream:DIR: the published code in a checkout, on CUDA machines",
     )
     run.add_argument("--checkpoint", type=Path, metavar="DIR", help="the checkpoint, for peers and the accuracy column")

@@ -18,9 +18,7 @@ def describe(threads: int, device: Device) -> Machine:
     """
     gpu = _gpu() if device == "cuda" else None
     if device == "cuda" and gpu is None:
-        raise UserError(
-            "NVIDIA's driver lists no GPU here: leave out --device cuda, or measure where there is one."
-        )
+        raise UserError("NVIDIA's driver lists no GPU here: leave out --device cuda, or measure where there is one.")
     found = ceilings(device, threads)
     return Machine(
         device=gpu["device"] if gpu else _cpu(),

@@ -61,11 +61,11 @@ def write_program(network: Network, folder: Path, stem: str, contrib: bool) -> W
         else:  # one file per part of the checkpoint, shared by all engines that take their weights from it
             stored = {name: ParameterSlice(name, 0, shape[-1]) for name, shape in weights.shapes.items()}
         shapes = {name: part.shape(weights.shapes) for name, part in stored.items()}
-        offsets = _offsets(shapes, dtype)
+        places = offsets(shapes, dtype)
         data.append(f"{stem.removesuffix(TWIN) if network.own_weights else weights.part}.weights")
-        _declare_weights(model.graph, {name: shapes[name] for name in shapes if name in read}, dtype, offsets, data[-1])
+        _declare_weights(model.graph, {name: shapes[name] for name in shapes if name in read}, dtype, places, data[-1])
         if not (folder / data[-1]).exists():
-            _write_weights(folder / data[-1], weights, stored, dtype, offsets)
+            _write_weights(folder / data[-1], weights, stored, dtype, places)
     onnx.save_model(model, folder / program)
     # Counted on the graph that runs, where SiLU, as two operators, holds a tensor more than Paddle's.
     stored = [tensor.name for tensor in model.graph.initializer]
@@ -116,13 +116,13 @@ def _lower(model: onnx.ModelProto, network: Network, parameters: set[str]) -> No
     lower_precision(model, half.policy, parameters, float32)
 
 
-def _offsets(shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> dict[str, int]:
+def offsets(shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> dict[str, int]:
     """Where each parameter lies in a weights file."""
-    offsets, end = {}, 0
+    places, end = {}, 0
     for name, shape in sorted(shapes.items()):
-        offsets[name] = end + -end % ALIGNMENT
-        end = offsets[name] + dtype.itemsize * math.prod(shape)
-    return offsets
+        places[name] = end + -end % ALIGNMENT
+        end = places[name] + dtype.itemsize * math.prod(shape)
+    return places
 
 
 def _declare_weights(
