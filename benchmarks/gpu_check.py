@@ -91,7 +91,7 @@ def check(arguments: argparse.Namespace, reporter: Reporter) -> None:
     if counts["failed"] or not counts["passed"] or problems:
         raise UserError(
             f"{counts['failed']} of {len(outcomes)} tests failed on this machine and {len(problems)} engine sets were "
-            f"left out; attach {path} to an issue."
+            f"left out; attach {path} and {RESULTS} beside it to an issue."
         )
 
 

@@ -20,6 +20,7 @@ from sa.benchmarks.gpu.sets import PACK, SMALL
 from sa.benchmarks.gpu.unpack import unpack
 from sa.runtime.backends.cuda import compute_capability
 from sa.runtime.backends.libraries import LIBRARY_OF, backend_version
+from sa.runtime.backends.tensorrt_versions import RTX_CAPABILITIES
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import MANIFEST
 from sa.runtime.engine_set.open import EngineSet
@@ -128,7 +129,6 @@ def _export_flags(backend: str, capability: str) -> tuple[str, ...]:
         pytest.skip(f"sa-export has no --backend {backend}")
     if backend != "tensorrt-rtx":
         return ()
-    name = f"sm{capability.replace('.', '')}"
-    if name not in cli.CAPABILITIES:
-        pytest.skip(f"TensorRT for RTX does not know this GPU's {name}")
-    return "--device", name
+    if capability not in RTX_CAPABILITIES:
+        pytest.skip(f"TensorRT for RTX does not know this GPU's compute capability {capability}")
+    return "--device", f"sm{capability.replace('.', '')}"

@@ -128,9 +128,7 @@ def test_a_foreign_plan_is_refused(gpu, capability, tmp_path):
         pytest.skip("programs are for every GPU")
     foreign = "7.5" if capability != "7.5" else "8.6"
     folder = gpu.manifest_changed(CASE, tmp_path, compute_capabilities=[foreign])
-    with pytest.raises(
-        EngineSetError, match=rf"capability {foreign}, this one has {capability}; rebuild .*--device sm"
-    ):
+    with pytest.raises(EngineSetError, match=rf"capability {foreign}, this one has {capability}; rebuild "):
         EngineSet.open(folder)
 
 
