@@ -4,7 +4,8 @@ Not run on a GPU yet: the tests replace the provider and CUDA with stubs.
 
 Inputs and outputs are bound to device memory. Only what the host supplies or reads crosses the bus, through pinned
 memory and on the engine's stream. An engine that is called hundreds of times is captured as one CUDA graph per shape.
-A graph needs fixed addresses, so such an engine keeps its working memory; the others free theirs after every call.
+A graph needs fixed addresses, so such an engine keeps its working memory. So do engines with little of it. The others
+free theirs after every call, or each would keep its own peak.
 """
 
 import contextlib
@@ -19,7 +20,7 @@ import onnxruntime
 from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.backends.cuda import Buffer, Cuda, DeviceTensor
 from sa.runtime.backends.onnxruntime import check_session, new_session, session_options
-from sa.runtime.contract import EngineContract
+from sa.runtime.contract import EngineContract, EngineRecord
 from sa.runtime.errors import EngineSetError
 
 PROVIDER = "CUDAExecutionProvider"
@@ -35,6 +36,7 @@ OPTIONS = {
     "do_copy_in_default_stream": "1",
 }
 GRAPHED = ("unet",)  # worth a graph's memory: thousands of kernels, launched hundreds of times
+KEPT = 32 << 20  # bytes of tensors below which an engine's memory is not worth freeing, and allocating again, per call
 NO_GRAPH = "-1"  # with this id, a call is neither captured nor replayed
 PRODUCTS = ("Conv", "ConvTranspose", "FusedConv", "FusedMatMul", "Gemm", "MatMul", "MultiHeadAttention")
 
@@ -49,6 +51,7 @@ class OnnxRuntimeCudaEngine(Engine):
         path = folder / contract.program
         options = session_options(threads)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        self._frees = not isinstance(contract, EngineRecord) or contract.working_bytes >= KEPT
         self._graphs: dict[tuple, str] | None = None  # ids of captured graphs by the inputs' shapes
         self._warnings: tuple[str, ...] = ()
         if contract.role in GRAPHED:
@@ -135,7 +138,8 @@ class OnnxRuntimeCudaEngine(Engine):
     def _run_options(self, inputs: Mapping[str, Tensor], on_device: bool) -> onnxruntime.RunOptions:
         options = onnxruntime.RunOptions()
         if self._graphs is None:
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
+            if self._frees:
+                options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
             return options
         graph = NO_GRAPH
         if not on_device:  # tensors on the device change their addresses from call to call
