@@ -67,15 +67,15 @@ def describe(folder: Path, manifest: Manifest) -> tuple[WeightsFile, ...]:
         )
         for name, content in contents.items()
     }
-    whole = {name: _with_unread(file, files.values()) for name, file in files.items()}
-    for name, file in whole.items():
-        _check_whole(folder / name, file, contents[name])
-    return tuple(whole.values())
+    for name, file in files.items():
+        files[name] = _with_unread(folder / name, file, files.values(), contents[name])
+        _check_whole(folder / name, files[name], contents[name])
+    return tuple(files.values())
 
 
-def _with_unread(file: WeightsFile, files: Iterable[WeightsFile]) -> WeightsFile:
+def _with_unread(path: Path, file: WeightsFile, files: Iterable[WeightsFile], content: np.ndarray) -> WeightsFile:
     """The file with the tensors that no program reads from it, because one of another precision has its own copy."""
-    if file.name != f"{file.part}.weights" or any(piece.start for piece in file.pieces):
+    if path.stem not in get_args(Part):
         return file
     here = {piece.tensor for piece in file.pieces}
     others = {
@@ -85,8 +85,6 @@ def _with_unread(file: WeightsFile, files: Iterable[WeightsFile]) -> WeightsFile
         for piece in other.pieces
         if piece.tensor not in here
     }
-    if not others:
-        return file
     dtype = file.pieces[0].dtype
     shapes = {piece.tensor: piece.stored_shape for piece in (*others.values(), *file.pieces)}
     places = offsets(shapes, np.dtype(dtype))
@@ -94,21 +92,18 @@ def _with_unread(file: WeightsFile, files: Iterable[WeightsFile]) -> WeightsFile
         piece.model_copy(update={"offset": places[name], "dtype": dtype, "start": 0, "stop": piece.stored_shape[-1]})
         for name, piece in others.items()
     ]
+    for piece in unread:
+        _require_drawn(path, file.part, piece, content)
     return file.model_copy(update={"pieces": (*file.pieces, *unread)})
 
 
 def _check_whole(path: Path, file: WeightsFile, content: np.ndarray) -> None:
-    """InputError unless the tensors are all that the file holds, as the recipe draws them; between them are zeros."""
+    """InputError unless the file holds nothing but its tensors; between them are zeros."""
     end = 0
     for piece in sorted(file.pieces, key=lambda piece: piece.offset):
         if piece.offset < end or content[end : piece.offset].any():
             raise InputError(f"{path} holds something before {piece.tensor} that no program reads: export it anew.")
         end = piece.end
-        if not _is_drawn(file.part, piece, content):
-            raise InputError(
-                f"{path}: {piece.tensor} is not what the recipe draws: pack engine sets whose checkpoint has weights "
-                "by recipe."
-            )
     if end != len(content):
         raise InputError(f"{path} goes on after its last tensor: export it anew.")
 
@@ -123,7 +118,10 @@ def _part(stem: str) -> Part:
 
 
 def _piece(path: Path, tensor: onnx.TensorProto, content: np.ndarray) -> Piece:
-    """Where a program reads a tensor, and how it is stored: of a matrix, whichever way is the recipe's."""
+    """Where a program reads a tensor, and how it is stored: of a matrix, whichever way is the recipe's.
+
+    InputError if the recipe draws something else.
+    """
     name, ending, dims = tensor.name, "", tuple(tensor.dims)
     if name.endswith(HALVES):
         name, _, ending = name.rpartition(".")
@@ -139,8 +137,21 @@ def _piece(path: Path, tensor: onnx.TensorProto, content: np.ndarray) -> Piece:
         offset=int(_facts(tensor).get("offset", 0)),
         dtype=DTYPES[tensor.data_type],
     )
-    transposed = plain.model_copy(update={"shape": dims[::-1], "transposed": True})
-    return transposed if len(dims) == 2 and _is_drawn(_part(path.stem), transposed, content) else plain
+    part = _part(path.stem)
+    if len(dims) == 2:
+        transposed = plain.model_copy(update={"shape": dims[::-1], "transposed": True})
+        if _is_drawn(part, transposed, content):
+            return transposed
+    _require_drawn(path, part, plain, content)
+    return plain
+
+
+def _require_drawn(path: Path, part: Part, piece: Piece, content: np.ndarray) -> None:
+    if not _is_drawn(part, piece, content):
+        raise InputError(
+            f"{path}: {piece.tensor} is not what the recipe draws: pack engine sets whose checkpoint has weights by "
+            "recipe."
+        )
 
 
 def _is_drawn(part: Part, piece: Piece, content: np.ndarray) -> bool:
