@@ -98,7 +98,7 @@ test-browser: install
 		{ echo "install Chromium first, on Debian: apt-get install chromium"; exit 1; }
 	$(PYTEST) -m browser tests/benchmarks/report/test_report_browser.py
 
-# On a machine with an NVIDIA GPU: the tests of tests/gpu and sa-bench on engine sets of true size, and one report of both,
+# On a machine with an NVIDIA GPU: the tests of tests/gpu and sa-bench on an engine set of true size, and one report of both,
 # gpu-report/gpu-report.md. It needs neither Paddle nor weights: engine sets come from benchmarks/gpu/sets.tar.xz. ONNX
 # Runtime with CUDA takes the place of the one without.
 gpu-check: $(VENV)/installed-cuda
@@ -113,7 +113,7 @@ $(VENV)/installed-cuda: pyproject.toml constraints.txt
 	@$(BIN)/python -c 'from sa.benchmarks.gpu_check import require_gpu; require_gpu()'
 	touch $@
 
-# The pack that gpu-check draws its engine sets from, made anew; about an hour, 60 GB of disk and 18 GiB of memory.
+# The pack that gpu-check draws its engine sets from, made anew: half an hour, 20 GB of disk and 8 GiB of memory.
 gpu-pack: install
 	$(BIN)/python -m sa.benchmarks.gpu_check --pack benchmarks/gpu/sets.tar.xz
 

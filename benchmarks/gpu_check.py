@@ -24,7 +24,7 @@ from sa.runtime.errors import InputError, UserError
 REPORT = "gpu-report.md"
 NO_GPU = "found no NVIDIA GPU or no driver; run `make gpu-check` on a machine that has one."
 DESCRIPTION = """\
-Check this project on an NVIDIA GPU: the tests of tests/gpu, then sa-bench on two engine sets of true size.
+Check this project on an NVIDIA GPU: the tests of tests/gpu, then sa-bench on an engine set of true size.
 
 The engine sets come from a pack: programs and manifests, without weights. The weights are random by a recipe and are
 drawn again here, with NumPy alone. No checkpoint, Paddle or network is needed. OUT/gpu-report.md is the report, and
@@ -125,14 +125,14 @@ def parser() -> argparse.ArgumentParser:
         nargs="+",
         metavar="NAME",
         help=f"which engine sets of the pack to draw and measure: {', '.join(sets.SMALL)}, {', '.join(sets.TRUE_SIZE)} "
-        "(default: those of true size)",
+        "(default: that of true size)",
     )
     parser.add_argument(
         "--data",
         type=Path,
         default=Path(".cache/gpu"),
         metavar="DIR",
-        help="where engine sets are drawn; those of true size take 16 GB (default: %(default)s)",
+        help="where engine sets are drawn; that of true size takes 9 GB (default: %(default)s)",
     )
     parser.add_argument(
         "--device",

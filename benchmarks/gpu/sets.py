@@ -1,4 +1,4 @@
-"""The engine sets of the project's own pack: those of the golden cases, and two of true size."""
+"""The engine sets of the project's own pack: those of the golden cases, and one of true size."""
 
 import shutil
 import subprocess
@@ -15,7 +15,6 @@ PRECISIONS = ("fp32", "fp16")
 SMALL = tuple(f"{case}-{precision}" for case in CASES for precision in PRECISIONS)
 TRUE_SIZE = {  # flags of sa-export
     "true-256-fp32": "--height 256 --width 256 --tile-size 2 --decode-chunk 4 --refine",
-    "true-512-fp16": "--height 512 --width 512 --tile-size 16 --decode-chunk 4 --precision fp16",
 }
 
 
