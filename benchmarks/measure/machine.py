@@ -3,19 +3,21 @@
 import platform
 from importlib import metadata
 from pathlib import Path
+from typing import Literal
 
-from sa.benchmarks.measure.ceilings import Device, ceilings
 from sa.benchmarks.measure.results import Machine
 from sa.runtime.errors import UserError
 
 LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "paddlepaddle", "torch", "diffusers", "openvino")
 
 
-def describe(threads: int, device: Device) -> Machine:
+def describe(threads: int, device: Literal["cpu", "cuda"]) -> Machine:
     """Facts about this machine, and the ceilings of the device with this many threads; takes some seconds.
 
     UserError for "cuda" on a machine without an NVIDIA GPU.
     """
+    from sa.benchmarks.measure.ceilings import ceilings  # which imports onnx
+
     gpu = _gpu() if device == "cuda" else None
     if device == "cuda" and gpu is None:
         raise UserError("NVIDIA's driver lists no GPU here: leave out --device cuda, or measure where there is one.")
