@@ -46,6 +46,7 @@ class Card(Record):
     """A card's data sheet; configs/gpus.yaml says what each figure means."""
 
     name: str
+    device: str  # what the driver calls it, or a part of that
     fp16_tensor_tflops: DataSheetFigure
     fp32_tflops: DataSheetFigure
     bandwidth_gb_per_s: DataSheetFigure

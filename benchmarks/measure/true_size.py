@@ -37,13 +37,13 @@ def measure_true_size(work: Path, variants: Sequence[str], reuse: bool) -> None:
     The checkpoint is made once. `reuse` measures engine sets that are in `work` already and exports only the others.
     """
     checkpoint = work / "checkpoint"
-    _make_checkpoint(checkpoint)
+    make_checkpoint(checkpoint)
     rows = [_run(variant, checkpoint, work, reuse) for variant in variants]
     (work / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
     print(table(rows))
 
 
-def _make_checkpoint(folder: Path) -> None:
+def make_checkpoint(folder: Path) -> None:
     # In its own process: it imports Paddle, which would make every later child slower to start.
     code = (
         "import sys; from pathlib import Path; "

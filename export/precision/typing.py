@@ -107,6 +107,8 @@ class HalfTyping:
         written = self._write(replace(definition, half=half), folder)
         program = folder / written.program
         samples = self._calibration.samples(written.traced.inputs)
+        if definition.own_weights:  # the UNet, too large for memory beside the engine that is measured
+            self._networks.release()
         found = ranges.measure(program, samples, self._threads)
         if not definition.differentiates:
             self._calibration.keep(found.outputs)

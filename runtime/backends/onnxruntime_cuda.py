@@ -4,8 +4,9 @@ Not run on a GPU yet: the tests replace the provider and CUDA with stubs.
 
 Inputs and outputs are bound to device memory. Only what the host supplies or reads crosses the bus, through pinned
 memory and on the engine's stream. An engine that is called hundreds of times is captured as one CUDA graph per shape.
-A graph needs fixed addresses, so such an engine keeps its working memory, and copies tensors that stay on the device;
-the others free theirs after every call.
+A graph needs fixed addresses, so such an engine keeps its working memory, and copies tensors that stay on the device.
+Engines with little working memory keep theirs too. The others free theirs after every call, or each would keep its own
+peak.
 """
 
 import contextlib
@@ -20,7 +21,7 @@ import onnxruntime
 from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.backends.cuda import GRAPHED, Buffer, Cuda, DeviceTensor
 from sa.runtime.backends.onnxruntime import check_session, new_session, session_options
-from sa.runtime.contract import EngineContract
+from sa.runtime.contract import EngineContract, EngineRecord
 from sa.runtime.errors import EngineSetError
 
 PROVIDER = "CUDAExecutionProvider"
@@ -35,6 +36,7 @@ OPTIONS = {
     "arena_extend_strategy": "kSameAsRequested",
     "do_copy_in_default_stream": "1",
 }
+KEPT = 32 << 20  # bytes of tensors below which an engine's memory is not worth freeing, and allocating again, per call
 PRODUCTS = ("Conv", "ConvTranspose", "FusedConv", "FusedMatMul", "Gemm", "MatMul", "MultiHeadAttention")
 
 
@@ -43,11 +45,12 @@ class OnnxRuntimeCudaEngine(Engine):
 
     def __init__(self, folder: Path, contract: EngineContract, threads: int):
         super().__init__(contract)
-        said = _load_libraries()
+        said = load_libraries()
         self._device = self._shared_device()
         path = folder / contract.program
         options = session_options(threads)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        self._frees = not isinstance(contract, EngineRecord) or contract.working_bytes >= KEPT
         self._graphs: dict[tuple, str] | None = None  # ids of captured graphs by the inputs' shapes
         self._warnings: tuple[str, ...] = ()
         if contract.role in GRAPHED:
@@ -140,7 +143,8 @@ class OnnxRuntimeCudaEngine(Engine):
     def _run_options(self, inputs: Mapping[str, Tensor]) -> onnxruntime.RunOptions:
         options = onnxruntime.RunOptions()
         if self._graphs is None:
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
+            if self._frees:
+                options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
             return options
         shapes = tuple((name, tuple(inputs[name].shape)) for name in sorted(inputs))
         options.add_run_config_entry("gpu_graph_id", self._graphs.setdefault(shapes, str(len(self._graphs) + 1)))
@@ -157,7 +161,7 @@ class OnnxRuntimeCudaEngine(Engine):
         self._buffers = {}
 
 
-def _load_libraries() -> str:
+def load_libraries() -> str:
     """Load CUDA and cuDNN from where pip put them. Returns ONNX Runtime's first complaint, to end a message with."""
     if PROVIDER not in onnxruntime.get_available_providers():
         raise EngineSetError(

@@ -23,6 +23,7 @@ from sa.runtime.backends.libraries import (
     missing_operator,
     release,
 )
+from sa.runtime.backends.tensorrt_versions import RTX_CAPABILITIES
 from sa.runtime.contract import FORMAT_VERSION, MANIFEST, EngineContract, FileRecord, Manifest, Role
 from sa.runtime.engine_set.external_data import external_locations
 from sa.runtime.errors import EngineSetError, first_fault
@@ -236,7 +237,12 @@ def _check_device(folder: Path, manifest: Manifest) -> None:
         least = min(map(release, manifest.compute_capabilities))
         built, fits = f"{'.'.join(map(str, least))} and later", release(found) >= least
     if not fits:
-        change = f"but --device sm{found.replace('.', '')}" if manifest.backend == "tensorrt-rtx" else "on this machine"
+        change = "on this machine"
+        if manifest.backend == "tensorrt-rtx" and found in RTX_CAPABILITIES:
+            change = f"but --device sm{found.replace('.', '')}"
+        elif manifest.backend == "tensorrt-rtx":
+            known = ", ".join(RTX_CAPABILITIES)
+            change = f"but --backend tensorrt on this machine, as TensorRT for RTX knows {known} alone"
         raise EngineSetError(
             f"{folder} was built for GPUs of compute capability {built}, this one has {found}; "
             f"rebuild the engine set with `{manifest.command}`, {change}."

@@ -64,12 +64,12 @@ def write_program(network: Network, folder: Path, stem: str, contrib: bool) -> W
         else:  # one file per part of the checkpoint, shared by all engines that take their weights from it
             stored = {name: ParameterSlice(name, 0, shape[-1]) for name, shape in weights.shapes.items()}
         shapes = {name: part.shape(weights.shapes) for name, part in stored.items()}
-        offsets = _offsets(shapes, stored_as)
+        places = offsets(shapes, stored_as.size)
         data.append(f"{stem.removesuffix(TWIN) if network.own_weights else weights.part}.weights")
         declared = {name: shape for name, shape in shapes.items() if name in read}
-        _declare_weights(model.graph, declared, stored_as, offsets, data[-1])
+        _declare_weights(model.graph, declared, stored_as, places, data[-1])
         if not (folder / data[-1]).exists():
-            _write_weights(folder / data[-1], weights, stored, stored_as, offsets)
+            _write_weights(folder / data[-1], weights, stored, stored_as, places)
     onnx.save_model(model, folder / program)
     # Counted on the graph that runs, where SiLU, as two operators, holds a tensor more than Paddle's.
     stored = [tensor.name for tensor in model.graph.initializer]
@@ -120,13 +120,13 @@ def _lower(model: onnx.ModelProto, network: Network, parameters: set[str]) -> No
     lower_precision(model, half.policy, parameters, float32)
 
 
-def _offsets(shapes: Mapping[str, tuple[int, ...]], stored_as: Format) -> dict[str, int]:
-    """Where each parameter lies in a weights file."""
-    offsets, end = {}, 0
+def offsets(shapes: Mapping[str, tuple[int, ...]], size: int) -> dict[str, int]:
+    """Where each parameter lies in a weights file whose numbers have `size` bytes."""
+    places, end = {}, 0
     for name, shape in sorted(shapes.items()):
-        offsets[name] = end + -end % ALIGNMENT
-        end = offsets[name] + stored_as.size * math.prod(shape)
-    return offsets
+        places[name] = end + -end % ALIGNMENT
+        end = places[name] + size * math.prod(shape)
+    return places
 
 
 def _declare_weights(

@@ -7,6 +7,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime as real
 import pytest
+from sample_manifest import engine
 from stub_gpu import (
     Stub,
     check_a_read_only_input_goes_to_the_device_once,
@@ -18,7 +19,7 @@ from stub_onnxruntime import StubOnnxRuntime, argument
 
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.cuda import DeviceTensor
-from sa.runtime.contract import EngineContract, FileRecord, TensorSpec
+from sa.runtime.contract import EngineContract, EngineRecord, FileRecord, TensorSpec
 from sa.runtime.errors import EngineSetError
 
 
@@ -43,9 +44,12 @@ def library(monkeypatch):
 
 @pytest.fixture
 def opened(library, tmp_path):
-    """opened(expression, role): an engine y = expression(x), of 1 to 4 rows of 3 numbers."""
+    """opened(expression, role): an engine y = expression(x), of 1 to 4 rows of 3 numbers.
 
-    def open_(expression, role="vae_decoder"):
+    `working`: bytes of the tensors inside a call, as a set's manifest knows them.
+    """
+
+    def open_(expression, role="vae_decoder", working=None):
         name = f"engine{len(list(tmp_path.iterdir()))}.onnx"
         (tmp_path / name).write_text(expression)
         contract = EngineContract(
@@ -55,6 +59,9 @@ def opened(library, tmp_path):
             inputs=(TensorSpec(name="x", shape=((1, 4), 3)),),
             outputs=(TensorSpec(name="y", shape=((1, 4), 3)),),
         )
+        if working is not None:
+            facts = engine(role, working_bytes=working).model_dump() | contract.model_dump()
+            contract = EngineRecord.model_validate(facts)
         return open_engine("onnxruntime-cuda", tmp_path, contract, 1)
 
     return open_
@@ -121,6 +128,13 @@ def test_memory_is_given_back(opened, library):
     assert len(library.gpu.memory) == 1  # what the view is of
     del view
     assert not library.gpu.memory
+
+
+@pytest.mark.parametrize(("working", "freed"), [((32 << 20) - 1, False), (32 << 20, True)])
+def test_little_memory_is_kept_from_call_to_call(opened, library, working, freed):
+    with opened("2 * x", working=working) as engine:
+        engine.infer({"x": rows(1)})
+    assert library.sessions[0].entries == ({"memory.enable_memory_arena_shrinkage": "gpu:0"} if freed else {})
 
 
 def test_a_unet_that_cannot_be_captured_runs_without_and_says_so(opened, library):

@@ -214,6 +214,14 @@ def test_plans_are_refused_on_another_gpu(gpu, built, tmp_path):
         _check_device(tmp_path, built("8.6"))
 
 
+def test_a_gpu_that_tensorrt_for_rtx_does_not_know_is_sent_to_tensorrt(monkeypatch, built, tmp_path):
+    monkeypatch.setattr("sa.runtime.backends.cuda.compute_capability", lambda: "9.0")
+    with pytest.raises(
+        EngineSetError, match=r"this one has 9.0; .* but --backend tensorrt on this machine, as .* alone"
+    ):
+        _check_device(tmp_path, built("8.6", "8.9"))
+
+
 def test_tensorrts_plans_are_rebuilt_where_they_are_to_run(gpu, built, tmp_path):
     with pytest.raises(
         EngineSetError, match=r"capability 8.6, this one has 8.9; .*`sa-export again`, on this machine.$"
