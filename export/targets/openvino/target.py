@@ -9,6 +9,7 @@ from onnx import inliner
 from sa.export.engines.program import Network, Written
 from sa.export.engines.roles import EngineDefinition
 from sa.export.targets.onnxruntime.program import write_program
+from sa.export.targets.openvino.transposes import copy_transposed_weights
 from sa.export.targets.target import Executed, Target
 
 
@@ -21,6 +22,7 @@ class OpenVinoTarget(Target):
         written = write_program(network, folder, stem, contrib=True)
         path = folder / written.program
         program = inliner.inline_local_functions(onnx.load(path, load_external_data=False))
+        copy_transposed_weights(program, folder)
         onnx.save_model(program, path)
         return replace(written, operator_sets=())
 
