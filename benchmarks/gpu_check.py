@@ -62,7 +62,9 @@ def run(arguments: argparse.Namespace) -> None:
 def make_pack(path: Path, engines: Sequence[Path] | None, reporter: Reporter) -> None:
     from sa.benchmarks.gpu.pack import pack
 
-    with tempfile.TemporaryDirectory(prefix=".gpu-pack-", dir=".") as work:
+    cache = Path(".cache")  # not where the system keeps its temporary files, which may be small or in memory
+    cache.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="gpu-pack-", dir=cache) as work:
         pack(engines or list(sets.export(Path(work), reporter)), path, reporter)
     reporter.say(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
 
