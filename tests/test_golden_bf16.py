@@ -68,7 +68,7 @@ def test_weights_lie_once_in_two_bytes(refining_set):
     sizes = {file.name: file.bytes for engine in manifest.engines for file in engine.files}
     unet = manifest.engine("unet")
     assert unet.weight_bytes == 2 * unet.parameters
-    assert abs(sizes["unet.weights"] / unet.weight_bytes - 1) < 0.5  # pages between tensors
+    assert unet.weight_bytes <= sizes["unet.weights"] < 4 * unet.parameters  # tensors begin on pages
     assert "vae.weights" in {file.name for file in manifest.engine("vae_decoder").files}
     assert "vae.weights" not in {file.name for file in manifest.engine("vae_encoder").files}
 
