@@ -75,8 +75,8 @@ def describe(folder: Path, manifest: Manifest) -> tuple[WeightsFile, ...]:
 
 def _with_unread(path: Path, file: WeightsFile, files: Iterable[WeightsFile], content: np.ndarray) -> WeightsFile:
     """The file with the tensors that no program reads from it, because one of another precision has its own copy."""
-    if path.stem not in get_args(Part):
-        return file
+    if path.stem not in get_args(Part) or _first_unknown(file, content) is None:
+        return file  # an engine's own file, of which one is called like a part: the UNet's
     here = {piece.tensor for piece in file.pieces}
     others = {
         piece.tensor: piece
@@ -97,15 +97,20 @@ def _with_unread(path: Path, file: WeightsFile, files: Iterable[WeightsFile], co
     return file.model_copy(update={"pieces": (*file.pieces, *unread)})
 
 
-def _check_whole(path: Path, file: WeightsFile, content: np.ndarray) -> None:
-    """InputError unless the file holds nothing but its tensors; between them are zeros."""
+def _first_unknown(file: WeightsFile, content: np.ndarray) -> str | None:
+    """Where the file holds something besides its tensors; between them are zeros."""
     end = 0
     for piece in sorted(file.pieces, key=lambda piece: piece.offset):
         if piece.offset < end or content[end : piece.offset].any():
-            raise InputError(f"{path} holds something before {piece.tensor} that no program reads: export it anew.")
+            return f"before {piece.tensor}"
         end = piece.end
-    if end != len(content):
-        raise InputError(f"{path} goes on after its last tensor: export it anew.")
+    return None if end == len(content) else "after its last tensor"
+
+
+def _check_whole(path: Path, file: WeightsFile, content: np.ndarray) -> None:
+    """InputError unless the file holds nothing but its tensors."""
+    if where := _first_unknown(file, content):
+        raise InputError(f"{path} holds something {where} that no program reads: export it anew.")
 
 
 def _part(stem: str) -> Part:

@@ -42,7 +42,7 @@ def test_every_file_comes_back_byte_for_byte(folder, packed, tmp_path):
     folders, problems = drawn(packed, tmp_path)
     assert folders == [tmp_path / "tiny"] and not problems
     names = sorted(path.name for path in folder.iterdir())
-    assert sorted(path.name for path in folders[0].iterdir()) == names and len(names) == 13
+    assert sorted(path.name for path in folders[0].iterdir()) == names and len(names) == 17
     for name in names:
         assert (folders[0] / name).read_bytes() == (folder / name).read_bytes()
     EngineSet.open(folders[0], verify=True)

@@ -9,7 +9,7 @@ from onnx import TensorProto, helper
 from sample_manifest import engine, manifest
 
 from sa.benchmarks.fixtures import recipe
-from sa.runtime.contract import MANIFEST, ROLES
+from sa.runtime.contract import MANIFEST
 
 WIDTH = 8
 PAGE = 4096
@@ -35,6 +35,9 @@ FILES = {
             ("positions.weight", (5, WIDTH), False, None),
         ],
     ),
+    # Engines of the same part, each with a file of its own: the UNet's is called like the part, and has not their tensors.
+    "time_embedding": ("time_embedding", "unet", "<f4", [("linear.weight", (4, WIDTH), True, None)]),
+    "conditioning": ("conditioning", "unet", "<f4", [("keys.weight", (4, WIDTH), True, None)]),
     # The part's shared file has the encoder's tensor too, which only the encoder reads, in float32 from its own file.
     "vae_decoder": (
         "vae",
@@ -50,7 +53,7 @@ def write(folder: Path, **changes) -> Path:
     """Write the set; `changes` are of its manifest."""
     folder.mkdir(parents=True)
     engines = []
-    for role in ROLES:
+    for role in FILES:
         name, part, dtype, tensors = FILES[role]
         content, initializers = b"", []
         for tensor, shape, transposed, columns in tensors:
