@@ -1,13 +1,12 @@
 """sa-bench puppet-prices: what each way to be faster costs, on the videos of held-out puppets.
 
-Every setting is compared with the converged result, which is many steps of the published schedule. Settings take turns
-on each puppet, so their seconds may be compared. It writes the tables between the markers of docs/faster.md, and the
+Every setting is compared with the converged result, which is many steps of the published schedule. Seconds are taken in
+turns, in runs of their own. It writes the tables between the markers of docs/faster.md, and the
 figures beside it. Results in the work folder are kept, so an interrupted study continues where it stopped.
 """
 
-import json
 import statistics
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,7 +38,8 @@ CONVERGED = 80  # steps
 UNGUIDED, GUIDANCE = 1.0, 2.0  # the puppet is best without guidance, StableAnimator is not run without
 PUPPETS, FRAMES = 8, 12  # two tiles
 COUNTS = (5, 8, 10, 15, 25)  # steps
-SHOWN, SHOWN_FRAME = 4, 7  # puppets, and which of their frames, in the figure
+ROUNDS = 3  # of timing
+SHOWN, SHOWN_FRAME = 3, 7  # puppets, and which of their frames, in the figure
 CACHE = ("--cache-depth", "2")  # all of the puppets' outermost level, as depth 3 is at true size
 ENGINES = {"fp32": CACHE, "fp16": (*CACHE, "--precision", "fp16")}  # flags of sa-export
 SHALLOW_SHARE = 0.37  # of the UNet's arithmetic, counted at true size for --cache-depth 3 (docs/faster.md)
@@ -143,6 +143,17 @@ class _Results:
             print(folder, flush=True)
         return folder
 
+    def seconds(self, prices: Sequence[Price]) -> dict[Price, float]:
+        """Of denoising one puppet: median of rounds in which the settings take turns. An emulation's say nothing."""
+        case = Case.read(self._work / f"case-0-{FRAMES}")
+        found: dict[Price, list[float]] = {price: [] for price in prices}
+        for _ in range(ROUNDS):
+            for price in prices:
+                if price.engines == "fp32":
+                    result = self._pipelines[price.engines](case, price.settings)
+                    found[price].append(result.report["seconds"]["denoising"])
+        return {price: statistics.median(taken) if taken else float("nan") for price, taken in found.items()}
+
     def converged(self, number: int, guidance: float = GUIDANCE) -> Path:
         return self.of(Price("converged", {"steps": CONVERGED, "guidance": guidance}), number)
 
@@ -174,36 +185,29 @@ def _cells(values: object) -> str:
 class _Row:
     price: Price
     share: float  # of the UNet's arithmetic of `exact`
-    seconds: float  # of denoising, as a share of those of `exact`, median
+    seconds: float  # of denoising, as a share of those of `exact`
     converged: tuple[float, float, float]  # PSNR to the converged result
     quality: dict[str, tuple[float, float, float]]
 
 
 def _rows(found: _Results) -> list[_Row]:
-    for number in range(PUPPETS):  # settings take turns
-        for price in PRICES:
-            found.of(price, number)
     exact, schedule = PRICES[0], found.manifest.schedule
     counted = {price: unet_pairs(schedule, price.settings) for price in PRICES}
+    seconds = found.seconds(PRICES)
     rows = []
     for price in PRICES:
         folders = [found.of(price, number) for number in range(PUPPETS)]
-        ratios = [_seconds(folder) / _seconds(found.of(exact, number)) for number, folder in enumerate(folders)]
         videos: list[VideoQuality] = list(measure(folders).values())
         rows.append(
             _Row(
                 price,
                 counted[price] / counted[exact],
-                statistics.median(ratios),
+                seconds[price] / seconds[exact],
                 interval([found.distance(price, number) for number in range(PUPPETS)]),
                 summary(videos),
             )
         )
     return rows
-
-
-def _seconds(folder: Path) -> float:
-    return json.loads((folder / "run.json").read_text())["seconds"]["denoising"]
 
 
 def unet_pairs(schedule: Schedule, settings: Settings) -> float:
@@ -228,8 +232,7 @@ def _price_list(rows: list[_Row]) -> str:
     ]
     lines = ["### The price list", "", f"| | {_cells(titles)}", "|" + " --- |" * (len(titles) + 1)]
     for row in rows:
-        # An emulation's seconds say nothing.
-        seconds = f"{row.seconds:.2f}x" if row.price.engines == "fp32" else ""
+        seconds = "" if row.seconds != row.seconds else f"{row.seconds:.2f}x"
         cells = [f"{row.share:.2f}x", seconds, figure_cell(row.converged, 1)]
         cells += [figure_cell(row.quality[column], digits) for column, (_, digits) in COLUMNS.items()]
         lines.append(f"| {row.price.name} | {_cells(cells)}")
