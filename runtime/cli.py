@@ -117,8 +117,8 @@ def parser() -> argparse.ArgumentParser:
         "--compat",
         choices=["upstream"],
         help="reproduce the published code's oddities: the GIF's fixed 125 ms per frame; of face masks only pixels of "
-        "exactly 255, unscaled, several faces as one, the full frame where no face was found, all latents moved; for --models, swapped "
-        "colour channels",
+        "exactly 255, unscaled, several faces as one, the full frame where no face was found; all latents move in the "
+        "refinement; for --models, swapped colour channels",
     )
     refinement = parser.add_argument_group(
         "face refinement", "lead the frames' faces to the reference's (HJB); needs engines made with sa-export --refine"
