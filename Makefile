@@ -6,12 +6,12 @@ BIN := $(VENV)/bin
 # What is installed is what constraints.txt says, also of what builds the project itself.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INSTALL := $(PIP) --no-build-isolation --editable
-SETUP := bench,cpu,export,prepare,test
+SETUP := bench,cpu,export,openvino,prepare,test
 # Two workers keep two cores busy; a third would wait for memory on a machine of 24 GiB.
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadscope
 
-.PHONY: install install-kernels install-peers check cli-reference demo gpu-check kernels lock map puppet puppet-study test \
+.PHONY: install install-kernels install-peers check cli-reference demo gpu-check gpu-pack kernels lock map puppet puppet-study test \
 	test-browser test-fp16 test-kernels test-latest test-peers test-rtx true-size types versions clean
 
 install: $(VENV)/installed
@@ -98,16 +98,24 @@ test-browser: install
 		{ echo "install Chromium first, on Debian: apt-get install chromium"; exit 1; }
 	$(PYTEST) -m browser tests/benchmarks/report/test_report_browser.py
 
-# On a machine with an NVIDIA GPU, with whichever engine libraries are installed in .venv: the tests of tests/gpu and
-# sa-bench, and one report of both, gpu-report/gpu-report.md. ONNX Runtime with CUDA takes the place of the one without.
+# On a machine with an NVIDIA GPU: the tests of tests/gpu and sa-bench on an engine set of true size, and one report of both,
+# gpu-report/gpu-report.md. It needs neither Paddle nor weights: engine sets come from benchmarks/gpu/sets.tar.xz. ONNX
+# Runtime with CUDA takes the place of the one without.
 gpu-check: $(VENV)/installed-cuda
 	$(BIN)/python -m sa.benchmarks.gpu_check --out gpu-report
 
-$(VENV)/installed-cuda: $(VENV)/installed
-	@$(BIN)/python -c 'from sa.benchmarks.gpu_check import require_gpu; require_gpu()'
+# Apart from `installed`, whose extras include Paddle and ONNX Runtime without CUDA.
+$(VENV)/installed-cuda: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) setuptools wheel
 	$(BIN)/python -m pip uninstall --quiet --yes onnxruntime
-	$(INSTALL) '.[bench,cuda,export,test]'
+	$(INSTALL) '.[bench,cuda]'
+	@$(BIN)/python -c 'from sa.benchmarks.gpu_check import require_gpu; require_gpu()'
 	touch $@
+
+# The pack that gpu-check draws its engine sets from, made anew: half an hour, 20 GB of disk and 8 GiB of memory.
+gpu-pack: install
+	$(BIN)/python -m sa.benchmarks.gpu_check --pack benchmarks/gpu/sets.tar.xz
 
 # The fused kernels' source in Triton's interpreter, and as plugins with NVIDIA's bindings, the oldest and newest known.
 BINDINGS := $(addprefix .cache/tensorrt-bindings/,10.9.0.34 11.4.0.106)

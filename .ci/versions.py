@@ -18,7 +18,7 @@ SYSTEMS = {
     "Windows": "x86_64-pc-windows-msvc",
     "macOS 15 arm64": "aarch64-apple-darwin",
 }
-EXTRAS = ("", "cpu", "paddle", "cuda", "export", "prepare", "bench")
+EXTRAS = ("", "cpu", "openvino", "paddle", "cuda", "export", "prepare", "bench")
 
 
 def resolves(uv: str, extra: str, python: str, system: str) -> bool:

@@ -1,44 +1,37 @@
-"""make gpu-check: run the GPU tests and sa-bench, and write one report of both to attach to an issue.
+"""make gpu-check: run the GPU tests and sa-bench on packed engine sets, and write one report to attach to an issue.
 
-This has not run on a GPU yet. It was tested with stand-ins for pytest and sa-bench.
+This has not run on a GPU yet. It was tested with stand-ins for pytest and sa-bench, and as a whole with --device cpu.
 """
 
 import argparse
-import subprocess
-import sys
 import tempfile
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from xml.etree import ElementTree
 
 from sa.benchmarks.cli import main as sa_bench
+from sa.benchmarks.gpu import sets
+from sa.benchmarks.gpu.report import report
+from sa.benchmarks.gpu.suite import TESTS, run_tests
+from sa.benchmarks.gpu.unpack import unpack
+from sa.benchmarks.measure.bench import RESULTS
 from sa.benchmarks.measure.machine import describe
 from sa.runtime.backends.cuda import compute_capability
-from sa.runtime.backends.libraries import backend_version
 from sa.runtime.console.commands import run_command
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError, UserError
 
 REPORT = "gpu-report.md"
-TESTS = Path(__file__).resolve().parents[1] / "tests" / "gpu"
-BACKENDS = {
-    "onnxruntime": "onnxruntime-cuda",
-    "paddle": "paddle-cuda",
-    "tensorrt": "tensorrt",
-    "tensorrt-rtx": "tensorrt-rtx",
-}
 NO_GPU = "found no NVIDIA GPU or no driver; run `make gpu-check` on a machine that has one."
+DESCRIPTION = """\
+Check this project on an NVIDIA GPU: the tests of tests/gpu, then sa-bench on an engine set of true size.
 
+The engine sets come from a pack: programs and manifests, without weights. The weights are random by a recipe and are
+drawn again here, with NumPy alone. No checkpoint, Paddle or network is needed. OUT/gpu-report.md is the report, and
+OUT/results.jsonl has its measurements for `sa-bench merge`, which takes those of any number of machines.
 
-@dataclass(frozen=True)
-class Outcome:
-    """How one test ended: "passed", "failed" or "skipped", and why."""
-
-    test: str
-    outcome: str
-    seconds: float
-    said: str = ""
+--unpack FILE only draws the engine sets of a pack. --pack FILE only makes a pack, on a machine with the extra 'export'.
+"""
 
 
 def require_gpu() -> str:
@@ -53,114 +46,106 @@ def require_gpu() -> str:
 
 
 def run(arguments: argparse.Namespace) -> None:
-    if compute_capability() is None:
+    reporter = Reporter()
+    if arguments.pack is not None:
+        make_pack(arguments.pack, arguments.engines, reporter)
+    elif arguments.unpack is not None:
+        folders, problems = unpack(arguments.unpack, arguments.data, reporter, arguments.sets)
+        for folder in folders:
+            reporter.say(str(folder))
+        if problems:
+            raise UserError(" ".join(problems))
+    else:
+        check(arguments, reporter)
+
+
+def make_pack(path: Path, engines: Sequence[Path] | None, reporter: Reporter) -> None:
+    from sa.benchmarks.gpu.pack import pack
+
+    cache = Path(".cache")  # not where the system keeps its temporary files, which may be small or in memory
+    cache.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix="gpu-pack-", dir=cache) as work:
+        pack(engines or list(sets.export(Path(work), reporter)), path, reporter)
+    reporter.say(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+
+
+def check(arguments: argparse.Namespace, reporter: Reporter) -> None:
+    """The tests, then the measurements, and the report of both. What fails is reported, and the rest goes on."""
+    out, device = arguments.out, arguments.device
+    if device == "cuda" and compute_capability() is None:
         raise UserError(NO_GPU)
-    out: Path = arguments.out
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give --out a folder.")
     out.mkdir(parents=True, exist_ok=True)
-    reporter = Reporter()
     with reporter.stage("tests"):
-        outcomes = run_tests(TESTS)
-    with tempfile.TemporaryDirectory() as scratch:
-        engines = arguments.engines or export_small(Path(scratch), reporter)
-        with reporter.stage("sa-bench"):
-            measured = measure(engines, Path(scratch))
+        outcomes = run_tests(TESTS, device, arguments.data)
+    engines, problems = arguments.engines, []
+    if engines is None:
+        chosen = arguments.sets or (sets.TRUE_SIZE if device == "cuda" else sets.SMALL)
+        engines, problems = unpack(sets.PACK, arguments.data, reporter, chosen)
+    with reporter.stage("sa-bench"):
+        measured = measure(engines, out, device)
     path = out / REPORT
-    path.write_text(report(outcomes, measured, describe(1).model_dump()), encoding="utf-8")
+    facts = describe(1, device).model_dump()
+    path.write_text(report(outcomes, measured, facts, problems, device == "cpu"), encoding="utf-8")
     counts = Counter(outcome.outcome for outcome in outcomes)
     reporter.say(f"{path}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped.")
-    if counts["failed"] or not counts["passed"]:
-        raise UserError(f"{counts['failed']} of {len(outcomes)} tests failed on this GPU; attach {path} to an issue.")
+    if counts["failed"] or not counts["passed"] or problems:
+        raise UserError(
+            f"{counts['failed']} of {len(outcomes)} tests failed on this machine and {len(problems)} engine sets were "
+            f"left out; attach {path} and {RESULTS} beside it to an issue."
+        )
 
 
-def run_tests(folder: Path) -> list[Outcome]:
-    """Run the tests in `folder` that are marked gpu."""
-    if not folder.is_dir():
-        raise UserError(f"{folder} is missing: run gpu-check in a checkout of the project.")
-    with tempfile.TemporaryDirectory() as scratch:
-        results = Path(scratch) / "results.xml"
-        command = [sys.executable, "-m", "pytest", "-m", "gpu", str(folder), f"--junitxml={results}"]
-        subprocess.run(command, cwd=folder.parents[1], check=False)
-        if not results.is_file():
-            raise UserError("pytest wrote no results, see above; install the extra 'test'.")
-        return read_outcomes(results)
-
-
-def read_outcomes(results: Path) -> list[Outcome]:
-    """The outcomes in a JUnit file that pytest wrote."""
-    found = []
-    for case in ElementTree.parse(results).iter("testcase"):
-        name = f"{case.get('classname', '').rpartition('.')[2]}::{case.get('name')}"
-        outcome, said = "passed", ""
-        for kind in ("skipped", "failure", "error"):
-            if (element := case.find(kind)) is not None:
-                outcome = "skipped" if kind == "skipped" else "failed"
-                said = element.get("message") or element.text or ""
-        found.append(Outcome(name, outcome, float(case.get("time", 0)), said))
-    return found
-
-
-def export_small(folder: Path, reporter: Reporter) -> list[Path]:
-    """Export a small checkpoint with random weights for every library that is installed; returns the engine sets."""
-    from sa.benchmarks.fixtures.checkpoints import SMALL, SMALL_ARCFACE, write_checkpoint
-    from sa.export.cli import main as sa_export
-    from sa.export.cli import parser
-
-    write_checkpoint(folder / "checkpoint", SMALL, SMALL_ARCFACE)
-    known = next(action for action in parser()._actions if action.dest == "backend").choices
-    made = []
-    for backend, library in BACKENDS.items():
-        if backend not in known or backend_version(library) is None:
-            continue
-        for precision in ("fp32", "fp16"):
-            engines = folder / f"{backend}-{precision}"
-            flags = ["--preset", "demo-128", "--backend", backend, "--precision", precision, "--quiet"]
-            with reporter.stage(f"exporting {engines.name}"):
-                if sa_export(["--checkpoint", str(folder / "checkpoint"), "--out", str(engines), *flags]) == 0:
-                    made.append(engines)
-    return made
-
-
-def measure(engines: list[Path], folder: Path) -> str:
-    """sa-bench's report of the engine sets, as Markdown, or a sentence if it could not measure."""
-    results = folder / "bench"
+def measure(engines: Sequence[Path], out: Path, device: str) -> str:
+    """sa-bench's report of the engine sets, as Markdown, or a sentence if it could not measure. Rows go to `out`."""
+    if not engines:
+        return "No engine set could be made, so nothing was measured.\n"
     names = [str(path) for path in engines]
-    if not names:
-        return "No engine set could be made for this GPU, so nothing was measured.\n"
-    if sa_bench(["run", "--engines", *names, "--device", "cuda", "--out", str(results), "--rounds", "2", "--quiet"]):
+    if sa_bench(["run", "--engines", *names, "--device", device, "--out", str(out), "--rounds", "2", "--quiet"]):
         return "sa-bench failed; what it said is in the log of this run.\n"
-    merged = folder / "merged"
-    if sa_bench(["merge", str(results / "results.jsonl"), "--out", str(merged), "--quiet"]):
-        return "sa-bench merge failed; what it said is in the log of this run.\n"
-    return (merged / "report.md").read_text(encoding="utf-8")
-
-
-def report(outcomes: list[Outcome], measured: str, machine: dict) -> str:
-    """The whole check in Markdown: machine, tests, failures in full, measurements."""
-    counts = Counter(outcome.outcome for outcome in outcomes)
-    facts = ("device", "compute_capability", "driver", "device_memory", "cpu", "memory", "system")
-    lines = ["# GPU check", ""]
-    lines += [f"- {name.replace('_', ' ')}: {machine[name]}" for name in facts]
-    lines += [f"- {name} {version}" for name, version in machine["libraries"].items()]
-    lines += ["", f"## Tests: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped", ""]
-    lines += ["| test | outcome | seconds | |", "| --- | --- | --- | --- |"]
-    for outcome in outcomes:
-        first = " ".join((outcome.said.splitlines() or [""])[0].split()).replace("|", "\\|")
-        lines.append(f"| {outcome.test} | {outcome.outcome} | {outcome.seconds:.1f} | {first[:200]} |")
-    for outcome in outcomes:
-        if outcome.outcome == "failed":
-            lines += ["", f"### {outcome.test}", "", *(f"    {line}" for line in outcome.said.splitlines())]
-    lines += ["", "## Measurements", ""]
-    lines += [f"##{line}" if line.startswith("#") else line for line in measured.splitlines()]
-    return "\n".join(lines) + "\n"
+    with tempfile.TemporaryDirectory() as scratch:
+        if sa_bench(["merge", str(out / RESULTS), "--out", scratch, "--engines", *names, "--quiet"]):
+            return "sa-bench merge failed; what it said is in the log of this run.\n"
+        return (Path(scratch) / "report.md").read_text(encoding="utf-8")
 
 
 def parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("gpu-check", description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=Path("gpu-report"), help=f"where {REPORT} goes (%(default)s)")
+    parser = argparse.ArgumentParser(
+        "gpu-check", description=DESCRIPTION, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--out", type=Path, default=Path("gpu-report"), help="where the report goes (%(default)s)")
     parser.add_argument(
-        "--engines", type=Path, nargs="+", metavar="DIR", help="engine sets to measure (default: small ones, made here)"
+        "--engines",
+        type=Path,
+        nargs="+",
+        metavar="DIR",
+        help="engine sets to measure, or to pack (default: those of the project's pack)",
+    )
+    parser.add_argument(
+        "--sets",
+        nargs="+",
+        metavar="NAME",
+        help=f"which engine sets of the pack to draw and measure: {', '.join(sets.SMALL)}, {', '.join(sets.TRUE_SIZE)} "
+        "(default: that of true size)",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path(".cache/gpu"),
+        metavar="DIR",
+        help="where engine sets are drawn; that of true size takes 9 GB (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--device",
+        choices=["cuda", "cpu"],
+        default="cuda",
+        help="cpu: a dry run on a machine without a GPU, with the small engine sets (default: %(default)s)",
+    )
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--unpack", type=Path, metavar="FILE", help="only draw a pack's engine sets into --data")
+    only.add_argument(
+        "--pack", type=Path, metavar="FILE", help="only make a pack, of --engines or of the project's own sets"
     )
     return parser
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sa.export.certify import Networks, beyond_tolerance, certificate, reference_outputs, twin_shapes
+from sa.export.certificates import beyond_tolerance, certificate
+from sa.export.certify import Networks, reference_outputs, twin_shapes
 from sa.export.emit import contract, write
 from sa.export.engines.program import TWIN, Written
 from sa.export.engines.roles import EngineDefinition

@@ -1,7 +1,6 @@
-"""Every engine against the float32 network, on fixed inputs."""
+"""What every engine is compared with: the float32 network's outputs on fixed inputs."""
 
 import gc
-import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -12,14 +11,8 @@ from sa.export.checkpoint.checkpoint import Checkpoint, Part, Weights
 from sa.export.engines.fixed_inputs import fixed_inputs
 from sa.export.engines.roles import EngineDefinition
 from sa.export.gradient import Gradient
-from sa.runtime.backends.base import Engine
-from sa.runtime.contract import Certificate, Shapes, TensorSpec
-from sa.runtime.errors import UserError
+from sa.runtime.contract import Shapes, TensorSpec
 
-TOLERANCE = {"fp32": 1e-4, "fp16": 3e-2}  # on max |engine - network| / max |network|
-# On |engine - network| / |network|, Euclidean, of gradients through ArcFace: next to the kink of a PReLU, rounding
-# decides which slope counts. At true size Paddle's float32 and ONNX Runtime's are 4e-3 from float64, and 6e-3 apart.
-KINKED_TOLERANCE = {"fp32": 1.4e-2, "fp16": 4.5e-2}  # cosines of 0.9999 and 0.999
 TWIN_SIDE, TWIN_FRAMES = 64, 2  # pixels and frames a twin has at most; H and W keep their multiples of 64
 
 
@@ -84,49 +77,3 @@ def reference_outputs(
     output = method(*values.values())
     (result,) = paddle.grad([output], [values[gradient.of]], None if seed is None else [seed])
     return (result.numpy(),) if seed is not None else (output.numpy(), result.numpy())
-
-
-def certificate(
-    engine: Engine, reference: tuple[np.ndarray, ...], reduced: bool, precision: str, kinked: bool = False
-) -> Certificate:
-    """Compare one engine with the network's outputs for the same fixed inputs; the worst of them counts.
-
-    `kinked`: the last output is a gradient through functions whose slope jumps.
-    """
-    values = fixed_inputs(engine.contract.inputs)
-    results = list(engine.infer(values).values())
-    found = []
-    for i, (result, wanted) in enumerate(zip(results, reference, strict=True)):
-        euclidean = kinked and i == len(results) - 1
-        tolerance = (KINKED_TOLERANCE if euclidean else TOLERANCE)[precision]
-        found.append(_difference(result, wanted, "euclidean" if euclidean else "max") | {"tolerance": tolerance})
-    return Certificate(
-        shapes="reduced" if reduced else "full",
-        input_shapes={name: value.shape for name, value in values.items()},
-        **max(found, key=lambda one: one["relative"] / max(one["tolerance"], 1e-30)),
-    )
-
-
-def _difference(result: np.ndarray, reference: np.ndarray, norm: str) -> dict:
-    result, reference = result.astype(np.float64), reference.astype(np.float64)
-    difference = np.abs(result - reference).max()
-    norms = np.linalg.norm(result) * np.linalg.norm(reference)
-    if norm == "max":
-        relative = float(difference / max(np.abs(reference).max(), 1e-30))
-    else:
-        relative = float(np.linalg.norm(result - reference) / max(np.linalg.norm(reference), 1e-30))
-    return {
-        "max_abs": float(difference),
-        "relative": relative if math.isfinite(relative) else math.inf,
-        "norm": norm,
-        "cosine": float(np.vdot(result, reference) / max(norms, 1e-30)),
-    }
-
-
-def beyond_tolerance(certificate: Certificate, role: str) -> UserError:
-    """What to say of an engine that is further from its network than its tolerance allows."""
-    return UserError(
-        f"the {role} engine differs from the float32 network by {certificate.relative:.2e} relative "
-        f"({certificate.max_abs:.2e} absolute), more than the tolerance {certificate.tolerance:.0e}; "
-        "nothing was written, please report this with your library versions."
-    )

@@ -22,6 +22,7 @@ def write(
         networks.gradient(definition, shapes),
         [networks.weights[part] for part in definition.parts.values()],
         definition.own_weights,
+        definition.shares,
         definition.half,
     )
     with signals.deferred():  # while Paddle traces, an exception from outside can end in a segmentation fault

@@ -12,6 +12,7 @@ import paddle
 from sa.export.certified_engine import Workshop
 from sa.export.certify import Networks
 from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.engines.cached_roles import with_cache
 from sa.export.engines.refinement_plan import refine_plan
 from sa.export.engines.refinement_roles import RefineDefinitions, refine_definitions
 from sa.export.engines.roles import DEFINITIONS, PLAIN_DEFINITIONS, slots_by_part
@@ -46,6 +47,8 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
         checkpoint = Checkpoint(checkpoint_folder)
         refinement = refine_definitions(settings.refine, checkpoint) if settings.refine is not None else None
         usual = PLAIN_DEFINITIONS if settings.plain else DEFINITIONS
+        if settings.cache_depth is not None:
+            usual = with_cache(usual, settings.cache_depth, checkpoint)
         definitions = (*usual, *(refinement.engines if refinement is not None else ()))
         expected = slots_by_part(checkpoint, definitions)
         networks = Networks(checkpoint, {part: checkpoint.weights(part, slots) for part, slots in expected.items()})
@@ -112,6 +115,7 @@ def _manifest(
         export_peak_bytes=peak_memory(),
         engines=tuple(engines),
         refine=refine,
+        cache_depth=settings.cache_depth,
     )
 
 

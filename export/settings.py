@@ -15,6 +15,7 @@ class ExportSettings:
     precision: Precision = "fp32"
     plain: bool = False  # the UNet as published, not specialized
     refine: RefinePlanName | None = None  # also the engines of the HJB refinement, by this plan
+    cache_depth: int | None = None  # also a shallow UNet, of so many layers up
 
     @property
     def command(self) -> str:
@@ -30,4 +31,6 @@ class ExportSettings:
             words += " --plain"
         if self.refine is not None:
             words += " --refine" + (f" --refine-plan {self.refine}" if self.refine != "segmented" else "")
+        if self.cache_depth is not None:
+            words += f" --cache-depth {self.cache_depth}"
         return words

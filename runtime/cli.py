@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
         "--quality",
         choices=list(qualities()),
         default=DEFAULT,
-        help=f"what the next three flags are if they are not given (default: {DEFAULT}). {known}",
+        help=f"what the next four flags are if they are not given (default: {DEFAULT}). {known}",
     )
     sampling.add_argument("--steps", type=int, help=f"denoising steps (default: {default.steps})")
     sampling.add_argument(
@@ -89,8 +89,16 @@ def parser() -> argparse.ArgumentParser:
         nargs=2,
         type=float,
         metavar=("LOW", "HIGH"),
-        help="guide only while sigma is above LOW and at most HIGH, such as 0.2 20: other steps take about half the "
+        help="guide only while sigma is above LOW and at most HIGH, such as 0.1 20: other steps take about half the "
         "time (default: always)",
+    )
+    sampling.add_argument(
+        "--cache-interval",
+        type=int,
+        metavar="K",
+        help="call the whole UNet at every K-th step alone, and between these only its outermost layers, with the deep "
+        "features of the last whole call: faster, and not the same frames; needs engines made with sa-export "
+        "--cache-depth (default: 1, every call is whole)",
     )
     sampling.add_argument(
         "--guidance", type=float, default=default.guidance, help="guidance scale of the last frame (default: 3)"
@@ -198,7 +206,7 @@ def refine_settings_from(arguments: argparse.Namespace, steps: int) -> RefineSet
 def settings_from(arguments: argparse.Namespace) -> Settings:
     """The settings of a run; InputError names the first flag that is out of range."""
     a = arguments
-    names = ("steps", "schedule", "guidance_interval")
+    names = ("steps", "schedule", "guidance_interval", "cache_interval")
     given = {name: getattr(a, name) for name in names if getattr(a, name) is not None}
     if "guidance_interval" in given:
         low, high = given["guidance_interval"]
@@ -209,6 +217,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     for flag, scale in (("--guidance", a.guidance), ("--guidance-start", a.guidance_start)):
         require(scale is None or 0 <= scale <= 100, flag, "0 to 100", scale)
     require(a.tile_overlap >= 1, "--tile-overlap", "at least 1", a.tile_overlap)
+    require(1 <= chosen.cache_interval <= 1000, "--cache-interval", "1 to 1000", chosen.cache_interval)
     require(0 <= a.noise_aug <= 10, "--noise-aug", "0 to 10", a.noise_aug)
     require(0 <= a.seed < 1 << 32, "--seed", "0 to 4294967295", a.seed)
     require(a.fps is None or (math.isfinite(a.fps) and 0.1 <= a.fps <= 240), "--fps", "0.1 to 240", a.fps)

@@ -10,13 +10,16 @@ MANIFEST = "manifest.json"
 
 ROLES = ("image_encoder", "face_encoder", "pose_net", "vae_encoder", "unet", "vae_decoder")
 SPECIALIZED = ("conditioning", "time_embedding")  # additional engines, unless the UNet is exported plain
+SHALLOW = "unet_shallow"  # an additional engine with cached deep features: the UNet's outermost layers
+DEEP = "deep"  # the tensor it takes, which the UNet then gives: the features where the layers of both meet
 # Refinement adds `arcface`, and either `face_loss` with the decoder's segments or the single engine `loss_gradient`.
-_NAMED = (*ROLES, *SPECIALIZED, "arcface", "face_loss", "loss_gradient")
+_NAMED = (*ROLES, *SPECIALIZED, SHALLOW, "arcface", "face_loss", "loss_gradient")
 Role = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(_NAMED)}|decoder_[a-z0-9_]{{1,60}})$")]
 
 BareName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
-Precision = Literal["fp32", "fp16"]
+Precision = Literal["fp32", "fp16", "bf16"]
+WEIGHT_BYTES: dict[Precision, int] = {"fp32": 4, "fp16": 2, "bf16": 2}  # of one number
 Size = Annotated[int, Field(ge=1, le=1 << 24)]
 Span = tuple[Size, Size]
 
@@ -126,7 +129,7 @@ class EngineRecord(EngineContract):
     @property
     def weight_bytes(self) -> int:
         """Bytes of the weights as stored."""
-        return {"fp32": 4, "fp16": 2}[self.precision] * self.parameters
+        return WEIGHT_BYTES[self.precision] * self.parameters
 
 
 class Segment(Record):
@@ -186,7 +189,7 @@ class Manifest(Record):
     preset: str | None
     shapes: Shapes
     precision: Precision
-    backend: Literal["onnxruntime", "paddle", "tensorrt", "tensorrt-rtx"]
+    backend: Literal["onnxruntime", "openvino", "paddle", "tensorrt", "tensorrt-rtx"]
     backend_version: str
     device: Literal["cpu", "cuda"]
     compute_capabilities: tuple[str, ...]  # of the GPUs the engines were built for; empty for a CPU
@@ -203,6 +206,7 @@ class Manifest(Record):
     export_peak_bytes: int
     engines: tuple[EngineRecord, ...]
     refine: RefinePlan | None = None  # None: exported without --refine
+    cache_depth: Annotated[int, Field(ge=1)] | None = None  # layers up of the shallow UNet; None: there is none
 
     @model_validator(mode="after")
     def _roles_are_unique(self) -> "Manifest":
@@ -213,6 +217,14 @@ class Manifest(Record):
             raise ValueError(f"the specialized UNet's engine {lacking[0]} is not listed")
         if lacking := [role for role in self.refinement_roles if role not in roles]:
             raise ValueError(f"the refinement's engine {lacking[0]} is not listed")
+        if (self.cache_depth is not None) != (SHALLOW in roles):
+            raise ValueError(f"the engine {SHALLOW} and cache_depth come together or not at all")
+        if self.cache_depth is not None:
+            if not self.specialized:
+                raise ValueError(f"the engine {SHALLOW} needs a specialized UNet's engines, which are not listed")
+            given, taken = self.engine("unet").outputs, self.engine(SHALLOW).inputs
+            if not any(spec.name == DEEP and spec in taken for spec in given):
+                raise ValueError(f"the engine {SHALLOW} takes no tensor {DEEP} as the engine unet gives it")
         return self
 
     @property

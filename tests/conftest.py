@@ -12,7 +12,7 @@ import pytest
 from shared import BACKENDS, CASES, GOLDEN, PLANS
 from set_cache import exported
 
-from sa.export.checkpoint.architecture import ArcFaceConfig
+from sa.benchmarks.fixtures.golden import golden_flags, write_golden_checkpoint
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -51,22 +51,12 @@ def golden():
 @pytest.fixture(scope="session")
 def checkpoint(tmp_path_factory):
     """checkpoint(case): a folder in the published layout, its weights by recipe. Read only."""
-    from sa.benchmarks.fixtures.checkpoints import SMALL_ARCFACE, write_weights
-
     made: dict[str, Path] = {}
 
     def make(case: str) -> Path:
         if case not in made:
-            folder = tmp_path_factory.mktemp("checkpoint") / case
-            shutil.copytree(GOLDEN / case / "SVD", folder / "SVD")
-            arcface = json.loads((GOLDEN / case / "case.json").read_text()).get("arc")
-            write_weights(
-                folder,
-                ArcFaceConfig(blocks=arcface["layers"], width=arcface["width"], features=512)
-                if arcface
-                else SMALL_ARCFACE,
-            )
-            made[case] = folder
+            made[case] = tmp_path_factory.mktemp("checkpoint") / case
+            write_golden_checkpoint(case, made[case])
         return made[case]
 
     return make
@@ -93,18 +83,10 @@ def engines(checkpoint):
     """engines(case, backend, *further): the folder of an engine set at the case's shapes. Read only."""
 
     def make(case: str, backend: str, *further: str) -> Path:
-        parameters = json.loads((GOLDEN / case / "case.json").read_text())
-        flags = {
-            "--backend": backend,
-            "--height": parameters["height"],
-            "--width": parameters["width"],
-            "--tile-size": parameters["tile_size"],
-            "--decode-chunk": parameters["chunk"],
-        }
+        require_openvino(backend)
         if further[-2:] == ("--refine-plan", "segmented"):  # which is the default
             further = further[:-2]
-        words = [word for flag in flags.items() for word in flag]
-        return exported(f"{case}-{backend}", checkpoint(case), [*words, *further])
+        return exported(f"{case}-{backend}", checkpoint(case), ["--backend", backend, *golden_flags(case), *further])
 
     return make
 
@@ -123,4 +105,11 @@ def case(request) -> str:
 
 @pytest.fixture(params=BACKENDS)
 def backend(request) -> str:
+    require_openvino(request.param)
     return request.param
+
+
+def require_openvino(backend: str) -> None:
+    """Skips a test of it where it is not installed: it is in no extra that every developer needs."""
+    if backend == "openvino":
+        pytest.importorskip("openvino", reason="OpenVINO is not installed")

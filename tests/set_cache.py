@@ -18,6 +18,8 @@ import onnx
 import onnxruntime
 from filelock import FileLock
 
+from sa.runtime.backends.libraries import backend_version
+
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache" / "tests"
 # What decides how a set comes out; sa-prepare does not.
@@ -58,6 +60,7 @@ def _sources() -> str:
                 state.update(place.encode() + b"\0" + hashlib.sha256(file.read_bytes()).digest())
     for library in (numpy, onnx, onnxruntime):
         state.update(f"{library.__name__} {library.__version__}".encode())
+    state.update(f"openvino {backend_version('openvino')}".encode())
     name = state.hexdigest()[:16]
     CACHE.mkdir(parents=True, exist_ok=True)
     others = sorted((other for other in CACHE.iterdir() if other.name != name), key=lambda one: one.stat().st_mtime)

@@ -6,7 +6,7 @@ import numpy as np
 
 GOLDEN = Path(__file__).parent / "golden"
 CASES = ("recipe_basic", "recipe_hjb")
-BACKENDS = ("onnxruntime", "paddle")
+BACKENDS = ("onnxruntime", "openvino", "paddle")  # on CPUs, in float32
 PLANS = ("segmented", "whole")
 
 

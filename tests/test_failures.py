@@ -17,7 +17,7 @@ import safetensors.numpy
 from command_lines import CASE, MAINS, copied, everything_in, export_arguments, fails, nothing_changes_in, run_arguments
 from PIL import Image
 
-from sa.export import certified_engine, certify, output
+from sa.export import certificates, certified_engine, output
 from sa.export.targets.paddle.target import PaddleTarget
 from sa.runtime import PROJECT
 from sa.runtime.case.case import Case, check_case
@@ -248,10 +248,10 @@ def test_an_engine_beyond_its_tolerance_fails_the_export(export_place, monkeypat
     results = []
 
     def certificate(*arguments):
-        results.append(certify.certificate(*arguments))
+        results.append(certificates.certificate(*arguments))
         return results[-1]
 
-    monkeypatch.setitem(certify.TOLERANCE, "fp32", 0.0)
+    monkeypatch.setitem(certificates.TOLERANCE, "fp32", 0.0)
     monkeypatch.setattr(certified_engine, "certificate", certificate)
     (export_place / "out").mkdir()
     before = everything_in(export_place)

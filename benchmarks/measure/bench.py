@@ -7,9 +7,12 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import metadata
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -32,6 +35,7 @@ from sa.runtime.system.processors import usable_cores
 RESULTS = "results.jsonl"
 WHOLE_RUN = "run"
 REFERENCE = "reference"
+UPSTREAM_BACKEND = "torch, published code"
 NOT_REFINED = "made without refinement engines; export with --refine"
 
 
@@ -40,7 +44,7 @@ class Plan:
     """What to measure, and how often."""
 
     engines: list[Path]
-    peers: list[str] = field(default_factory=list)  # "eager", "compile", "onnx", "upstream:DIR"
+    peers: list[str] = field(default_factory=list)  # as `sa.benchmarks.peers.open_peer` takes them
     checkpoint: Path | None = None
     subjects: list[str] | None = None
     rounds: int = 3
@@ -48,7 +52,8 @@ class Plan:
     frames: int | None = None
     steps: int = 3
     threads: int | None = None
-    device: str | None = None  # "cpu" or "cuda" for engine sets that can choose; None: the device each was exported for
+    # "cpu" or "cuda" for engine sets that can choose; None: the device each was exported for. Peers: the first set's.
+    device: Literal["cpu", "cuda"] | None = None
     memory_limit: int | None = None  # bytes each worker may take; one that needs more becomes a row with that reason
     puppets: int = 4  # how many held-out puppets quality is measured on
 
@@ -60,6 +65,7 @@ class Entry:
     contender: Contender
     job: dict
     manifest: Manifest
+    device: Literal["cpu", "cuda"]  # it runs on
 
     @property
     def refines(self) -> bool:
@@ -114,17 +120,20 @@ def bench(plan: Plan, out: Path, reporter: Reporter) -> list[Row]:
     subjects = plan.subjects or _usual_subjects(entries)
     out.mkdir(parents=True, exist_ok=True)
     with reporter.stage("this machine's ceilings"):
-        machine = describe(threads)
-    rows = [_unopened_row(machine, folder, reason) for folder, reason in failures.items()]
+        machines = {device: describe(threads, device) for device in sorted({entry.device for entry in entries})}
+    if plan.checkpoint is not None and find_spec("paddle") is None:
+        reporter.warn("Paddle is not installed: errors are those of the certificates, not measured here")
+    unopened = machines[entries[0].device]
+    rows = [_unopened_row(unopened, folder, reason) for folder, reason in failures.items()]
     append(out / RESULTS, rows)
     with tempfile.TemporaryDirectory() as scratch:
         total = sum((1 if subject == QUALITY else plan.rounds) * len(entries) for subject in subjects)
         with reporter.stage("measuring", total) as advance:
             for subject in subjects:
                 if subject == QUALITY:
-                    new = _measure_quality(plan, entries, machine, threads, advance)
+                    new = _measure_quality(plan, entries, machines, threads, advance)
                 else:
-                    new = _measure(subject, plan, entries, machine, threads, Path(scratch), advance)
+                    new = _measure(subject, plan, entries, machines, threads, Path(scratch), advance)
                 append(out / RESULTS, new)
                 rows += new
     show(rows, out, reporter)
@@ -165,40 +174,47 @@ def _entries(plan: Plan) -> tuple[list[Entry], dict[Path, str]]:
             shapes=manifest.shapes,
             bytes=engines.size,
         )
-        entries.append(Entry(contender, {"engines": str(folder), "device": plan.device, "peer": None}, manifest))
+        job = {"engines": str(folder), "device": engines.device, "peer": None}
+        entries.append(Entry(contender, job, manifest, engines.device))
     if entries:
         entries += [_peer(kind, plan.checkpoint, entries[0]) for kind in plan.peers]
     return entries, failures
 
 
 def _peer(kind: str, checkpoint: Path, beside: Entry) -> Entry:
-    """A peer at the shapes of the first engine set."""
-    library = "onnxruntime" if kind == "onnx" else "torch"
+    """A peer at the shapes of the first engine set, on the same device."""
+    way, _, precision = kind.partition("-")
     try:
-        version = backend_version(library) if kind == "onnx" else metadata.version("torch")
+        version = backend_version("onnxruntime") if kind == "onnx" else metadata.version("torch")
     except metadata.PackageNotFoundError:
         raise InputError("--peer needs PyTorch and diffusers: pip install 'stableanimator-deploy[peers]'") from None
     if kind.startswith(UPSTREAM):
-        name, backend = UPSTREAM + Path(kind.removeprefix(UPSTREAM)).resolve().name, "torch, published code"
+        label, backend, precision = UPSTREAM + Path(kind.removeprefix(UPSTREAM)).resolve().name, UPSTREAM_BACKEND, ""
     else:
-        name, backend = f"diffusers:{kind}", library if kind == "onnx" else f"torch {kind}"
+        label, backend = f"diffusers:{kind}", "onnxruntime" if kind == "onnx" else f"torch {way}"
     contender = Contender(
-        name=name,
+        name=label,
         kind="peer",
         backend=backend,
         backend_version=version,
-        precision="fp32",
+        precision=precision or "fp32",
         digest="",
         preset=beside.contender.preset,
         shapes=beside.contender.shapes,
         bytes=None,
     )
     job = {**beside.job, "peer": kind, "checkpoint": str(checkpoint), "cache": str(cache_folder() / "peers")}
-    return Entry(contender, job, beside.manifest)
+    return Entry(contender, job, beside.manifest, beside.device)
 
 
 def _measure(
-    subject: str, plan: Plan, entries: list[Entry], machine: Machine, threads: int, scratch: Path, advance
+    subject: str,
+    plan: Plan,
+    entries: list[Entry],
+    machines: Mapping[str, Machine],
+    threads: int,
+    scratch: Path,
+    advance: Callable[..., None],
 ) -> list[Row]:
     """Run all rounds of one subject. Contenders take turns; one that failed is not tried again."""
     gathered: dict[int, dict[str, Gathered]] = defaultdict(lambda: defaultdict(Gathered))
@@ -222,6 +238,7 @@ def _measure(
     costs = _costs(subject, entries)
     rows = []
     for i, entry in enumerate(entries):
+        machine = machines[entry.device]
         if i in failed:
             name = "stage whole run" if subject == WHOLE_RUN else f"engine {subject}"
             rows.append(_row(machine, entry, name, Gathered(), plan, costs[i], failure=failed[i]))
@@ -232,10 +249,13 @@ def _measure(
     return rows
 
 
-def _measure_quality(plan: Plan, entries: list[Entry], machine: Machine, threads: int, advance) -> list[Row]:
+def _measure_quality(
+    plan: Plan, entries: list[Entry], machines: Mapping[str, Machine], threads: int, advance: Callable[..., None]
+) -> list[Row]:
     """Measure once per contender, because every run makes the same videos."""
     rows = []
     for entry in entries:
+        machine = machines[entry.device]
         job = {**_job(QUALITY, plan, entry, threads, None), "puppets": plan.puppets}
         try:
             (line,), _ = run_worker(job)
@@ -304,8 +324,8 @@ def run_worker(job: dict) -> tuple[list[dict], Peak]:
 
 
 def _references(subject: str, plan: Plan, entries: list[Entry], threads: int, scratch: Path) -> dict:
-    """The files with the float32 network's outputs, by shapes. Empty without a checkpoint or for a whole run."""
-    if plan.checkpoint is None or subject == WHOLE_RUN:
+    """The files with the float32 network's outputs, by shapes. Empty without a checkpoint or Paddle, and for a run."""
+    if plan.checkpoint is None or subject == WHOLE_RUN or find_spec("paddle") is None:
         return {}
     found = {}
     for entry in entries:

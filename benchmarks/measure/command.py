@@ -7,11 +7,11 @@ from pathlib import Path
 from sa.benchmarks.interruption import work_is_kept
 from sa.benchmarks.measure.bench import Plan, bench
 from sa.benchmarks.measure.true_size import VARIANTS, measure_true_size
-from sa.benchmarks.peers import UPSTREAM
+from sa.benchmarks.peers import KINDS, UPSTREAM
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 
-PEERS = ("diffusers", "diffusers:compile", "diffusers:onnx")
+PEERS = {"diffusers" if kind == "eager" else f"diffusers:{kind}": kind for kind in KINDS}
 
 ALIGNMENT = """\
 Print how well the published and the robust alignment find the scale of a driving person, as the tables of
@@ -37,8 +37,10 @@ def add_run(commands: argparse._SubParsersAction) -> None:
         nargs="+",
         metavar="PEER",
         default=[],
-        help="the same networks in PyTorch: diffusers (eager), diffusers:compile, or diffusers:onnx (exported by "
-        "torch.onnx), which need the extra 'peers'; upstream:DIR: the published code in a checkout, on CUDA machines",
+        help="the same networks in PyTorch, on the first engine set's device: diffusers (eager), diffusers:compile, "
+        "diffusers:graph (compiled, with CUDA graphs), in fp16 diffusers:eager-fp16, diffusers:compile-fp16 and "
+        "diffusers:graph-fp16, or diffusers:onnx (exported by torch.onnx), which need the extra 'peers'; "
+        "upstream:DIR: the published code in a checkout, on CUDA machines",
     )
     run.add_argument("--checkpoint", type=Path, metavar="DIR", help="the checkpoint, for peers and the accuracy column")
     run.add_argument(
@@ -115,7 +117,7 @@ def _peers(given: list[str]) -> list[str]:
             require_upstream(Path(peer.removeprefix(UPSTREAM)))
         elif peer not in PEERS:
             raise InputError(f"--peer {peer} is unknown: choose from {', '.join(PEERS)} and {UPSTREAM}DIR.")
-    return [peer if peer.startswith(UPSTREAM) else peer.partition(":")[2] or "eager" for peer in given]
+    return [peer if peer.startswith(UPSTREAM) else PEERS[peer] for peer in given]
 
 
 def add_alignment(commands: argparse._SubParsersAction) -> None:

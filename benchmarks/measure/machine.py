@@ -1,26 +1,30 @@
-"""Describes this machine: its hardware, its libraries, and its highest rates of arithmetic and memory traffic."""
+"""Describes this machine as rows do: the device that was used, its libraries, and the ceilings of that device."""
 
 import platform
-import time
 from importlib import metadata
 from pathlib import Path
-
-import numpy as np
+from typing import Literal
 
 from sa.benchmarks.measure.results import Machine
+from sa.runtime.errors import UserError
 
-GEMM = 2048
-COPY = 64 << 20  # float32 numbers, 256 MiB: larger than any cache
-TRIALS = 5
 LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "paddlepaddle", "torch", "diffusers", "openvino")
 
 
-def describe(threads: int) -> Machine:
-    """Facts about this machine, and its ceilings with this many threads; takes some seconds."""
-    gpu = _gpu()
+def describe(threads: int, device: Literal["cpu", "cuda"]) -> Machine:
+    """Facts about this machine, and the ceilings of the device with this many threads; takes some seconds.
+
+    UserError for "cuda" on a machine without an NVIDIA GPU.
+    """
+    from sa.benchmarks.measure.ceilings import ceilings  # which imports onnx
+
+    gpu = _gpu() if device == "cuda" else None
+    if device == "cuda" and gpu is None:
+        raise UserError("NVIDIA's driver lists no GPU here: leave out --device cuda, or measure where there is one.")
+    found = ceilings(device, threads)
     return Machine(
         device=gpu["device"] if gpu else _cpu(),
-        kind="cuda" if gpu else "cpu",
+        kind=device,
         compute_capability=gpu and gpu["compute_capability"],
         device_memory=gpu and gpu["device_memory"],
         power_limit_watts=gpu and gpu["power_limit_watts"],
@@ -31,8 +35,9 @@ def describe(threads: int) -> Machine:
         memory=_host_memory(),
         system=f"{platform.system()} {platform.release()}, Python {platform.python_version()}",
         libraries=_libraries(),
-        gemm_flops=gemm_flops(threads),
-        copy_bytes=copy_bytes(),
+        gemm_flops=found.gemm_flops,
+        half_gemm_flops=found.half_gemm_flops,
+        copy_bytes=found.copy_bytes,
     )
 
 
@@ -81,37 +86,3 @@ def _gpu() -> dict | None:
         }
     except pynvml.NVMLError:
         return None
-
-
-def gemm_flops(threads: int) -> float:
-    """The highest rate of a float32 matrix product [2048, 2048] x [2048, 2048] in ONNX Runtime, in FLOP/s."""
-    import onnxruntime
-    from onnx import TensorProto, helper
-
-    shape = [GEMM, GEMM]
-    values = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in "abc"]
-    graph = helper.make_graph([helper.make_node("MatMul", ["a", "b"], ["c"])], "gemm", values[:2], values[2:])
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
-    generator = np.random.default_rng(0)
-    inputs = {name: generator.standard_normal(shape, np.float32) for name in "ab"}
-    return 2 * GEMM**3 / _best(lambda: session.run(None, inputs))
-
-
-def copy_bytes() -> float:
-    """The highest rate of copying 256 MiB, in bytes/s. Reads and writes both count."""
-    source = np.ones(COPY, np.float32)
-    target = np.empty_like(source)
-    return 2 * source.nbytes / _best(lambda: np.copyto(target, source))
-
-
-def _best(work) -> float:
-    work()
-    times = []
-    for _ in range(TRIALS):
-        start = time.perf_counter()
-        work()
-        times.append(time.perf_counter() - start)
-    return min(times)

@@ -28,10 +28,10 @@ class _Record(BaseModel):
 
 
 class Machine(_Record):
-    """The machine a row was measured on, with the ceilings measured in the same run."""
+    """The machine a row was measured on, the device that was used, and its ceilings measured in the same run."""
 
-    device: Text  # the GPU, else the CPU model
-    kind: Literal["cpu", "cuda"]
+    device: Text  # the GPU if the row was measured on it, else the CPU model
+    kind: Literal["cpu", "cuda"]  # what the row was measured on
     compute_capability: Text | None
     device_memory: Count | None  # bytes
     power_limit_watts: Count | None
@@ -42,8 +42,9 @@ class Machine(_Record):
     memory: Count  # bytes of the host
     system: Text
     libraries: dict[Text, Text]
-    gemm_flops: Rate  # per second, float32, 2048^3
-    copy_bytes: Rate  # per second, read and written counted
+    gemm_flops: Rate | None  # of the device, per second, float32; None where it could not be measured
+    half_gemm_flops: Rate | None = None  # the same in fp16; None on a CPU
+    copy_bytes: Rate | None  # of the device, per second, read and written counted
 
 
 class Contender(_Record):
@@ -115,10 +116,25 @@ class Row(_Record):
 
     @property
     def floor(self) -> float | None:
-        """The least seconds this machine needs, for the arithmetic or for the traffic, whichever takes longer."""
-        if self.flops is None or self.bytes is None:
-            return None
-        return max(self.flops / self.machine.gemm_flops, self.bytes / self.machine.copy_bytes)
+        """The least seconds the device needs, for the arithmetic or for the traffic, whichever takes longer.
+
+        None where the counts or the device's rate at the row's precision are not known.
+        """
+        arithmetic, traffic = self.arithmetic_seconds, self.traffic_seconds
+        return None if arithmetic is None or traffic is None else max(arithmetic, traffic)
+
+    @property
+    def arithmetic_seconds(self) -> float | None:
+        """The least seconds for the arithmetic, at the ceiling of the row's precision."""
+        rates = {"fp32": self.machine.gemm_flops, "fp16": self.machine.half_gemm_flops}
+        rate = rates.get(self.contender.precision)
+        return None if self.flops is None or rate is None else self.flops / rate
+
+    @property
+    def traffic_seconds(self) -> float | None:
+        """The least seconds for the memory traffic."""
+        rate = self.machine.copy_bytes
+        return None if self.bytes is None or rate is None else self.bytes / rate
 
     @property
     def fraction(self) -> float | None:

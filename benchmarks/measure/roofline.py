@@ -12,14 +12,13 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import Field
 
-from sa.runtime.contract import EngineRecord, Manifest, Record, Role
+from sa.runtime.contract import WEIGHT_BYTES, EngineRecord, Manifest, Record, Role
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.sampling.tiles import tile_indices
 
 LABEL = "floor, not measured"
 Precision = Literal["fp16", "fp32"]
 PRECISIONS: tuple[Precision, ...] = ("fp16", "fp32")
-WEIGHT_BYTES = {"fp16": 2, "fp32": 4}
 
 STAGES = ("conditioning", "denoising", "decoding")
 STAGE_OF: dict[Role, str] = {
@@ -47,6 +46,7 @@ class Card(Record):
     """A card's data sheet; configs/gpus.yaml says what each figure means."""
 
     name: str
+    device: str  # what the driver calls it, or a part of that
     fp16_tensor_tflops: DataSheetFigure
     fp32_tflops: DataSheetFigure
     bandwidth_gb_per_s: DataSheetFigure

@@ -22,7 +22,13 @@ from sa.runtime.system.processors import usable_cores
 
 SHAPES = ("--height", "256", "--width", "256", "--tile-size", "2", "--decode-chunk", "4")
 REPETITIONS = 3  # after one warm-up
-VARIANTS = {"onnxruntime": (), "paddle": (), "paddle+onednn": ("--onednn",)}  # flags of sa-export
+VARIANTS = {  # flags of sa-export
+    "onnxruntime": (),
+    "openvino": (),
+    "openvino+bf16": ("--precision", "bf16"),
+    "paddle": (),
+    "paddle+onednn": ("--onednn",),
+}
 
 
 def measure_true_size(work: Path, variants: Sequence[str], reuse: bool) -> None:
@@ -31,13 +37,13 @@ def measure_true_size(work: Path, variants: Sequence[str], reuse: bool) -> None:
     The checkpoint is made once. `reuse` measures engine sets that are in `work` already and exports only the others.
     """
     checkpoint = work / "checkpoint"
-    _make_checkpoint(checkpoint)
+    make_checkpoint(checkpoint)
     rows = [_run(variant, checkpoint, work, reuse) for variant in variants]
     (work / "results.json").write_text(json.dumps(rows, indent=1) + "\n")
     print(table(rows))
 
 
-def _make_checkpoint(folder: Path) -> None:
+def make_checkpoint(folder: Path) -> None:
     # In its own process: it imports Paddle, which would make every later child slower to start.
     code = (
         "import sys; from pathlib import Path; "

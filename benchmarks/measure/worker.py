@@ -73,7 +73,8 @@ def _contender(job: dict) -> EngineSource:
     engines = EngineSet.open(Path(job["engines"]), device=job.get("device"), threads=job.get("threads"))
     if job["peer"] is None:
         return engines
-    return Peer(job["peer"], Path(job["checkpoint"]), engines.manifest, Path(job["cache"]), job.get("threads"))
+    folder, cache = Path(job["checkpoint"]), Path(job["cache"])
+    return Peer(job["peer"], folder, engines.manifest, cache, job.get("threads"), engines.device)
 
 
 @dataclass(frozen=True)
@@ -85,8 +86,8 @@ class Peer:
     manifest: Manifest
     cache: Path
     threads: int | None
+    device: str  # that of the engine set it is compared with; "reference" runs on the CPU
     digest: str = ""
-    device: str = "cpu"
     low_memory: bool = False
 
     @property
@@ -110,9 +111,11 @@ class Peer:
             return ReferenceEngine(self.folder, role, self.manifest.shapes, self.threads)
         from sa.benchmarks.peers import open_peer
 
-        return open_peer(self.kind, self.folder, role, self.manifest.shapes, self.threads, self.cache)
+        return open_peer(self.kind, self.folder, role, self.manifest.shapes, self.threads, self.cache, self.device)
 
-    def open_unet(self, single: OpenSingle | None = None) -> VideoUNet:
+    def open_unet(self, single: OpenSingle | None = None, cache_interval: int = 1) -> VideoUNet:
+        if cache_interval != 1:
+            raise ValueError("a peer keeps no features from step to step")
         return PlainUNet((single or self.open_single)("unet"))
 
     def open_loss_gradient(self, single: OpenSingle | None = None) -> Engine:
@@ -122,7 +125,7 @@ class Peer:
             return ReferenceLossGradient(self.folder, self.manifest.shapes, self.threads)
         from sa.benchmarks.peers import open_loss_gradient
 
-        return open_loss_gradient(self.kind, self.folder, self.manifest.shapes, self.threads)
+        return open_loss_gradient(self.kind, self.folder, self.manifest.shapes, self.threads, self.device)
 
     def plan_memory(self, choices: Choices) -> None:
         """Does nothing: a peer's memory is not known in advance."""

@@ -8,26 +8,33 @@ measured process holds nothing but the peer.
 """
 
 from pathlib import Path
-from typing import Literal, get_args
 
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.backends.base import Engine
 from sa.runtime.contract import Role, Shapes
 from sa.runtime.errors import UserError
 
-Kind = Literal["eager", "compile", "onnx"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+# Ways to run PyTorch, and torch.onnx.export; "-fp16" converts weights and activations to fp16.
+KINDS = ("eager", "compile", "graph", "eager-fp16", "compile-fp16", "graph-fp16", "onnx")
 UPSTREAM = "upstream:"  # followed by the folder of a checkout of the published code
 
 
 def open_peer(
-    kind: str, checkpoint: Path, role: Role, shapes: Shapes, threads: int | None = None, cache: Path | None = None
+    kind: str,
+    checkpoint: Path,
+    role: Role,
+    shapes: Shapes,
+    threads: int | None = None,
+    cache: Path | None = None,
+    device: str = "cpu",
 ) -> Engine:
     """One network of the checkpoint folder as an engine, with the inputs and outputs of that role's exported engine.
 
-    kind: "eager"; "compile", torch.compile with its defaults; "onnx", torch.onnx.export and ONNX Runtime with their
-    defaults; or "upstream:DIR". `cache` is the folder that keeps ONNX exports; only "onnx" needs it. `threads` None
-    means every core this process may use. PyTorch has one number of threads per process.
+    kind: "eager"; "compile", torch.compile with its defaults; "graph", torch.compile with CUDA graphs, on a GPU alone;
+    each of them with "-fp16" behind it; "onnx", torch.onnx.export and ONNX Runtime with their defaults; or
+    "upstream:DIR". `cache` is the folder that keeps ONNX exports; only "onnx" needs it. `threads` None means every core
+    this process may use. PyTorch has one number of threads per process. UserError if `device`, "cpu" or "cuda", is not
+    one that the peer can run on here.
     """
     _check(kind, cache)
     opened = Checkpoint(checkpoint)
@@ -38,10 +45,11 @@ def open_peer(
     if kind == "onnx":
         from sa.benchmarks.peers.onnx_engine import open_onnx
 
-        return open_onnx(opened, role, shapes, threads, cache)
+        return open_onnx(opened, role, shapes, threads, cache, device)
     from sa.benchmarks.peers.torch_engine import open_torch
 
-    return open_torch(opened, role, shapes, threads, compiled=kind == "compile")
+    way, _, precision = kind.partition("-")
+    return open_torch(opened, role, shapes, threads, way, precision == "fp16", device)
 
 
 def prepare(kind: str, checkpoint: Path, role: Role, shapes: Shapes, cache: Path | None = None) -> None:
@@ -53,7 +61,9 @@ def prepare(kind: str, checkpoint: Path, role: Role, shapes: Shapes, cache: Path
         exported(Checkpoint(checkpoint), role, shapes, cache)
 
 
-def open_loss_gradient(kind: str, checkpoint: Path, shapes: Shapes, threads: int | None = None) -> Engine:
+def open_loss_gradient(
+    kind: str, checkpoint: Path, shapes: Shapes, threads: int | None = None, device: str = "cpu"
+) -> Engine:
     """The gradient of the face loss by autograd (`contracts.loss_gradient_contract`); UserError except for "eager"."""
     if kind != "eager":
         name = kind.partition(":")[0]
@@ -63,7 +73,8 @@ def open_loss_gradient(kind: str, checkpoint: Path, shapes: Shapes, threads: int
     from sa.benchmarks.peers.contracts import loss_gradient_contract
     from sa.benchmarks.peers.loss_gradient import FaceLoss, LossGradientEngine
 
-    return LossGradientEngine(loss_gradient_contract(shapes), FaceLoss.open(Checkpoint(checkpoint), threads))
+    face_loss = FaceLoss.open(Checkpoint(checkpoint), threads, device)
+    return LossGradientEngine(loss_gradient_contract(shapes), face_loss)
 
 
 def _check(kind: str, cache: Path | None) -> None:

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 
 from sa.benchmarks.peers.contracts import FACE_SIZE
 from sa.benchmarks.peers.load import loaded, network
+from sa.benchmarks.peers.torch_engine import use_device
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.contract import Signature
-from sa.runtime.system.processors import usable_cores
 
 Box = Sequence[int]  # y0, y1, x0, x1 in pixels of the frame, all inclusive
 
@@ -20,25 +20,27 @@ Box = Sequence[int]  # y0, y1, x0, x1 in pixels of the frame, all inclusive
 class FaceLoss:
     """The loss of the faces in decoded latents against a reference face, and its gradient in the latents."""
 
-    def __init__(self, decoder: nn.Module, recogniser: nn.Module):
+    def __init__(self, decoder: nn.Module, recogniser: nn.Module, device: str = "cpu"):
         """decoder: latents [F, 4, h, w] -> frames [F, 3, H, W]; recogniser: faces [n, 3, 112, 112] -> [n, 512]."""
-        self.decoder = decoder
-        self.recogniser = recogniser
+        self.decoder = decoder.to(device)
+        self.recogniser = recogniser.to(device)
+        self._device = device
 
     @classmethod
-    def open(cls, checkpoint: Checkpoint, threads: int | None = None) -> "FaceLoss":
-        torch.set_num_threads(threads or usable_cores())
-        return cls(network("vae_decoder", checkpoint), loaded("arcface", checkpoint))
+    def open(cls, checkpoint: Checkpoint, threads: int | None = None, device: str = "cpu") -> "FaceLoss":
+        """UserError if PyTorch cannot run on `device`, "cpu" or "cuda"."""
+        use_device(device, threads)
+        return cls(network("vae_decoder", checkpoint), loaded("arcface", checkpoint), device)
 
     def embed(self, faces: np.ndarray) -> np.ndarray:
         """faces [n, 3, 112, 112], RGB in -1..1 -> embeddings [n, 512], not normalised."""
         with torch.inference_mode():
-            return self.recogniser(torch.from_numpy(faces)).numpy()
+            return self.recogniser(self._there(faces)).cpu().numpy()
 
     def faces(self, latents: np.ndarray, boxes: Sequence[Box]) -> np.ndarray:
         """The faces [F, 3, 112, 112] that ArcFace sees in a decoder's chunk of latents [F, 4, h, w]."""
         with torch.inference_mode():
-            return crop_faces(self.decoder(torch.from_numpy(latents)), boxes).numpy()
+            return crop_faces(self.decoder(self._there(latents)), boxes).cpu().numpy()
 
     def of_chunk(
         self, latents: np.ndarray, boxes: Sequence[Box], reference: np.ndarray, frames: int
@@ -58,7 +60,7 @@ class FaceLoss:
 
         A weight of 0 takes a frame out of the loss.
         """
-        left, right = torch.tensor(rows).unsqueeze(1), torch.tensor(columns).unsqueeze(1).mT
+        left, right = self._there(rows).unsqueeze(1), self._there(columns).unsqueeze(1).mT
         return self._of(latents, lambda decoded: left @ decoded.clamp(-1, 1) @ right, reference, weights)
 
     def _of(
@@ -69,12 +71,16 @@ class FaceLoss:
         weights: np.ndarray,
     ) -> tuple[float, np.ndarray]:
         # The graph belongs to this call. Only the latents need a gradient, because the weights are frozen.
-        z = torch.tensor(latents, requires_grad=True)
+        z = self._there(latents).requires_grad_()
         embeddings = self.recogniser(crop(self.decoder(z)))
-        cosine = F.cosine_similarity(embeddings, torch.tensor(reference), dim=1, eps=1e-8)
-        loss = (torch.tensor(weights) * (1 - cosine).abs()).sum()
+        cosine = F.cosine_similarity(embeddings, self._there(reference), dim=1, eps=1e-8)
+        loss = (self._there(weights) * (1 - cosine).abs()).sum()
         (gradient,) = torch.autograd.grad(loss, z)
-        return loss.item(), gradient.numpy()
+        return loss.item(), gradient.cpu().numpy()
+
+    def _there(self, array: np.ndarray) -> torch.Tensor:
+        """A copy of the array on the device."""
+        return torch.tensor(array, device=self._device)
 
     def of_video(
         self, latents: np.ndarray, boxes: Sequence[Box], reference: np.ndarray, chunk: int = 4

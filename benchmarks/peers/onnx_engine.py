@@ -30,11 +30,18 @@ LIBRARIES = ("torch", "diffusers", "transformers", "onnxscript")
 class OnnxEngine(Engine):
     """Not the project's own backend, because its options may change. These are ONNX Runtime's defaults."""
 
-    def __init__(self, contract: Signature, path: Path, threads: int):
+    def __init__(self, contract: Signature, path: Path, threads: int, device: str = "cpu"):
         super().__init__(contract)
+        provider = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}[device]
+        if device == "cuda":
+            from sa.runtime.backends.onnxruntime_cuda import load_libraries
+
+            load_libraries()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
-        self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        self._session = onnxruntime.InferenceSession(path, options, providers=[provider], enable_fallback=0)
+        if self._session.get_providers()[0] != provider:
+            raise UserError(f"ONNX Runtime {onnxruntime.__version__} could not load its {provider}; see docs/gpu.md.")
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         (spec,) = self.contract.outputs
@@ -44,9 +51,11 @@ class OnnxEngine(Engine):
         del self._session
 
 
-def open_onnx(checkpoint: Checkpoint, role: Role, shapes: Shapes, threads: int | None, cache: Path) -> OnnxEngine:
+def open_onnx(
+    checkpoint: Checkpoint, role: Role, shapes: Shapes, threads: int | None, cache: Path, device: str = "cpu"
+) -> OnnxEngine:
     program = exported(checkpoint, role, shapes, cache)
-    return OnnxEngine(exported_contract(role, checkpoint, shapes), program, threads or usable_cores())
+    return OnnxEngine(exported_contract(role, checkpoint, shapes), program, threads or usable_cores(), device)
 
 
 def exported(checkpoint: Checkpoint, role: Role, shapes: Shapes, cache: Path) -> Path:

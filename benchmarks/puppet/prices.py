@@ -13,7 +13,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET
+from sa.benchmarks.puppet import CHECKPOINT, PRESET
 from sa.benchmarks.puppet.cases import embed_reference, write_case
 from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.draw.trade_off import trade_off
@@ -24,7 +24,7 @@ from sa.export.cli import main as sa_export
 from sa.runtime.animator import animate
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.case.case import Case
-from sa.runtime.contract import Manifest
+from sa.runtime.contract import Manifest, Schedule
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import UserError
 from sa.runtime.output.video import frame_path
@@ -33,14 +33,16 @@ from sa.runtime.pipeline.quality import qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.sampling.denoiser import is_guided
 from sa.runtime.sampling.schedule import make_sigmas
-from sa.runtime.sampling.tiles import tile_indices
 
 PAGE, PLOT, PICTURES = DOCS / "faster.md", DOCS / "faster.svg", DOCS / "faster.png"
 CONVERGED = 80  # steps
+UNGUIDED, GUIDANCE = 1.0, 2.0  # the puppet is best without guidance, StableAnimator is not run without
 PUPPETS, FRAMES = 8, 12  # two tiles
 COUNTS = (5, 8, 10, 15, 25)  # steps
 SHOWN, SHOWN_FRAME = 4, 7  # puppets, and which of their frames, in the figure
-ENGINES = {"fp32": (), "fp16": ("--precision", "fp16")}  # flags of sa-export
+CACHE = ("--cache-depth", "2")  # all of the puppets' outermost level, as depth 3 is at true size
+ENGINES = {"fp32": CACHE, "fp16": (*CACHE, "--precision", "fp16")}  # flags of sa-export
+SHALLOW_SHARE = 0.37  # of the UNet's arithmetic, counted at true size for --cache-depth 3 (docs/faster.md)
 COLUMNS = {  # of VideoQuality: title and digits
     "joint_error": ("joints, px", 2),
     "csim": ("CSIM", 3),
@@ -69,13 +71,17 @@ def _fields(settings: Settings) -> dict:
     return {name: getattr(settings, name) for name in settings.__dataclass_fields__}
 
 
-INTERVAL = (0.2, 20.0)
+INTERVAL = (0.1, 20.0)
 PRICES = (
     *(Price(f"`{name}`", quality=name) for name in qualities()),
     Price("Karras, 25 steps, guidance interval", {"guidance_interval": INTERVAL}),
     Price("Align Your Steps, 25 steps", {"schedule": "ays"}),
     Price("Align Your Steps, 15 steps, guidance interval", {"guidance_interval": INTERVAL}, "balanced"),
     Price("Align Your Steps, 10 steps", {"schedule": "ays", "steps": 10}),
+    Price("the same, guidance interval", {"cache_interval": 1}, "fast"),
+    Price("the same, cache interval 2", {"cache_interval": 2}, "fast"),
+    *(Price(f"Karras, 25 steps, cache interval {k}", {"cache_interval": k}) for k in (2, 5)),
+    Price("Align Your Steps, 15 steps, cache interval 5", {"cache_interval": 5}, "balanced"),
     Price("`exact`, fp16, every rounding emulated", engines="fp16"),
     Price("`fast`, fp16, every rounding emulated", quality="fast", engines="fp16"),
 )
@@ -87,7 +93,7 @@ def prices(work: Path) -> None:
     pipelines = {name: _pipeline(work, name) for name in ENGINES}
     try:
         found = _Results(work, pipelines)
-        tables = [_schedules(found, guidance) for guidance in (1.0, GUIDANCE)]
+        tables = [_schedules(found, guidance) for guidance in (UNGUIDED, GUIDANCE)]
         rows = _rows(found)
         write_study(PAGE, "\n\n".join([*tables, _price_list(rows)]))
         PLOT.write_text(trade_off([(row.price.name.replace("`", ""), row.share, row.converged[0]) for row in rows]))
@@ -177,8 +183,8 @@ def _rows(found: _Results) -> list[_Row]:
     for number in range(PUPPETS):  # settings take turns
         for price in PRICES:
             found.of(price, number)
-    exact, manifest = PRICES[0], found.manifest
-    counted = {price: unet_flops(manifest, price.settings, FRAMES) for price in PRICES}
+    exact, schedule = PRICES[0], found.manifest.schedule
+    counted = {price: unet_pairs(schedule, price.settings) for price in PRICES}
     rows = []
     for price in PRICES:
         folders = [found.of(price, number) for number in range(PUPPETS)]
@@ -200,17 +206,26 @@ def _seconds(folder: Path) -> float:
     return json.loads((folder / "run.json").read_text())["seconds"]["denoising"]
 
 
-def unet_flops(manifest: Manifest, settings: Settings, frames: int) -> float:
-    """The UNet's arithmetic in a run. A call of one branch takes half of that of a guidance pair."""
-    sigmas = make_sigmas(settings.schedule, settings.steps, manifest.schedule)
-    tiles = len(tile_indices(frames, manifest.shapes.tile_size, settings.tile_overlap))
+def unet_pairs(schedule: Schedule, settings: Settings) -> float:
+    """The UNet's arithmetic for each tile of a run, in guidance pairs of the whole UNet at true size."""
+    sigmas = make_sigmas(settings.schedule, settings.steps, schedule)
     guided = max(settings.guidance, settings.guidance_start or 0) > 1
-    shares = [1.0 if guided and is_guided(float(s), settings.guidance_interval) else 0.5 for s in sigmas[:-1]]
-    return manifest.engine("unet").flops * tiles * sum(shares)
+    pairs, kept = 0.0, 0
+    for i, sigma in enumerate(sigmas[:-1]):
+        branches = 2 if guided and is_guided(float(sigma), settings.guidance_interval) else 1
+        whole = i % settings.cache_interval == 0 or kept < branches  # as CachingUNet decides it
+        kept = branches if whole else kept
+        pairs += branches / 2 * (1.0 if whole else SHALLOW_SHARE)
+    return pairs
 
 
 def _price_list(rows: list[_Row]) -> str:
-    titles = ["UNet FLOPs", "seconds", f"PSNR to {CONVERGED} steps, dB", *(title for title, _ in COLUMNS.values())]
+    titles = [
+        "UNet FLOPs at true size",
+        "seconds here",
+        f"PSNR to {CONVERGED} steps, dB",
+        *(title for title, _ in COLUMNS.values()),
+    ]
     lines = ["### The price list", "", f"| | {_cells(titles)}", "|" + " --- |" * (len(titles) + 1)]
     for row in rows:
         # An emulation's seconds say nothing.

@@ -9,8 +9,8 @@ from sa.benchmarks.measure.results import QUALITY, Contender, Machine, Row
 from sa.benchmarks.report import units
 from sa.runtime.contract import Shapes
 
-TOLERANCE = {"fp32": 1e-4, "fp16": 3e-2}  # on the relative error, as in sa-export; another precision is not judged
-CEILING_PRECISION = "fp32"  # of the matrix product that Machine.gemm_flops comes from
+# On the relative error, as in sa-export; another precision is not judged.
+TOLERANCE = {"fp32": 1e-4, "fp16": 3e-2, "bf16": 6e-2}
 GRADIENT = f"engine {LOSS_GRADIENT}"
 LEAST_COSINE = (
     0.9999  # tolerated of a gradient: an activation that changes sign moves single values, but not the direction
@@ -143,16 +143,6 @@ def row_memory(row: Row) -> float | None:
     return row.peak_device_memory if row.machine.kind == "cuda" else row.peak_memory
 
 
-def floor(row: Row) -> float | None:
-    """Row.floor in seconds; None if the row has another precision than the ceilings."""
-    return row.floor if row.contender.precision == CEILING_PRECISION else None
-
-
-def ceiling_fraction(row: Row) -> float | None:
-    """Row.fraction; None where `floor` is None."""
-    return None if floor(row) is None else row.fraction
-
-
 def without_duplicates(rows: Iterable[Row]) -> list[Row]:
     """Each row once, however many files hold it."""
     return list({row.model_dump_json(): row for row in rows}.values())
@@ -252,7 +242,8 @@ def _same_network(one: Setup, other: Setup) -> bool:
 
 
 def _comparable(candidate: Row | None, row: Row) -> bool:
-    return candidate is not None and candidate.frames == row.frames
+    """Whether a ratio of the two means something: the same work on the same device."""
+    return candidate is not None and (candidate.frames, candidate.machine.kind) == (row.frames, row.machine.kind)
 
 
 def _name(setups: list[Setup]) -> None:

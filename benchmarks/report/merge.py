@@ -92,6 +92,7 @@ def _sections(hosts: list[Host], prices: dict[str, float], manifests: Sequence[M
     from sa.benchmarks.report.sections.across_machines import across_machines
     from sa.benchmarks.report.sections.guide import GUIDE
     from sa.benchmarks.report.sections.machines import machine_sections
+    from sa.benchmarks.report.sections.measured_cards import measured_cards
     from sa.benchmarks.report.sections.notes import notes
     from sa.benchmarks.report.sections.predictions import floor_against_measurement, predictions
     from sa.benchmarks.report.sections.summary import summary
@@ -105,7 +106,8 @@ def _sections(hosts: list[Host], prices: dict[str, float], manifests: Sequence[M
     sections = [summary(hosts, price), across_machines(hosts, price)]
     for host in hosts:
         sections += machine_sections(host, price(host))
-    sections += [floor_against_measurement(hosts), *predictions(manifests, priced), notes(hosts, price), GUIDE]
+    sections += [measured_cards(hosts), floor_against_measurement(hosts), *predictions(manifests, priced)]
+    sections += [notes(hosts, price), GUIDE]
     return [section for section in sections if section is not None]
 
 

@@ -6,15 +6,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 
 from sa.benchmarks.measure.results import Contender, Estimate, Machine, QualityEstimates, Row
-from sa.benchmarks.report.comparison import ceiling_fraction, floor
 from sa.benchmarks.report.units import clean
 from sa.runtime.contract import Shapes
 
 RATES: dict[str, Callable[[Row], float | None]] = {
     "flops_per_second": lambda row: row.flops_per_second,
     "bytes_per_second": lambda row: row.bytes_per_second,
-    "floor": floor,
-    "fraction": ceiling_fraction,
+    "floor": lambda row: row.floor,
+    "fraction": lambda row: row.fraction,
 }
 # What makes a spreadsheet compute a cell: at the cell's start, or after what it may take for a separator.
 FORMULA = re.compile(r"""(^|[,;|"])(\s*)(?=[=+\-@＝＋－＠])""")

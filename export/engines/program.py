@@ -15,11 +15,11 @@ TWIN = "-twin"  # ends the stem of an engine's twin, which shares the engine's w
 
 @dataclass(frozen=True)
 class Half:
-    """How an engine is typed fp16."""
+    """How an engine is typed fp16 or bf16."""
 
     policy: Policy
     float32: frozenset[str] = frozenset()  # tensors that were found unfit for it
-    loss_scale: float = 1.0  # of a VJP's cotangent
+    loss_scale: float | None = None  # of a VJP's cotangent; None: as it comes, which has float32's range
 
 
 @dataclass(frozen=True)
@@ -32,6 +32,7 @@ class Network:
     gradient: Gradient | None
     weights: Collection[Weights]
     own_weights: bool = False  # in a file of the engine's own, with nothing in it that the engine does not read
+    shares: str | None = None  # the stem of an engine that reads all of its weights too, for libraries that can share
     half: Half | None = None  # None: float32
 
 

@@ -20,7 +20,7 @@ from sa.export.networks.pose_net import PoseNet
 from sa.export.networks.transformer import FACE_TOKENS
 from sa.export.networks.unet import UNet
 from sa.export.networks.vae import VaeDecoder, VaeEncoder
-from sa.runtime.contract import Role, Shapes, TensorSpec
+from sa.runtime.contract import Precision, Role, Shapes, TensorSpec
 
 BRANCHES = (1, 2)  # of classifier-free guidance in one call: the conditional one alone, or both
 
@@ -32,12 +32,13 @@ class EngineDefinition(ABC):
     role: Role
     parts: Mapping[str, Part]  # where parameters come from, by the prefix of their names in the network
     kinked: bool = False  # the gradient crosses kinks, where rounding decides which slope counts
-    last: bool = True  # no later engine is made of the same network
+    last: bool = True  # its network is given up before it is opened: it is large, or no later one is made of it
     own_weights: bool = False  # in a file of its own, with nothing in it that it does not read
+    shares: Role | None = None  # an earlier engine of the same part, which reads all that this one does
     affordable: float = 2e12  # FLOPs up to which it is certified at its own shapes, else on a twin of reduced ones
     stands_for: "EngineDefinition | None" = None  # certified as this one, together with `helpers`
     helpers: tuple["EngineDefinition", ...] = ()
-    half: Half | None = None  # typed fp16, and how; None: float32
+    half: Half | None = None  # typed fp16 or bf16, and how; None: float32
 
     differentiates: ClassVar[bool] = False  # the engine is a gradient
 
@@ -65,8 +66,8 @@ class EngineDefinition(ABC):
         return type(self).build
 
     @property
-    def precision(self) -> str:
-        return "fp32" if self.half is None else "fp16"
+    def precision(self) -> Precision:
+        return "fp32" if self.half is None else self.half.policy.precision
 
     @property
     def typing(self) -> dict:
@@ -74,7 +75,7 @@ class EngineDefinition(ABC):
         if self.half is None:
             return {}
         scale = self.half.loss_scale if self.differentiates else None
-        return {"precision": "fp16", "float32_tensors": tuple(sorted(self.half.float32)), "loss_scale": scale}
+        return {"precision": self.precision, "float32_tensors": tuple(sorted(self.half.float32)), "loss_scale": scale}
 
     def network(self, checkpoint: Checkpoint) -> nn.Layer:
         """The network without memory for its weights, its parameters named as in the checkpoint."""

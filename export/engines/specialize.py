@@ -178,8 +178,24 @@ class CachedUNet(nn.Layer):
         constants: paddle.Tensor,
         positions: paddle.Tensor,
     ) -> paddle.Tensor:
-        """latents [1, T, 4, h, w] and pose_latents [1, T, C0, h, w] of a tile -> velocity [B, T, 4, h, w].
+        """Inputs as `embed` takes them -> velocity [B, T, 4, h, w]."""
+        return self.unet.denoise(
+            *self.embed(latents, pose_latents, time_rows, image_features, posed, constants, positions)
+        )
 
+    def embed(
+        self,
+        latents: paddle.Tensor,
+        pose_latents: paddle.Tensor,
+        time_rows: paddle.Tensor,
+        image_features: paddle.Tensor,
+        posed: paddle.Tensor,
+        constants: paddle.Tensor,
+        positions: paddle.Tensor,
+    ) -> tuple[paddle.Tensor, CachedInputs]:
+        """The features [B T, C0, h, w] of a tile, and what all blocks share.
+
+        latents [1, T, 4, h, w] and pose_latents [1, T, C0, h, w] of the tile;
         time_rows [1, R]; image_features [B, 1, C0, h, w] of every frame; posed [B, 1, 1, 1, 1], 1 for the branch that
         sees the poses and 0 for the other; constants [B, K]; positions [T, P].
         """
@@ -187,7 +203,7 @@ class CachedUNet(nn.Layer):
         features = convolve_latents(self.unet.conv_in, latents.reshape([-1, LATENTS, height, width])).unsqueeze(0)
         features = features + (pose_latents * posed + image_features)
         features = features.reshape([-1, channels, height, width])
-        return self.unet.denoise(features, CachedInputs(frames, time_rows, constants, positions))
+        return features, CachedInputs(frames, time_rows, constants, positions)
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from sa.export import networks
 from sa.export.gradient import Gradient
 from sa.export.gradient.paddle_backward import differentiate
 from sa.export.onnx.cost import Cost, paddle_cost
-from sa.runtime.contract import TensorSpec
+from sa.runtime.contract import WEIGHT_BYTES, Precision, TensorSpec
 
 
 @dataclass(frozen=True)
@@ -47,10 +47,10 @@ class Traced:
     def parameter_count(self) -> int:
         return sum(math.prod(shape) for shape in self.parameters.values())
 
-    def bytes(self, precision: str = "fp32") -> int:
+    def bytes(self, precision: Precision = "fp32") -> int:
         """Weights, inputs and outputs once each; inputs and outputs are float32 in every precision."""
         ends = sum(math.prod(spec.largest) for spec in (*self.inputs, *self.outputs))
-        return {"fp32": 4, "fp16": 2}[precision] * self.parameter_count + 4 * ends
+        return WEIGHT_BYTES[precision] * self.parameter_count + 4 * ends
 
 
 @contextlib.contextmanager

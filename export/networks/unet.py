@@ -1,5 +1,7 @@
 """Stable Video Diffusion's spatio-temporal UNet with StableAnimator's ID attention (docs/model.md, section 3.4)."""
 
+from collections.abc import Iterator, Sequence
+
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
@@ -114,17 +116,28 @@ class UNet(nn.Layer):
         encoder_hidden_states: paddle.Tensor,
         pose_latents: paddle.Tensor,
     ) -> paddle.Tensor:
-        """The velocities of B clips: one tile of T frames in each of the B branches of guidance.
+        """The velocities of B clips, [B, T, 4, h, w]. Inputs as `embed` takes them."""
+        return self.denoise(*self.embed(sample, timestep, added_time_ids, encoder_hidden_states, pose_latents))
+
+    def embed(
+        self,
+        sample: paddle.Tensor,
+        timestep: paddle.Tensor,
+        added_time_ids: paddle.Tensor,
+        encoder_hidden_states: paddle.Tensor,
+        pose_latents: paddle.Tensor,
+    ) -> tuple[paddle.Tensor, BlockInputs]:
+        """The features [B T, C0, h, w] of B clips, and what all blocks share: a tile of T frames in B branches.
 
         sample [B, T, 8, h, w]: scaled latents and image latents; timestep [1] = 0.25 ln sigma; added_time_ids [1, 3];
         encoder_hidden_states [B, 1 + 4, X]; pose_latents [B, T, C0, h, w]. The unconditional branch has zeros for
-        image latents, tokens and poses. Returns [B, T, 4, h, w].
+        image latents, tokens and poses.
         """
         frames, channels, height, width = sample.shape[1:]
         features = self.conv_in(sample.reshape([-1, channels, height, width]))
         features = features + pose_latents.reshape([-1, self.first_width, height, width])
         time = F.silu(self.time_features(timestep, added_time_ids))
-        return self.denoise(features, BlockInputs(frames, time, encoder_hidden_states))
+        return features, BlockInputs(frames, time, encoder_hidden_states)
 
     def time_features(self, timestep: paddle.Tensor, added_time_ids: paddle.Tensor) -> paddle.Tensor:
         """The time embedding [1, E]: of noise level, frame rate, motion and noise augmentation."""
@@ -133,19 +146,36 @@ class UNet(nn.Layer):
 
     def denoise(self, x: paddle.Tensor, inputs: BlockInputs) -> paddle.Tensor:
         """Everything after conv_in: x [B T, C0, h, w] -> velocities [B, T, 4, h, w]."""
-        skips = [x]
+        skips = list(self.down(x, inputs))
+        return self.velocities(self.up(self.mid_block(skips[-1], inputs), skips, inputs, self.up_layers), inputs)
+
+    def down(self, x: paddle.Tensor, inputs: BlockInputs) -> Iterator[paddle.Tensor]:
+        """What the layers on the way down pass on to those on the way up, computed when it is asked for; x first."""
+        yield x
         for level in self.down_blocks:
             for i in range(len(level.resnets)):
                 x = level.step(i, x, inputs)
-                skips.append(x)
+                yield x
             if level.resamples:
                 x = level.downsamplers[0](x)
-                skips.append(x)
-        x = self.mid_block(x, inputs)
-        for level in self.up_blocks:
-            for i in range(len(level.resnets)):
-                x = level.step(i, paddle.concat([x, skips.pop()], axis=1), inputs)
-            if level.resamples:
+                yield x
+
+    @property
+    def up_layers(self) -> list[tuple[Level, int]]:
+        """The layers on the way up: a residual block with its transformer, and a level's last with its upsampler."""
+        return [(level, i) for level in self.up_blocks for i in range(len(level.resnets))]
+
+    def up(
+        self, x: paddle.Tensor, skips: list[paddle.Tensor], inputs: BlockInputs, layers: Sequence[tuple[Level, int]]
+    ) -> paddle.Tensor:
+        """x through these of the `up_layers`, each of which takes the last of the skips away."""
+        for level, i in layers:
+            x = level.step(i, paddle.concat([x, skips.pop()], axis=1), inputs)
+            if level.resamples and i == len(level.resnets) - 1:
                 x = level.upsamplers[0](x)
+        return x
+
+    def velocities(self, x: paddle.Tensor, inputs: BlockInputs) -> paddle.Tensor:
+        """What the last layer up gives, [B T, C0, h, w] -> [B, T, 4, h, w]."""
         x = self.conv_out(F.silu(self.conv_norm_out(x)))
         return x.reshape([-1, inputs.frames, *x.shape[1:]])

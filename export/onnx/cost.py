@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import onnx
 from onnx import TensorProto, helper, inliner
 
+from sa.export.onnx.formats import FORMATS
+
 VIEWS = ("reshape", "squeeze", "unsqueeze", "flatten", "identity")  # operators whose result shares their input's memory
 FLOAT_BYTES = 4
 CONTRIB = "com.microsoft"  # ONNX Runtime's own operators
@@ -102,8 +104,15 @@ def _tensors(model: onnx.ModelProto, batch: int) -> _Tensors:
         kind = value.type.tensor_type
         shapes[value.name] = tuple(dim.dim_value if dim.HasField("dim_value") else batch for dim in kind.shape.dim)
         if kind.elem_type not in (TensorProto.UNDEFINED, TensorProto.FLOAT):
-            itemsize[value.name] = helper.tensor_dtype_to_np_dtype(kind.elem_type).itemsize
+            itemsize[value.name] = _itemsize(kind.elem_type)
     return _Tensors(shapes, itemsize)
+
+
+def _itemsize(element: int) -> int:
+    # onnx takes bfloat16, which NumPy lacks, for float32.
+    if element == TensorProto.BFLOAT16:
+        return FORMATS["bf16"].size
+    return helper.tensor_dtype_to_np_dtype(element).itemsize
 
 
 def _working_bytes(graph: onnx.GraphProto, tensors: _Tensors, weights: Iterable[str]) -> int:

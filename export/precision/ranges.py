@@ -14,7 +14,10 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sa.export.gradient.backward import VJP
 from sa.export.onnx.emulation import EXACT, emulated
-from sa.export.onnx.rewrites.lower_precision import AS_HALF, LARGEST, SMALLEST_NORMAL, Policy, set_loss_scale
+from sa.export.onnx.formats import FORMATS
+from sa.export.onnx.rewrites.lower_precision import Policy, set_loss_scale
+
+FP16 = FORMATS["fp16"]
 
 
 @dataclass(frozen=True)
@@ -26,7 +29,7 @@ class Range:
 
     def fits(self, policy: Policy) -> bool:
         """Whether fp16 can hold the tensor. Infinities and NaN do not fit."""
-        return self.largest <= LARGEST / policy.headroom and self.subnormal_share <= policy.subnormal_share
+        return self.largest <= FP16.largest / policy.headroom and self.subnormal_share <= policy.subnormal_share
 
 
 @dataclass(frozen=True)
@@ -74,7 +77,7 @@ def unfit(ranges: Mapping[str, Range], policy: Policy) -> frozenset[str]:
 def loss_scale(ranges: Mapping[str, Range], policy: Policy) -> float:
     """The power of two by which a VJP scales its cotangent, of magnitude 1: the largest at which all fit."""
     largest = max((found.largest for name, found in ranges.items() if name.startswith(VJP)), default=1.0)
-    return 2.0 ** math.floor(math.log2(LARGEST / policy.headroom / max(largest, 1.0)))
+    return 2.0 ** math.floor(math.log2(FP16.largest / policy.headroom / max(largest, 1.0)))
 
 
 def _worst(a: Range, b: Range) -> Range:
@@ -85,7 +88,7 @@ def _worst(a: Range, b: Range) -> Range:
 def _instrument(model: onnx.ModelProto) -> list[str]:
     """Add an output [3], of largest, total and subnormal, for every tensor before its rounding. Returns their names."""
     graph = model.graph
-    smallest = numpy_helper.from_array(np.float32(SMALLEST_NORMAL), "smallest_normal")
+    smallest = numpy_helper.from_array(np.float32(FP16.smallest_normal), "smallest_normal")
     nothing = numpy_helper.from_array(np.float32(0), "nothing")
     graph.initializer.extend([smallest, nothing])
     names = []
@@ -93,7 +96,7 @@ def _instrument(model: onnx.ModelProto) -> list[str]:
         for output in node.output:
             if not output.endswith(EXACT):
                 continue
-            name = output.removesuffix(EXACT).removesuffix(AS_HALF)
+            name = output.removesuffix(EXACT).removesuffix(f".{FP16.name}")
             names.append(name)
             parts = [f"{name}.{part}" for part in ("size", "largest", "total", "is_subnormal", "small", "subnormal")]
             size, largest, total, is_subnormal, small, subnormal = parts

@@ -3,6 +3,7 @@
 import argparse
 
 from sa.export.targets.onnxruntime.target import OnnxRuntimeTarget
+from sa.export.targets.openvino.target import OpenVinoTarget
 from sa.export.targets.paddle.target import PaddleGpuTarget, PaddleTarget
 from sa.export.targets.target import Target
 from sa.export.targets.tensorrt.settings import PlanSettings
@@ -16,4 +17,6 @@ def choose_target(arguments: argparse.Namespace, plans: PlanSettings | None) -> 
         return (TensorRtTarget if a.backend == "tensorrt" else TensorRtRtxTarget)(plans, a.threads)
     if a.backend == "paddle":
         return PaddleGpuTarget(a.threads) if a.precision == "fp16" else PaddleTarget(a.threads, a.onednn)
+    if a.backend == "openvino":
+        return OpenVinoTarget(a.threads)
     return OnnxRuntimeTarget(a.threads, a.prepack)

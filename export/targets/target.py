@@ -21,7 +21,7 @@ Executed = Literal["engine", "emulation", "program"]
 class Target(ABC):
     """One engine library. An export calls its methods in the order in which they stand here."""
 
-    backend: Literal["onnxruntime", "paddle", "tensorrt", "tensorrt-rtx"]
+    backend: Literal["onnxruntime", "openvino", "paddle", "tensorrt", "tensorrt-rtx"]
     certified_on: str  # the backend that opens engines for their certificates
     device: Literal["cpu", "cuda"] = "cpu"  # that the set is for
     compute_capabilities: tuple[str, ...] = ()
@@ -59,7 +59,7 @@ class Target(ABC):
                 return self._open_single(definition, folder, contracts[role])
             return open_engine(self.certified_on, folder, contracts[role], self.threads)
 
-        return PlainCalls(SpecializedUNet(opened), contracts)
+        return PlainCalls(SpecializedUNet(opened, definition.role), contracts, definition.role)
 
     def executed(self, definition: EngineDefinition) -> Executed:
         """What ran for the certificate."""

@@ -24,6 +24,10 @@ def engine_class(backend: str) -> Callable[[Path, EngineContract, int], Engine]:
         from sa.runtime.backends.onnxruntime_cuda import OnnxRuntimeCudaEngine
 
         return OnnxRuntimeCudaEngine
+    if backend == "openvino":
+        from sa.runtime.backends.openvino import OpenVinoEngine
+
+        return OpenVinoEngine
     if backend == "paddle":
         quiet_paddle()
         from sa.runtime.backends.paddle import PaddleEngine

@@ -12,10 +12,13 @@ from typing import Any
 import numpy as np
 
 from sa.runtime.backends.base import Handle
-from sa.runtime.contract import TensorSpec
+from sa.runtime.contract import SHALLOW, TensorSpec
 from sa.runtime.errors import UserError
 
 FLOAT_BYTES = 4
+# Engines that are called hundreds of times, with thousands of kernels in a call: worth a CUDA graph, also where they
+# take or give tensors that stay on the device. These are copied there to and from addresses that stay the same.
+GRAPHED = ("unet", SHALLOW)
 
 
 def compute_capability() -> str | None:
@@ -76,6 +79,11 @@ class Cuda:
         kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._call("cudaMemcpyAsync", target.ctypes.data, source, target.nbytes, kind, self.stream)
 
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Start a copy within the device."""
+        kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        self._call("cudaMemcpyAsync", target, source, size, kind, self.stream)
+
     def wait(self) -> None:
         self._call("cudaStreamSynchronize", self.stream)
 
@@ -128,6 +136,10 @@ class DeviceTensor(Handle):
         self._memory = _Memory(cuda, FLOAT_BYTES * math.prod(shape))
         self.address = self._memory.address
 
+    @property
+    def nbytes(self) -> int:
+        return FLOAT_BYTES * math.prod(self.shape)
+
     def __getitem__(self, part: slice) -> "DeviceTensor":
         start, stop, step = part.indices(len(self))
         if step != 1:
@@ -179,6 +191,12 @@ class Buffer:
             np.copyto(staged, value)
             self._cuda.upload(self.address, staged)
             self._uploaded = None if value.flags.writeable else value
+        return self.address
+
+    def fill(self, value: DeviceTensor) -> int:
+        """Start copying an input that is on the device already; returns its address."""
+        self._cuda.copy(self.address, value.address, value.nbytes)
+        self._uploaded = None
         return self.address
 
     def free(self) -> None:

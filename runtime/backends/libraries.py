@@ -27,12 +27,14 @@ class Library:
 LIBRARY_OF = {
     "onnxruntime": Library("onnxruntime", "onnxruntime", "cpu"),
     "onnxruntime-cuda": Library("onnxruntime-gpu", "onnxruntime", "cuda"),
+    "openvino": Library("openvino", "openvino", "openvino"),
     "paddle": Library("paddlepaddle", "paddle", "paddle"),
     "paddle-cuda": Library("paddlepaddle-gpu", "paddle", "cuda"),
     "tensorrt": Library("tensorrt", "tensorrt", "tensorrt"),
     "tensorrt-rtx": Library("tensorrt-rtx", "tensorrt_rtx", "tensorrt-rtx"),
 }
 PADDLE_GPU = "install paddlepaddle-gpu 3.2.2 in the place of paddlepaddle, as Paddle's installation guide says"
+OPENVINO_OLDEST = (2026, 4)
 # Tested with engine sets of 3.2.2: 3.1.1 runs them; 3.3.1 ends in a segmentation fault on the refinement's programs.
 PADDLE_RELEASES = ((3, 1), (3, 2))
 
@@ -54,7 +56,8 @@ def backend_version(backend: str) -> str | None:
             f"{library.name} is installed but cannot be imported ({first_line(error)}): install it again, or what it "
             "lacks."
         ) from error
-    return module.__version__ if not backend.endswith("-cuda") or _knows_gpus(module) else None
+    version = module.__version__.partition("-")[0]  # OpenVINO adds the build
+    return version if not backend.endswith("-cuda") or _knows_gpus(module) else None
 
 
 def _knows_gpus(module: ModuleType) -> bool:

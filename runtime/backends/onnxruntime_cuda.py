@@ -4,7 +4,9 @@ Not run on a GPU yet: the tests replace the provider and CUDA with stubs.
 
 Inputs and outputs are bound to device memory. Only what the host supplies or reads crosses the bus, through pinned
 memory and on the engine's stream. An engine that is called hundreds of times is captured as one CUDA graph per shape.
-A graph needs fixed addresses, so such an engine keeps its working memory; the others free theirs after every call.
+A graph needs fixed addresses, so such an engine keeps its working memory, and copies tensors that stay on the device.
+Engines with little working memory keep theirs too. The others free theirs after every call, or each would keep its own
+peak.
 """
 
 import contextlib
@@ -17,9 +19,9 @@ import numpy as np
 import onnxruntime
 
 from sa.runtime.backends.base import Engine, Tensor, as_array
-from sa.runtime.backends.cuda import Buffer, Cuda, DeviceTensor
+from sa.runtime.backends.cuda import GRAPHED, Buffer, Cuda, DeviceTensor
 from sa.runtime.backends.onnxruntime import check_session, new_session, session_options
-from sa.runtime.contract import EngineContract
+from sa.runtime.contract import EngineContract, EngineRecord
 from sa.runtime.errors import EngineSetError
 
 PROVIDER = "CUDAExecutionProvider"
@@ -34,8 +36,7 @@ OPTIONS = {
     "arena_extend_strategy": "kSameAsRequested",
     "do_copy_in_default_stream": "1",
 }
-GRAPHED = ("unet",)  # worth a graph's memory: thousands of kernels, launched hundreds of times
-NO_GRAPH = "-1"  # with this id, a call is neither captured nor replayed
+KEPT = 32 << 20  # bytes of tensors below which an engine's memory is not worth freeing, and allocating again, per call
 PRODUCTS = ("Conv", "ConvTranspose", "FusedConv", "FusedMatMul", "Gemm", "MatMul", "MultiHeadAttention")
 
 
@@ -44,11 +45,12 @@ class OnnxRuntimeCudaEngine(Engine):
 
     def __init__(self, folder: Path, contract: EngineContract, threads: int):
         super().__init__(contract)
-        said = _load_libraries()
+        said = load_libraries()
         self._device = self._shared_device()
         path = folder / contract.program
         options = session_options(threads)
         options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
+        self._frees = not isinstance(contract, EngineRecord) or contract.working_bytes >= KEPT
         self._graphs: dict[tuple, str] | None = None  # ids of captured graphs by the inputs' shapes
         self._warnings: tuple[str, ...] = ()
         if contract.role in GRAPHED:
@@ -119,29 +121,33 @@ class OnnxRuntimeCudaEngine(Engine):
         """Run once; returns the outputs that are not in `stay`, in pinned memory that the next call overwrites."""
         binding = self._session.io_binding()
         for name, value in inputs.items():
-            address = value.address if isinstance(value, DeviceTensor) else self._buffers[name].upload(as_array(value))
+            if isinstance(value, DeviceTensor):
+                address = value.address if self._graphs is None else self._buffers[name].fill(value)
+            else:
+                address = self._buffers[name].upload(as_array(value))
             binding.bind_input(name, "cuda", 0, np.float32, tuple(value.shape), address)
         for name, shape in shapes.items():
-            address = stay[name].address if name in stay else self._buffers[name].address
+            in_place = name in stay and self._graphs is None
+            address = stay[name].address if in_place else self._buffers[name].address
             binding.bind_output(name, "cuda", 0, np.float32, tuple(shape), address)
-        on_device = bool(stay) or any(isinstance(value, DeviceTensor) for value in inputs.values())
-        self._session.run_with_iobinding(binding, self._run_options(inputs, on_device))
+        self._session.run_with_iobinding(binding, self._run_options(inputs))
+        if self._graphs is not None:
+            for name, value in stay.items():
+                self._device.copy(value.address, self._buffers[name].address, value.nbytes)
         results = {name: self._buffers[name].host(shape) for name, shape in shapes.items() if name not in stay}
         for name, value in results.items():
             self._device.download(value, self._buffers[name].address)
         self._device.wait()
         return results
 
-    def _run_options(self, inputs: Mapping[str, Tensor], on_device: bool) -> onnxruntime.RunOptions:
+    def _run_options(self, inputs: Mapping[str, Tensor]) -> onnxruntime.RunOptions:
         options = onnxruntime.RunOptions()
         if self._graphs is None:
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
+            if self._frees:
+                options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "gpu:0")
             return options
-        graph = NO_GRAPH
-        if not on_device:  # tensors on the device change their addresses from call to call
-            shapes = tuple((name, tuple(inputs[name].shape)) for name in sorted(inputs))
-            graph = self._graphs.setdefault(shapes, str(len(self._graphs) + 1))
-        options.add_run_config_entry("gpu_graph_id", graph)
+        shapes = tuple((name, tuple(inputs[name].shape)) for name in sorted(inputs))
+        options.add_run_config_entry("gpu_graph_id", self._graphs.setdefault(shapes, str(len(self._graphs) + 1)))
         return options
 
     def warnings(self) -> tuple[str, ...]:
@@ -155,7 +161,7 @@ class OnnxRuntimeCudaEngine(Engine):
         self._buffers = {}
 
 
-def _load_libraries() -> str:
+def load_libraries() -> str:
     """Load CUDA and cuDNN from where pip put them. Returns ONNX Runtime's first complaint, to end a message with."""
     if PROVIDER not in onnxruntime.get_available_providers():
         raise EngineSetError(

@@ -4,8 +4,9 @@ Not run on a GPU yet: the tests replace TensorRT and CUDA with stubs.
 
 Each engine has buffers with fixed addresses for its inputs and outputs. After the first call of a shape, everything
 between the copies is captured as a CUDA graph and launched as one from then on. Tensors that stay on the device are
-read and written in place; such calls are not captured. Engines run one at a time, so they share their scratch memory.
-This project's kernels need no code here: a plan contains their PTX and launches.
+read and written in place, and such calls are not captured; the UNets copy them on the device instead. Engines run one
+at a time, so they share their scratch memory. This project's kernels need no code here: a plan contains their PTX and
+launches.
 """
 
 from collections.abc import Collection, Mapping
@@ -15,7 +16,7 @@ from typing import ClassVar
 import numpy as np
 
 from sa.runtime.backends.base import Engine, Tensor, as_array
-from sa.runtime.backends.cuda import Buffer, Cuda, DeviceTensor
+from sa.runtime.backends.cuda import GRAPHED, Buffer, Cuda, DeviceTensor
 from sa.runtime.backends.interface import Found, check_interface
 from sa.runtime.backends.tensorrt_versions import LIBRARIES, load
 from sa.runtime.contract import EngineContract
@@ -117,27 +118,32 @@ class TensorRtEngine(Engine):
     ) -> dict[str, np.ndarray | DeviceTensor]:
         """Run once. Outputs in `stay` go to the given device tensor, or to a new one; the others to pinned memory."""
         cuda, context = self._device.cuda, self._context
+        staged = self.contract.role in GRAPHED
         for name, value in inputs.items():
             context.set_input_shape(name, tuple(value.shape))
-            if isinstance(value, DeviceTensor):
-                context.set_tensor_address(name, value.address)
+            if not isinstance(value, DeviceTensor):
+                address = self._buffers[name].upload(as_array(value))
             else:
-                context.set_tensor_address(name, self._buffers[name].upload(as_array(value)))
+                address = self._buffers[name].fill(value) if staged else value.address
+            context.set_tensor_address(name, address)
         results: dict[str, np.ndarray | DeviceTensor] = {}
         for spec in self.contract.outputs:
             shape = tuple(context.get_tensor_shape(spec.name))
             if spec.name in stay:
                 given = stay[spec.name]
                 results[spec.name] = kept = DeviceTensor(cuda, shape) if given is None else given
-                context.set_tensor_address(spec.name, kept.address)
+                context.set_tensor_address(spec.name, self._buffers[spec.name].address if staged else kept.address)
             else:
                 results[spec.name] = self._buffers[spec.name].host(shape)
                 context.set_tensor_address(spec.name, self._buffers[spec.name].address)
         on_device = any(isinstance(value, DeviceTensor) for value in (*inputs.values(), *results.values()))
-        self._execute(None if on_device else tuple((name, tuple(value.shape)) for name, value in inputs.items()))
+        shapes = tuple((name, tuple(value.shape)) for name, value in inputs.items())
+        self._execute(None if on_device and not staged else shapes)
         for name, value in results.items():
             if not isinstance(value, DeviceTensor):
                 cuda.download(value, self._buffers[name].address)
+            elif staged:
+                cuda.copy(value.address, self._buffers[name].address, value.nbytes)
         cuda.wait()
         return results
 

@@ -10,6 +10,9 @@ from types import ModuleType
 from typing import Any
 
 OLDEST, NEWEST = (10, 9), (11,)  # of TensorRT; 10.9 brought ahead-of-time plugins, and 12 may change anything
+# NVIDIA's support matrix of TensorRT for RTX 1.7: GeForce and RTX cards from Turing on. Its enumeration also names 8.0,
+# which that matrix does not list. No data-center GPU is in it: neither A100 (8.0) nor H100 and H200 (9.0).
+RTX_CAPABILITIES = ("7.5", "8.6", "8.9", "12.0", "12.1")
 
 
 @dataclass(frozen=True)

@@ -43,10 +43,11 @@ class VideoUNet(ABC):
         """
 
     @abstractmethod
-    def velocity(self, latents: np.ndarray, pose_latents: np.ndarray) -> np.ndarray:
+    def velocity(self, latents: np.ndarray, pose_latents: np.ndarray, tile: int = 0) -> np.ndarray:
         """latents [1, t, 4, h, w], scaled, and pose_latents [1, t, C0, h, w] of a tile -> [b, t, 4, h, w]
         for the step's b branches.
 
+        `tile`: which of the video it is, for what a UNet keeps of a tile from step to step.
         Pose latents that are read-only are taken to stay as they are: a GPU that has them does not get them again.
         """
 

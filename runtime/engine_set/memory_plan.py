@@ -2,24 +2,37 @@
 
 Each stage has two figures. `least` is counted: the weights as stored and the live tensors inside a call. If less than
 that is free, the run is refused. `predicted` adds the overhead that was measured on ONNX Runtime's CPU provider
-(docs/gpu.md). On GPUs nothing was measured, so both figures are the same.
+(docs/gpu.md) and on OpenVINO (docs/openvino.md). On GPUs nothing was measured, so both figures are the same.
 """
 
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sa.runtime.contract import EngineRecord, Manifest
+from sa.runtime.contract import DEEP, SHALLOW, EngineRecord, Manifest
 from sa.runtime.errors import EngineSetError
 from sa.runtime.sampling.conditioning import KEPT_BYTES
 from sa.runtime.system.memory import available_memory
 
-# Factors. Weights: once packed for the kernels, and while they are being packed. Tensors: with the unused part of the
-# arena. The plan `whole` needs more, because its operators do not run in the order that the count assumes.
-PACKED, LOADING, ARENA, WHOLE_GRADIENT = 1.12, 2.0, 1.1, 1.45
+ARENA = 1.1  # factor of the tensors: with the unused part of the arena
+WHOLE_GRADIENT = 1.45  # the same for the plan `whole`, whose operators do not run in the order that the count assumes
 LATENTS = 6  # arrays of the size of the video's latents, while a step is taken
-SESSION = 1 << 20  # bytes of a loaded engine in addition to its weights
 SMALLER = "export a smaller --height, --width or --tile-size"
+
+
+@dataclass(frozen=True)
+class Overhead:
+    """What loaded engines take beyond their weights as stored."""
+
+    packed: float  # factor of the weights, once packed for the kernels
+    loading: float  # the same while they are being packed
+    engine: int  # bytes of each engine
+
+
+USUAL = Overhead(1.12, 2.0, 1 << 20)
+BY_SIZE = ("openvino",)  # backends that hold an engine's weights once for every size it is called with
+# Of what OpenVINO takes while it loads, one copy is the mapped file, which the system takes back when it needs memory.
+OVERHEADS = {"openvino": Overhead(1.23, 2.23, 18 << 20)}
 
 
 @dataclass(frozen=True)
@@ -32,6 +45,8 @@ class Choices:
     branches: int = 2  # guidance branches in one UNet call
     half: bool = False  # count a float32 set as if it were fp16
     tiles: int = 1  # of the video; the pose latents of several are kept beside those of the frames
+    cached: bool = False  # with cached deep features, of every tile
+    both_counts: bool = False  # some steps compute one branch, others two
     chunk: int | None = None  # count as if exported with this --decode-chunk; None: as exported
 
 
@@ -51,6 +66,7 @@ class Moment:
     engines: list[EngineRecord]
     working: int
     growth: float = 1.0
+    features: int = 0  # bytes of deep features that are kept and not among those tensors
 
 
 @dataclass(frozen=True)
@@ -116,6 +132,7 @@ class _Counted:
     def __init__(self, manifest: Manifest, device: str, choices: Choices):
         self.manifest, self.choices = manifest, choices
         self.on_cpu = device == "cpu"
+        self.overhead = overhead(manifest)
         pose = next(engine for engine in manifest.engines if engine.role == "pose_net")
         copies = (choices.tiles - 1) * manifest.shapes.tile_size  # frames in tiles after the first, which is no copy
         # Pose latents: those of the frames, and with those of tiles that are kept if there is room.
@@ -134,7 +151,7 @@ class _Counted:
         """Bytes of live tensors inside a call, at the sizes of this run."""
         size = engine.working_bytes
         chunk = self.manifest.shapes.decode_chunk
-        if engine.role == "unet":
+        if engine.role in ("unet", SHALLOW):
             size = size * self.choices.branches // 2
         elif engine.role == "vae_decoder":
             size = size * min(self.choices.frames, self.choices.chunk or chunk) // chunk
@@ -143,15 +160,26 @@ class _Counted:
     def denoising(self) -> list[Moment]:
         choices, engine = self.choices, self.manifest.engine
         unet = [engine("unet"), *([engine("time_embedding")] if self.manifest.specialized else [])]
+        unet += [engine(SHALLOW)] if choices.cached else []
+        calls = [one for one in unet if one.role in ("unet", SHALLOW)]
+        if choices.both_counts and self.manifest.backend in BY_SIZE:
+            unet += calls
+        feature = self.deep_feature() if choices.cached else 0
         once = [engine("conditioning")] if self.manifest.specialized else []
         refined = [self.refinement()] if choices.refine else []
         # In low memory engines are loaded one after the other, else all at once.
         held = [] if choices.low_memory else [*unet, *(one for moment in refined for one in moment.engines)]
         return [
-            Moment(held or unet, self.working(unet[0])),
-            *(replace(moment, engines=held or moment.engines) for moment in refined),
+            # A call has the feature of its own tile among its tensors.
+            *(Moment(held or unet, self.working(one), features=(choices.tiles - 1) * feature) for one in calls),
+            *(replace(one, engines=held or one.engines, features=choices.tiles * feature) for one in refined),
             *(Moment([*held, one], self.working(one)) for one in once),
         ]
+
+    def deep_feature(self) -> int:
+        """Bytes of the deep feature of one tile in all branches."""
+        (deep,) = (spec for spec in self.manifest.engine(SHALLOW).inputs if spec.name == DEEP)
+        return 4 * math.prod(deep.largest) * self.choices.branches // 2
 
     def refinement(self) -> Moment:
         """The peak of the loss gradient's forward and backward pass."""
@@ -168,11 +196,11 @@ class _Counted:
         least = predicted = 0
         for moment in moments:
             sizes = [self.weights(engine) for engine in moment.engines]
-            least = max(least, sum(sizes) + moment.working)
+            least = max(least, sum(sizes) + moment.working + moment.features)
             self._arena = max(self._arena, moment.growth * moment.working)
-            held = PACKED * sum(sizes) + SESSION * len(sizes)
-            packing = (LOADING - PACKED) * max(sizes)
-            predicted = max(predicted, int(held + max(packing, ARENA * self._arena)))
+            held = self.overhead.packed * sum(sizes) + self.overhead.engine * len(sizes)
+            packing = (self.overhead.loading - self.overhead.packed) * max(sizes)
+            predicted = max(predicted, int(held + max(packing, ARENA * self._arena)) + moment.features)
         if not self.on_cpu:
             return StageMemory(name, least, least)
         return StageMemory(name, least + self.host, predicted + self.host_at_most)
@@ -182,7 +210,13 @@ def warm_bytes(manifest: Manifest) -> int:
     """What all engines of a set take that stay loaded, and the largest call of one, on a CPU."""
     sizes = [engine.weight_bytes for engine in manifest.engines]
     working = max(engine.working_bytes for engine in manifest.engines)
-    return int(PACKED * sum(sizes) + SESSION * len(sizes) + ARENA * working)
+    more = overhead(manifest)
+    return int(more.packed * sum(sizes) + more.engine * len(sizes) + ARENA * working)
+
+
+def overhead(manifest: Manifest) -> Overhead:
+    """That of the set's library, on a CPU."""
+    return OVERHEADS.get(manifest.backend, USUAL)
 
 
 def refinement_bytes(manifest: Manifest, device: str, low_memory: bool) -> int:
@@ -209,6 +243,8 @@ def _remedy(manifest: Manifest, device: str, choices: Choices, available: int) -
     if choices.refine and manifest.refine is not None and manifest.refine.plan == "whole":
         without = replace(choices, refine=False)
         tries.append((without, f"export with --refine-plan segmented{also}"))
+    if choices.cached:
+        tries.append((replace(choices, cached=False), f"give --cache-interval 1{also}"))
     if manifest.shapes.decode_chunk > 1:
         choices = replace(choices, chunk=1)
         tries.append((choices, f"export with --decode-chunk 1{also}"))

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
+from sa.runtime.backends.composed.caching_unet import CachingUNet
 from sa.runtime.backends.composed.loss_gradient import SegmentedLossGradient
 from sa.runtime.backends.composed.on_demand import OnDemandEngine
 from sa.runtime.backends.composed.plain_unet import PlainUNet
@@ -34,7 +35,7 @@ class EngineSource(Protocol):
 
     def open_single(self, role: Role) -> Engine: ...
 
-    def open_unet(self, single: OpenSingle | None = None) -> VideoUNet: ...
+    def open_unet(self, single: OpenSingle | None = None, cache_interval: int = 1) -> VideoUNet: ...
 
     def open_loss_gradient(self, single: OpenSingle | None = None) -> Engine: ...
 
@@ -46,6 +47,17 @@ def require_refinement(folder: Path, manifest: Manifest) -> None:
     if manifest.refine is None:
         rebuild = f"sa-export --refine{manifest.command.removeprefix('sa-export')}"
         raise EngineSetError(f"{folder} was made without refinement engines; rebuild it with `{rebuild}`.")
+
+
+def require_shallow_unet(folder: Path, manifest: Manifest) -> None:
+    """EngineSetError unless the set was made with --cache-depth."""
+    if manifest.cache_depth is None:
+        command = manifest.command.removeprefix("sa-export").replace(" --plain", "")
+        rebuild = f"sa-export --cache-depth 3{command}"
+        raise EngineSetError(
+            f"{folder} was made without a shallow UNet, which --cache-interval takes: rebuild it with `{rebuild}`, or "
+            "give --cache-interval 1."
+        )
 
 
 class EngineSet:
@@ -109,9 +121,14 @@ class EngineSet:
 
         return OnDemandEngine(contract, load) if self.low_memory else load()
 
-    def open_unet(self, single: OpenSingle | None = None) -> VideoUNet:
-        """The UNet, specialized or plain. `single` opens the engines it is made of, instead of `open_single`."""
+    def open_unet(self, single: OpenSingle | None = None, cache_interval: int = 1) -> VideoUNet:
+        """The UNet, specialized or plain. `single` opens the engines it is made of, instead of `open_single`.
+
+        `cache_interval`: every how many steps it is called whole; more than 1 needs a set made with --cache-depth.
+        """
         single = single or self.open_single
+        if cache_interval > 1:
+            return CachingUNet(single, cache_interval)
         return SpecializedUNet(single) if self.manifest.specialized else PlainUNet(single("unet"))
 
     def open_loss_gradient(self, single: OpenSingle | None = None) -> Engine:

@@ -16,12 +16,14 @@ from pydantic import ValidationError
 
 from sa.runtime.backends.libraries import (
     LIBRARY_OF,
+    OPENVINO_OLDEST,
     PADDLE_GPU,
     PADDLE_RELEASES,
     backend_version,
     missing_operator,
     release,
 )
+from sa.runtime.backends.tensorrt_versions import RTX_CAPABILITIES
 from sa.runtime.contract import FORMAT_VERSION, MANIFEST, EngineContract, FileRecord, Manifest, Role
 from sa.runtime.engine_set.external_data import external_locations
 from sa.runtime.errors import EngineSetError, first_fault
@@ -115,7 +117,7 @@ def _check_unlisted(folder: Path, manifest: Manifest) -> None:
 
 def _check_external_data(folder: Path, engine: EngineContract, manifest: Manifest) -> None:
     """EngineSetError if one of the engine's ONNX programs takes weights from a file that the engine does not list."""
-    programs = [engine.program] if manifest.backend == "onnxruntime" else []
+    programs = [engine.program] if manifest.backend in ("onnxruntime", "openvino") else []
     programs += [engine.prepacked.program] if engine.prepacked is not None else []
     programs += [engine.refit] if engine.refit is not None else []
     listed = {file.name for file in engine.files}
@@ -150,6 +152,11 @@ def _check_choice(folder: Path, manifest: Manifest, device: str) -> None:
             f"{folder} was made with {manifest.backend} for GPUs alone: leave out --device cpu, or export with "
             "--backend onnxruntime."
         )
+    if device == "cuda" and manifest.backend == "openvino":
+        raise EngineSetError(
+            f"{folder} was made with openvino for CPUs alone: leave out --device cuda, or export with "
+            "--backend onnxruntime."
+        )
 
 
 def _check_library(folder: Path, manifest: Manifest, device: str) -> None:
@@ -176,13 +183,28 @@ def _check_library(folder: Path, manifest: Manifest, device: str) -> None:
                 f"that does (it was made with {manifest.backend_version}) or {_rebuild(manifest)}"
             )
         return
-    have, built = release(installed), release(manifest.backend_version)
-    # A plan runs only on the version that built it.
-    if have[:2] not in PADDLE_RELEASES if manifest.backend == "paddle" else have != built:
+    if not _runs_on(release(installed), manifest):
         raise EngineSetError(
             f"{folder} was built for {library.name} {manifest.backend_version}, but {installed} is installed; "
             f"install that version or {_rebuild(manifest)}"
         )
+    if manifest.backend == "openvino" and manifest.precision == "bf16":
+        from sa.runtime.backends.openvino import computes_bf16
+
+        if not computes_bf16():
+            raise EngineSetError(
+                f"{folder} computes in bfloat16, for which this CPU has no instructions (avx512_bf16 or AMX): run it "
+                "on a CPU that has them, or export with --precision fp32."
+            )
+
+
+def _runs_on(installed: tuple[int, ...], manifest: Manifest) -> bool:
+    """Whether this release of the library runs the set's engines."""
+    if manifest.backend == "paddle":
+        return installed[:2] in PADDLE_RELEASES
+    if manifest.backend == "openvino":
+        return installed[:2] >= OPENVINO_OLDEST
+    return installed == release(manifest.backend_version)  # a plan runs only on the version that built it
 
 
 def _check_device(folder: Path, manifest: Manifest) -> None:
@@ -215,7 +237,12 @@ def _check_device(folder: Path, manifest: Manifest) -> None:
         least = min(map(release, manifest.compute_capabilities))
         built, fits = f"{'.'.join(map(str, least))} and later", release(found) >= least
     if not fits:
-        change = f"but --device sm{found.replace('.', '')}" if manifest.backend == "tensorrt-rtx" else "on this machine"
+        change = "on this machine"
+        if manifest.backend == "tensorrt-rtx" and found in RTX_CAPABILITIES:
+            change = f"but --device sm{found.replace('.', '')}"
+        elif manifest.backend == "tensorrt-rtx":
+            known = ", ".join(RTX_CAPABILITIES)
+            change = f"but --backend tensorrt on this machine, as TensorRT for RTX knows {known} alone"
         raise EngineSetError(
             f"{folder} was built for GPUs of compute capability {built}, this one has {found}; "
             f"rebuild the engine set with `{manifest.command}`, {change}."

@@ -99,8 +99,8 @@ class RunEngines:
     def open_single(self, role: Role) -> Engine:
         return self._warm.lend(role, self._check)
 
-    def open_unet(self, single: Callable[[Role], Engine] | None = None) -> VideoUNet:
-        return self._source.open_unet(single or self.open_single)
+    def open_unet(self, single: Callable[[Role], Engine] | None = None, cache_interval: int = 1) -> VideoUNet:
+        return self._source.open_unet(single or self.open_single, cache_interval)
 
     def open_loss_gradient(self, single: Callable[[Role], Engine] | None = None) -> Engine:
         return self._source.open_loss_gradient(single or self.open_single)

@@ -36,7 +36,15 @@ def planned_memory(
     engines: EngineSource, frames: int, tiles: int, settings: Settings, guided: bool, warnings: list[str]
 ) -> tuple[MemoryPlan | None, str | None]:
     """What memory the run will take, and a sentence on it. None if it is unknown; EngineSetError if it cannot fit."""
-    choices = Choices(frames, engines.low_memory, settings.refine is not None, branches=2 if guided else 1, tiles=tiles)
+    choices = Choices(
+        frames,
+        engines.low_memory,
+        settings.refine is not None,
+        branches=2 if guided else 1,
+        tiles=tiles,
+        cached=settings.cache_interval > 1,
+        both_counts=guided and settings.guidance_interval is not None,
+    )
     plan = engines.plan_memory(choices)
     if plan is None:
         return None, None

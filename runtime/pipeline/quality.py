@@ -19,6 +19,7 @@ class Quality(Record):
     schedule: ScheduleName
     steps: Annotated[int, Field(ge=1, le=1000)]
     guidance_interval: tuple[float, float] | None = None
+    cache_interval: Annotated[int, Field(ge=1, le=1000)] = 1
 
     @property
     def settings(self) -> dict:

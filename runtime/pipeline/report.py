@@ -47,6 +47,7 @@ def run_report(
         "device": engines.device,
         "precision": manifest.precision,
         "shapes": manifest.shapes.model_dump(),
+        "cache_depth": manifest.cache_depth,
         "versions": {
             "python": platform.python_version(),
             "numpy": np.__version__,

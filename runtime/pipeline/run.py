@@ -16,7 +16,7 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.case.case import Case, check_case
 from sa.runtime.case.identity import find_identity
 from sa.runtime.case.images import frames_to_bytes
-from sa.runtime.engine_set.open import require_refinement
+from sa.runtime.engine_set.open import require_refinement, require_shallow_unet
 from sa.runtime.engine_set.warm import RunEngines
 from sa.runtime.events import (
     FrameDecoded,
@@ -55,6 +55,8 @@ class Run:
         manifest, shapes = engines.manifest, engines.manifest.shapes
         if settings.refine is not None:
             require_refinement(engines.folder, manifest)
+        if settings.cache_interval > 1:
+            require_shallow_unet(engines.folder, manifest)
         self.account = Account(tell)
         self.engines, self.case, self.settings = engines, case, decided(settings)
         self.fps = settings.fps or case.fps or FPS
@@ -103,7 +105,9 @@ class Run:
         }
 
     def start(self, state: Path | None = None) -> "Result":
-        """Denoise. `state`: a folder in which the run is kept after every step, and from which it goes on.
+        """Denoise. `state`: a folder in which the run is kept before every whole call of the UNet and at the end.
+
+        It goes on from there. With no cached deep features, every call is whole.
 
         The folder must be empty, or hold what a run with an equal `key` left there.
         """
@@ -148,7 +152,7 @@ class Run:
                 with account.stage("loading refinement"):
                     refinement = stack.enter_context(Refinement.open(engines, self._targets))
             with account.stage("loading unet"):
-                unet = stack.enter_context(engines.open_unet())
+                unet = stack.enter_context(engines.open_unet(cache_interval=settings.cache_interval))
             units = (settings.steps - begun) * len(self._tiles)
             if settings.refine is not None:
                 units += settings.refine.gradients(settings.steps) - settings.refine.gradients(begun)
@@ -171,7 +175,8 @@ class Run:
                 step = i + 1
                 if refinement is not None:
                     self._refined, self._saved = refinement.denoiser.steps, refinement.denoiser.saved
-                if folder is not None:
+                # Deep features are not kept, so a run goes on only where the UNet makes them anew.
+                if folder is not None and (step % settings.cache_interval == 0 or step == settings.steps):
                     save_state(folder, State(step, x, self._refined, self._saved))
                 account.tell(StepDone(step, settings.steps, clock.left, lambda: colours(denoised)))
 

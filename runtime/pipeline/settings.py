@@ -17,6 +17,7 @@ class Settings:
     guidance: float = 3.0  # the last frame's scale
     guidance_start: float | None = None  # the first frame's; None: the same
     guidance_interval: tuple[float, float] | None = None  # sigmas from above the first to the second; None: all
+    cache_interval: int = 1  # at every so manieth step the whole UNet is called, between them its outermost layers
     tile_overlap: int = 4
     noise_aug: float = 0.02
     seed: int = 23123134

@@ -69,14 +69,14 @@ class TiledDenoiser:
         self.unet.begin_step(time, branches)
         for i, tile in enumerate(self.tiles):
             # No frame occurs twice in a tile, so indexed addition counts every frame.
-            total[:, tile] += self.weights * self._tile_velocity(scaled[:, tile], tile)
+            total[:, tile] += self.weights * self._tile_velocity(scaled[:, tile], tile, i)
             weight[:, tile] += self.weights
             self.on_tile(i)
         return total / weight
 
-    def _tile_velocity(self, scaled: np.ndarray, tile: np.ndarray) -> np.ndarray:
+    def _tile_velocity(self, scaled: np.ndarray, tile: np.ndarray, number: int) -> np.ndarray:
         """scaled [1, t, 4, h, w] -> the velocity of a tile, guided if the step has both branches, in one UNet call."""
-        velocity = self.unet.velocity(scaled, self.conditioning.pose_latents.of(tile))
+        velocity = self.unet.velocity(scaled, self.conditioning.pose_latents.of(tile), number)
         if self.guidance is None or len(velocity) == 1:
             return velocity
         with_person, without = velocity[:1], velocity[1:]

@@ -10,8 +10,9 @@ from command_lines import CASE, copied, export_arguments, fails, run_arguments
 from spoiling import edit_json
 
 from sa.export import exporter
+from sa.export.targets.openvino import settings
 from sa.runtime.backends import cuda, libraries
-from sa.runtime.engine_set import memory_plan
+from sa.runtime.engine_set import memory_plan, verify
 
 
 @pytest.fixture
@@ -107,6 +108,61 @@ def test_paddles_fp16_is_for_gpus(place, capsys):
         "leave out --device cpu, or export with --backend onnxruntime."
     )
     refused(place, ["--device", "cpu"], message, capsys)
+
+
+def exporting_for_openvino(place, precision, message, capsys):
+    flags = [*export_arguments(place, "openvino"), "--precision", precision]
+    fails("sa-export", flags, place, 2, message, capsys)
+
+
+@pytest.mark.parametrize(
+    ("version", "found"),
+    [(None, "OpenVINO, which is not installed"), ("2025.4.1", "OpenVINO 2026.4 or later, but 2025.4.1 is installed")],
+)
+def test_an_export_without_a_usable_openvino(tmp_path, monkeypatch, version, found, capsys):
+    monkeypatch.setattr(settings, "backend_version", lambda backend: version)
+    message = f"--backend openvino needs {found}: `pip install 'stableanimator-deploy[openvino]'`."
+    exporting_for_openvino(tmp_path, "fp32", message, capsys)
+
+
+def test_bf16_is_certified_on_cpus_that_compute_in_it(tmp_path, monkeypatch, capsys):
+    openvino = pytest.importorskip("sa.runtime.backends.openvino", reason="OpenVINO is not installed")
+    monkeypatch.setattr(openvino, "computes_bf16", lambda: False)
+    message = (
+        "--precision bf16 is certified by running it, and this CPU has no instructions for bfloat16 "
+        "(avx512_bf16 or AMX): export on a CPU that has them, or give --precision fp32."
+    )
+    exporting_for_openvino(tmp_path, "bf16", message, capsys)
+
+
+def test_bf16_runs_on_cpus_that_compute_in_it(place, monkeypatch, capsys):
+    openvino = pytest.importorskip("sa.runtime.backends.openvino", reason="OpenVINO is not installed")
+    change_manifest(place, backend="openvino", backend_version="2026.4.1", precision="bf16")
+    monkeypatch.setattr(openvino, "computes_bf16", lambda: False)
+    message = (
+        f"{place}/engines computes in bfloat16, for which this CPU has no instructions (avx512_bf16 or AMX): "
+        "run it on a CPU that has them, or export with --precision fp32."
+    )
+    refused(place, [], message, capsys)
+
+
+def test_openvino_is_too_old(place, monkeypatch, capsys):
+    change_manifest(place, backend="openvino", backend_version="2026.4.1", command="sa-export --backend openvino")
+    monkeypatch.setattr(verify, "backend_version", lambda backend: "2026.3.0")
+    message = (
+        f"{place}/engines was built for openvino 2026.4.1, but 2026.3.0 is installed; install that version or rebuild "
+        "the engine set with `sa-export --backend openvino`."
+    )
+    refused(place, [], message, capsys)
+
+
+def test_openvino_is_for_cpus(place, capsys):
+    change_manifest(place, backend="openvino", backend_version="2026.4.1")
+    message = (
+        f"{place}/engines was made with openvino for CPUs alone: leave out --device cuda, or export with "
+        "--backend onnxruntime."
+    )
+    refused(place, ["--device", "cuda"], message, capsys)
 
 
 def test_plans_are_for_gpus(place, capsys):

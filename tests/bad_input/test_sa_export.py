@@ -297,6 +297,12 @@ FLAG_ROWS = [
         "choose square-512, portrait-1024x576, landscape-576x1024, preview-256, demo-128.",
         flags=("--preset", "../presets"),
     ),
+    Row("a cut at no depth", "--cache-depth must be 1 or more, not 0.", flags=("--cache-depth", "0")),
+    Row(
+        "a cut of the plain UNet",
+        "--cache-depth cuts the specialized UNet: leave out --plain.",
+        flags=("--cache-depth", "1", "--plain"),
+    ),
     Row(
         "--prepack without ONNX Runtime",
         "--prepack is a choice of ONNX Runtime: give it with --backend onnxruntime.",
@@ -323,6 +329,16 @@ FLAG_ROWS = [
         "fp16 with oneDNN",
         "--onednn is for CPUs, where Paddle Inference is float32: give --precision fp32.",
         flags=("--precision", "fp16", "--backend", "paddle", "--onednn"),
+    ),
+    Row(
+        "bf16 without OpenVINO",
+        "--precision bf16 is for CPUs and OpenVINO: give --backend openvino, or another --precision.",
+        flags=("--precision", "bf16"),
+    ),
+    Row(
+        "fp16 for OpenVINO",
+        "--precision fp16 is for GPUs, and OpenVINO runs on CPUs: give --precision bf16 or fp32.",
+        flags=("--precision", "fp16", "--backend", "openvino"),
     ),
     Row(
         "fp16 and --plain",

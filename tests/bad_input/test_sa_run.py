@@ -316,6 +316,7 @@ OUT_ROWS = [
 # Refused before anything is read: there are no engines here, and no case.
 FLAG_ROWS = [
     Row("no overlap", "--tile-overlap must be at least 1, not 0.", flags=("--tile-overlap", "0")),
+    Row("no interval", "--cache-interval must be 1 to 1000, not 0.", flags=("--cache-interval", "0")),
     Row("no steps", "--steps must be 1 to 1000, not 0.", flags=("--steps", "0")),
     Row("a million steps", "--steps must be 1 to 1000, not 1000000.", flags=("--steps", "1000000")),
     Row("negative guidance", "--guidance must be 0 to 100, not -1.0.", flags=("--guidance", "-1")),

@@ -7,14 +7,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from sa.export import certify, exporter
+from sa.export import certificates, certify, exporter
 from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.engines.fixed_inputs import fixed_inputs
 from sa.export.engines.plain_calls import PlainCalls
 from sa.export.engines.roles import DEFINITIONS, slots
 from sa.export.exporter import export
 from sa.export.settings import ExportSettings
 from sa.export.targets import target as targets
 from sa.export.targets.onnxruntime.target import OnnxRuntimeTarget
+from sa.export.targets.openvino.target import OpenVinoTarget
 from sa.export.targets.paddle.target import PaddleTarget
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.composed.specialized_unet import SpecializedUNet
@@ -52,7 +54,7 @@ def test_a_sound_engine_is_within_and_a_damaged_one_beyond(engines, pose_net_ref
     manifest = EngineSet.open(folder).manifest
     contract = manifest.engine("pose_net")
     with open_engine(backend, folder, contract) as engine:
-        sound = certify.certificate(engine, pose_net_reference, reduced=False, precision="fp32")
+        sound = certificates.certificate(engine, pose_net_reference, reduced=False, precision="fp32")
     assert sound.relative < 1e-5 and sound.cosine > 0.999999 and sound.shapes == "full"
 
     weights = next(file.name for file in contract.files if file.name != contract.program)
@@ -61,15 +63,15 @@ def test_a_sound_engine_is_within_and_a_damaged_one_beyond(engines, pose_net_ref
     content[middle : middle + 4] = np.float32(1.0).tobytes()  # one weight of 0.2 million
     (folder / weights).write_bytes(content)
     with open_engine(backend, folder, contract) as engine:
-        damaged = certify.certificate(engine, pose_net_reference, reduced=False, precision="fp32")
+        damaged = certificates.certificate(engine, pose_net_reference, reduced=False, precision="fp32")
     assert damaged.relative > damaged.tolerance
-    assert "pose_net" in str(certify.beyond_tolerance(damaged, "pose_net"))
+    assert "pose_net" in str(certificates.beyond_tolerance(damaged, "pose_net"))
 
 
 def test_dear_engines_are_certified_on_a_twin_that_leaves_no_files(checkpoint, only, backend, tmp_path):
     """The UNet together with the engines it needs, against the plain network."""
     only("conditioning", "time_embedding", "unet", "pose_net", affordable=3e8)
-    target = {"onnxruntime": OnnxRuntimeTarget, "paddle": PaddleTarget}[backend]()
+    target = {"onnxruntime": OnnxRuntimeTarget, "openvino": OpenVinoTarget, "paddle": PaddleTarget}[backend]()
     settings = ExportSettings(Shapes(height=128, width=128, tile_size=5, decode_chunk=4), target)
     manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
     unet = manifest.engine("unet")
@@ -82,7 +84,7 @@ def test_dear_engines_are_certified_on_a_twin_that_leaves_no_files(checkpoint, o
     contracts = {engine.role: engine for engine in manifest.engines}
     unet = SpecializedUNet(lambda role: open_engine(backend, tmp_path / "out", contracts[role]))
     with PlainCalls(unet, contracts) as engine:
-        inputs = certify.fixed_inputs(engine.contract.inputs)
+        inputs = fixed_inputs(engine.contract.inputs)
         assert np.isfinite(engine.infer(inputs)["velocity"]).all()
 
 
@@ -128,7 +130,7 @@ def test_onednn_is_kept_only_where_it_is_certified(checkpoint, only, monkeypatch
 
 def test_an_engine_beyond_its_tolerance_fails_the_export(checkpoint, only, monkeypatch, tmp_path):
     only("pose_net")
-    monkeypatch.setitem(certify.TOLERANCE, "fp32", 0.0)
+    monkeypatch.setitem(certificates.TOLERANCE, "fp32", 0.0)
     settings = ExportSettings(Shapes(height=64, width=64, tile_size=2, decode_chunk=1), OnnxRuntimeTarget())
     with pytest.raises(UserError, match=r"pose_net engine differs .* more than the tolerance 0e\+00") as failure:
         export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
@@ -143,13 +145,13 @@ def test_gradients_across_kinks_are_judged_by_their_length():
 
     def judged(result, kinked):
         engine = SimpleNamespace(contract=contract, infer=lambda values: {"loss": np.ones(1), "gradient": result})
-        return certify.certificate(engine, (np.ones(1), reference), False, "fp32", kinked)
+        return certificates.certificate(engine, (np.ones(1), reference), False, "fp32", kinked)
 
     jumped = reference.copy()
     jumped[7] += 0.5
-    assert judged(jumped, kinked=False).relative > certify.TOLERANCE["fp32"]
-    assert judged(jumped, kinked=True).relative < certify.KINKED_TOLERANCE["fp32"]
+    assert judged(jumped, kinked=False).relative > certificates.TOLERANCE["fp32"]
+    assert judged(jumped, kinked=True).relative < certificates.KINKED_TOLERANCE["fp32"]
     assert judged(jumped, kinked=True).norm == "euclidean"
     turned = reference.copy()
     turned[::100] *= -1
-    assert judged(turned, kinked=True).relative > certify.KINKED_TOLERANCE["fp32"]
+    assert judged(turned, kinked=True).relative > certificates.KINKED_TOLERANCE["fp32"]

@@ -4,14 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from gpu_engines import capability, gpu
+from gpu_engines import capability, gpu, packed
 
-from sa.export.certify import Networks, certificate, reference_outputs
-from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.certificates import certificate
 from sa.export.engines.fixed_inputs import fixed_inputs
 from sa.export.engines.plain_calls import PlainCalls
-from sa.export.engines.refinement_roles import refine_definitions
-from sa.export.engines.roles import DEFINITIONS, slots_by_part
+from sa.runtime.backends import open_engine
 from sa.runtime.backends.cuda import memory_of_device
 from sa.runtime.cli import main
 from sa.runtime.engine_set.open import EngineSet
@@ -19,6 +17,7 @@ from sa.runtime.errors import EngineSetError
 
 pytestmark = pytest.mark.gpu
 CASE = "recipe_hjb"
+KINKED = ("face_loss", "loss_gradient")  # gradients through functions whose slope jumps
 
 
 def test_a_set_is_built_and_opened(gpu):
@@ -27,39 +26,30 @@ def test_a_set_is_built_and_opened(gpu):
     assert bool(manifest.compute_capabilities) == gpu.plans
 
 
-@pytest.fixture(scope="module")
-def definitions(checkpoint):
-    """Every engine's definition, and the networks they are compared with."""
-    opened = Checkpoint(checkpoint(CASE))
-    found = (*DEFINITIONS, *refine_definitions("segmented", opened).engines)
-    parts = slots_by_part(opened, found)
-    return found, Networks(opened, {part: opened.weights(part, slots) for part, slots in parts.items()})
-
-
 def opened(engines, role):
     """The engine, or for the specialized UNet what is compared with the plain one."""
     contracts = {engine.role: engine for engine in engines.manifest.engines}
     return PlainCalls(engines.open_unet(), contracts) if role == "unet" else engines.open_single(role)
 
 
-def test_every_engine_meets_its_tolerance_on_the_gpu(gpu, definitions):
-    """What the export compared on a CPU, emulated or as programs, compared again as it runs here."""
-    engines = gpu.opened(CASE)
-    shapes, beyond = engines.manifest.shapes, {}
-    for definition in definitions[0]:
-        networks, known = definitions[1], definition.stands_for or definition
-        network = networks.loaded(definition)
-        with opened(engines, definition.role) as engine:
-            inputs = engine.contract.inputs
-            reference = reference_outputs(known.method(network), networks.gradient(known, shapes), inputs)
-            precision = engines.manifest.engine(definition.role).precision
-            found = certificate(engine, reference, False, precision, definition.kinked)
+def test_every_engine_meets_its_tolerance_on_the_gpu(gpu):
+    """What the export compared on a CPU, emulated or as programs, compared again as it runs here.
+
+    The truth is the float32 engine on ONNX Runtime's CPU provider: a few millionths from the network, and no Paddle.
+    """
+    engines, float32, beyond = gpu.opened(CASE), gpu.float32(CASE), {}
+    for record in engines.manifest.engines:
+        with opened(float32, record.role) as engine:
+            reference = tuple(engine.infer(fixed_inputs(engine.contract.inputs)).values())
+        with opened(engines, record.role) as engine:
+            found = certificate(engine, reference, False, record.precision, kinked=record.role in KINKED)
         if not found.relative <= found.tolerance:
-            beyond[definition.role] = found.relative, found.tolerance
+            beyond[record.role] = found.relative, found.tolerance
     assert not beyond
 
 
 def test_a_graph_is_captured_for_each_shape_and_replayed_with_new_inputs(gpu):
+    gpu.require_gpu("CUDA graphs")
     if gpu.backend == "paddle":
         pytest.skip("Paddle's predictor captures no graphs")
     engines = gpu.opened(CASE)
@@ -69,8 +59,6 @@ def test_a_graph_is_captured_for_each_shape_and_replayed_with_new_inputs(gpu):
         contract = engines.manifest.engine("unet")
         sizes = {spec.name: [d if isinstance(d, int) else branches for d in spec.shape] for spec in contract.inputs}
         return {name: generator.standard_normal(size, np.float32) for name, size in sizes.items()}
-
-    from sa.runtime.backends import open_engine
 
     def opened():
         return open_engine(engines.backend, engines.folder, engines.manifest.engine("unet"))
@@ -88,6 +76,7 @@ def test_a_graph_is_captured_for_each_shape_and_replayed_with_new_inputs(gpu):
 
 
 def test_what_stays_on_the_device_is_what_comes_back(gpu):
+    gpu.require_gpu("tensors on a device")
     if gpu.backend == "paddle":
         pytest.skip("Paddle's tensors come back to the host")
     engines = gpu.opened(CASE)
@@ -102,6 +91,7 @@ def test_what_stays_on_the_device_is_what_comes_back(gpu):
 
 
 def test_device_memory_is_given_back(gpu):
+    gpu.require_gpu("device memory")
     engines = gpu.opened(CASE)
     with engines.open_single("pose_net"):
         pass  # the context and libraries stay
@@ -121,7 +111,7 @@ def test_low_memory_makes_the_same_frames(gpu, case_folder, tmp_path):
         "--steps",
         2,
         "--device",
-        "cuda",
+        gpu.device,
         "--quiet",
     ]
     arguments += ["--refine", "--refine-end", 0, "--refine-iters", 1]
@@ -130,7 +120,7 @@ def test_low_memory_makes_the_same_frames(gpu, case_folder, tmp_path):
     for path in sorted((tmp_path / "plain" / "frames").iterdir()):
         assert path.read_bytes() == (tmp_path / "low" / "frames" / path.name).read_bytes()
     run = json.loads((tmp_path / "low" / "run.json").read_text())
-    assert run["device"] == run["memory"]["device"] == "cuda" and run["arguments"]["low_memory"]
+    assert run["device"] == run["memory"]["device"] == gpu.device and run["arguments"]["low_memory"]
 
 
 def test_a_foreign_plan_is_refused(gpu, capability, tmp_path):
@@ -138,9 +128,7 @@ def test_a_foreign_plan_is_refused(gpu, capability, tmp_path):
         pytest.skip("programs are for every GPU")
     foreign = "7.5" if capability != "7.5" else "8.6"
     folder = gpu.manifest_changed(CASE, tmp_path, compute_capabilities=[foreign])
-    with pytest.raises(
-        EngineSetError, match=rf"capability {foreign}, this one has {capability}; rebuild .*--device sm"
-    ):
+    with pytest.raises(EngineSetError, match=rf"capability {foreign}, this one has {capability}; rebuild "):
         EngineSet.open(folder)
 
 

@@ -4,7 +4,6 @@ import numpy as np
 from PIL import Image
 
 from sa.benchmarks.puppet.draw.motion import Posture
-from sa.runtime.prepare.draw.drawing import draw_pose as draw_keypoints
 from sa.runtime.prepare.whole_body import BODY, FACE, LEFT_HAND, NECK, RIGHT_HAND, Pose
 
 POINTS = 134
@@ -25,4 +24,6 @@ def whole_body(posture: Posture) -> Pose:
 
 def draw_pose(posture: Posture, size: int) -> Image.Image:
     """RGB, `size` pixels along a side."""
+    from sa.runtime.prepare.draw.drawing import draw_pose as draw_keypoints  # OpenCV, which sa-bench runs without
+
     return Image.fromarray(draw_keypoints(whole_body(posture), size, size))

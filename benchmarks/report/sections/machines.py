@@ -3,7 +3,7 @@
 from sa.benchmarks.measure.results import Row
 from sa.benchmarks.report import charts, units
 from sa.benchmarks.report.charts import Bar, Point, Segment
-from sa.benchmarks.report.comparison import Host, Setup, Workload, ceiling_fraction, floor, row_memory
+from sa.benchmarks.report.comparison import Host, Setup, Workload, row_memory
 from sa.benchmarks.report.parts import SHOWN_BARS, SHOWN_POINTS, Chart, Section, Table
 from sa.benchmarks.report.sections.quality_table import quality_table
 from sa.benchmarks.report.sections.summary import Speed, against, baseline, speed, workload_name
@@ -44,6 +44,7 @@ def _facts(host: Host) -> Table:
         ("system", m.system),
         ("libraries", ", ".join(f"{name} {version}" for name, version in sorted(m.libraries.items())[:20])),
         ("ceiling: float32 matrix product", units.rate(m.gemm_flops, "FLOP/s")),
+        *([("ceiling: fp16 matrix product", units.rate(m.half_gemm_flops, "FLOP/s"))] if m.kind == "cuda" else []),
         ("ceiling: memory copy", units.rate(m.copy_bytes, "B/s")),
     ]
     return Table("The machine", ("fact", "value"), rows, words=2, note="As its newest result describes it.")
@@ -138,18 +139,18 @@ def _ceiling_chart(workload: Workload) -> Chart | None:
 
 
 def _drawable(row: Row) -> bool:
-    fraction = ceiling_fraction(row)
+    fraction = row.fraction
     return units.known(fraction) and fraction < 100
 
 
 def _ceiling_bar(setup: Setup, row: Row) -> Bar:
-    reached = units.percent(ceiling_fraction(row))
-    segment = Segment(100 * ceiling_fraction(row), _bound(row), f"{reached} of the ceiling")
+    reached = units.percent(row.fraction)
+    segment = Segment(100 * row.fraction, _bound(row), f"{reached} of the ceiling")
     return Bar(setup.label, (segment,), reached, f"{units.seconds(row.p50)}, error {error_of(row)}")
 
 
 def _bound(row: Row) -> str:
-    return "solid" if row.flops / row.machine.gemm_flops >= row.bytes / row.machine.copy_bytes else "diagonal"
+    return "solid" if row.arithmetic_seconds >= row.traffic_seconds else "diagonal"
 
 
 def _longest_engines(workload: Workload) -> list[str]:
@@ -262,8 +263,8 @@ def _engine_table(workload: Workload) -> Table:
                     units.seconds(row.load),
                     units.rate(row.flops_per_second, "FLOP/s"),
                     units.rate(row.bytes_per_second, "B/s"),
-                    units.seconds(floor(row)),
-                    units.percent(ceiling_fraction(row)),
+                    units.seconds(row.floor),
+                    units.percent(row.fraction),
                     units.memory(row_memory(row)),
                 )
             )

@@ -4,13 +4,11 @@ from collections.abc import Callable, Iterator
 
 from sa.benchmarks.report import units
 from sa.benchmarks.report.comparison import (
-    CEILING_PRECISION,
     GRADIENT,
     LEAST_COSINE,
     Host,
     Setup,
     Workload,
-    ceiling_fraction,
     row_memory,
     same_run,
     worked,
@@ -70,7 +68,7 @@ def _missing_columns(setup: Setup) -> Iterator[Note]:
         ("accuracy", [row for row in engines if row.relative_error is None]),
         ("peak memory", [row for row in engines if row_memory(row) is None]),
         ("arithmetic and traffic", [row for row in engines if row.flops is None or row.bytes is None]),
-        (f"ceiling but {CEILING_PRECISION}'s", [r for r in engines if r.contender.precision != CEILING_PRECISION]),
+        ("ceiling of this precision", [row for row in engines if row.flops and row.bytes and row.floor is None]),
     ):
         if absent:
             yield setup.label, ", ".join(row.subject for row in absent), f"no {name}"
@@ -84,7 +82,7 @@ def _doubts(workload: Workload) -> Iterator[Note]:
             if row.repeated is not None and row.repeated < CACHED * row.p50:
                 said = f"one repeated input took {units.seconds(row.repeated)}, fresh ones {units.seconds(row.p50)}"
                 yield setup.label, row.subject, f"a cache? {said}"
-            fraction = ceiling_fraction(row)
+            fraction = row.fraction
             if fraction is not None and fraction > BELOW_FLOOR:
                 said = f"{units.percent(fraction)} of the ceiling"
                 yield setup.label, row.subject, f"{said}: the ceiling or the counts are wrong"
@@ -103,8 +101,8 @@ def _across_runs(workload: Workload, setup: Setup) -> Iterator[Note]:
         peer = workload.baseline(row)
         if peer is None or same_run(row, other := peer.rows[row.subject]):
             continue
-        change = units.ratio(row.machine.gemm_flops / other.machine.gemm_flops)
-        said = (
-            f"its ratio is to {peer.label} of another run; between the two, this machine's matrix product went {change}"
-        )
+        said = f"its ratio is to {peer.label} of another run"
+        now, then = row.machine.gemm_flops, other.machine.gemm_flops
+        if now is not None and then is not None:
+            said += f"; between the two, this machine's matrix product went {units.ratio(now / then)}"
         yield setup.label, row.subject, said

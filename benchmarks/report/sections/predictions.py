@@ -20,7 +20,7 @@ from sa.benchmarks.measure.roofline import (
 )
 from sa.benchmarks.report import charts, units
 from sa.benchmarks.report.charts import Bar, Segment
-from sa.benchmarks.report.comparison import Host, floor
+from sa.benchmarks.report.comparison import Host
 from sa.benchmarks.report.parts import Chart, Section, Table
 from sa.benchmarks.report.video_cost import FPS
 from sa.runtime.contract import Manifest
@@ -200,6 +200,6 @@ def _by_engine(host: Host) -> dict[tuple[str, float], list[tuple[float, str]]]:
     found: dict[tuple[str, float], list[tuple[float, str]]] = {}
     for setup in host.setups:
         for row in setup.working:
-            if row.subject.startswith("engine ") and (least := floor(row)) and row.p50:
+            if row.subject.startswith("engine ") and (least := row.floor) and row.p50:
                 found.setdefault((row.subject.removeprefix("engine "), least), []).append((row.p50, setup.label))
     return found

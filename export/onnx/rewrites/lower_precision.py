@@ -1,4 +1,4 @@
-"""Gives ONNX graphs fp16 dtypes, by the policy in configs/precision.yaml.
+"""Gives ONNX graphs fp16 or bf16 dtypes, by the policy in configs/precision.yaml.
 
 Strongly typed engines take every dtype from the file, so one decision serves all libraries. Inputs and outputs of an
 engine stay float32, as the host computes in float32 only.
@@ -8,20 +8,20 @@ import fnmatch
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib import resources
+from typing import Literal
 
 import numpy as np
 import onnx
 import yaml
 from onnx import TensorProto, helper, numpy_helper
 
+from sa.export.onnx.formats import FORMATS, Format
 from sa.export.onnx.rewrites.outline_kernels import DOMAIN, kernel_name
-from sa.runtime.contract import Record
+from sa.runtime.contract import Precision, Record
 
-SINGLE, HALF = TensorProto.FLOAT, TensorProto.FLOAT16
+SINGLE, HALF = FORMATS["fp32"].element, FORMATS["fp16"].element
 PRODUCTS = frozenset(("MatMul", "Gemm", "Conv", "ConvTranspose"))
 LOSS_SCALE = "loss_scale"  # the name of a constant in the graph of a VJP
-AS_SINGLE, AS_HALF = ".fp32", ".fp16"  # suffixes of the names of cast tensors
-LARGEST, SMALLEST_NORMAL = 65504.0, 2.0**-14  # of fp16
 # Operators that move numbers without computing: the result has the dtype of the input.
 MOVES = frozenset(
     (
@@ -51,28 +51,34 @@ OPERANDS = {
 class Policy(Record):
     """What stays float32; configs/precision.yaml explains the fields."""
 
+    precision: Literal["fp16", "bf16"]
     engines: tuple[str, ...]
-    fp16_engines: tuple[str, ...]
+    exceptions: tuple[str, ...] = ()
     inputs: frozenset[str]
     operators: frozenset[str]
-    paddle_operators: tuple[str, ...]
+    paddle_operators: tuple[str, ...] = ()
     kernels: dict[str, tuple[int, ...]]
-    headroom: float
-    subnormal_share: float
+    headroom: float = 1.0
+    subnormal_share: float = 1.0
+
+    @property
+    def format(self) -> Format:
+        """That of everything else."""
+        return FORMATS[self.precision]
 
     def keeps(self, role: str) -> bool:
         """Whether the whole engine stays float32."""
-        return _matches(role, self.engines) and not _matches(role, self.fp16_engines)
+        return _matches(role, self.engines) and not _matches(role, self.exceptions)
 
 
 def _matches(role: str, patterns: Iterable[str]) -> bool:
     return any(fnmatch.fnmatchcase(role, pattern) for pattern in patterns)
 
 
-def policy(precision: str) -> Policy:
+def policy(precision: Precision) -> Policy:
     """The policy of a precision below fp32, from configs/precision.yaml."""
     text = (resources.files("sa.configs") / "precision.yaml").read_text(encoding="utf-8")
-    return Policy.model_validate(yaml.safe_load(text)[precision])
+    return Policy.model_validate({"precision": precision, **yaml.safe_load(text)[precision]})
 
 
 def operands(node: onnx.NodeProto) -> list[int]:
@@ -111,12 +117,17 @@ class Lowering:
 
     policy: Policy
     types: dict[str, int]
-    unfit: set[str] = field(default_factory=set)  # tensors whose values fp16 cannot hold
+    unfit: set[str] = field(default_factory=set)  # tensors whose values the format cannot hold
     functions: Mapping[str, onnx.FunctionProto] = field(default_factory=dict)  # the bodies of kernels, by name
     contagious: bool = False  # in a kernel's body, products with a float32 tensor are float32
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     casts: dict[tuple[str, int], str] = field(default_factory=dict)
     constants: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def low(self) -> int:
+        """The element type of what is not float32."""
+        return self.policy.format.element
 
     def add(self, node: onnx.NodeProto) -> None:
         """Append the node in its dtype, and before it the casts that it needs."""
@@ -126,12 +137,12 @@ class Lowering:
         if node.domain == DOMAIN and not self.unfit.isdisjoint([*node.input, *node.output]):
             self._add_operators(node)
             return
-        floats = [i for i in operands(node) if self.types.get(node.input[i]) in (SINGLE, HALF)]
+        floats = [i for i in operands(node) if self.types.get(node.input[i]) in (SINGLE, self.low)]
         if node.domain == DOMAIN:
             halves = self.policy.kernels[kernel_name(node.op_type)]
             for i in floats:
-                self._convert(node, i, HALF if i in halves else SINGLE)
-            made = HALF
+                self._convert(node, i, self.low if i in halves else SINGLE)
+            made = self.low
         elif node.op_type in ("Cast", "EyeLike", "ConstantOfShape"):
             made = _named_type(node, self.types)
         elif not floats or node.op_type == "Shape":
@@ -147,7 +158,7 @@ class Lowering:
         self.types |= dict.fromkeys(node.output, made)
 
     def _add_operators(self, node: onnx.NodeProto) -> None:
-        """Append the kernel's operators in float32, instead of the kernel, whose input and output are fp16."""
+        """Append the kernel's operators in float32, instead of the kernel, whose input and output are not."""
         kernel = self.functions[node.op_type]
         names = dict(zip([*kernel.input, *kernel.output], [*node.input, *node.output], strict=True))
         for inner in _copies(kernel.node):
@@ -168,15 +179,16 @@ class Lowering:
             return self.types[read[0]]
         # A chain of pointwise operators that begins in float32 stays so until the next product: it is rounded once.
         reached = any(self.types[name] == SINGLE for name in read if name not in self.constants)
-        return SINGLE if reached and (self.contagious or node.op_type not in PRODUCTS) else HALF
+        return SINGLE if reached and (self.contagious or node.op_type not in PRODUCTS) else self.low
 
     def _fits(self, name: str) -> bool:
-        """Whether a constant lies in fp16's normal range, zeros aside. True for other tensors, which are measured."""
+        """Whether a constant lies in the format's normal range, zeros aside. True for other tensors."""
         value = self.constants.get(name)
         if value is None:
             return True
         sizes = np.abs(value[value != 0])
-        return sizes.size == 0 or (sizes.max() <= LARGEST and sizes.min() >= SMALLEST_NORMAL)
+        low = self.policy.format
+        return sizes.size == 0 or (sizes.max() <= low.largest and sizes.min() >= low.smallest_normal)
 
     def _convert(self, node: onnx.NodeProto, position: int, dtype: int) -> None:
         """Cast the node's input at `position` to this dtype, if it has another."""
@@ -187,13 +199,14 @@ class Lowering:
     def cast(self, name: str, dtype: int) -> str:
         """The name of the tensor in this dtype. Appends a cast unless there is one."""
         if (name, dtype) not in self.casts:
-            made = f"{name}{AS_HALF if dtype == HALF else AS_SINGLE}"
+            to = self.policy.format if dtype == self.low else FORMATS["fp32"]
+            made = f"{name}.{to.name}"
             self.casts[name, dtype] = made
             self.types[made] = dtype
             if name in self.constants:
-                value = self.constants[name].astype(np.float16 if dtype == HALF else np.float32)
-                self.nodes.append(helper.make_node("Constant", [], [made], value=numpy_helper.from_array(value)))
-                self.constants[made] = value
+                value = to.tensor(self.constants[name])
+                self.nodes.append(helper.make_node("Constant", [], [made], value=value))
+                self.constants[made] = to.rounded(self.constants[name])
             else:
                 self.nodes.append(helper.make_node("Cast", [name], [made], to=dtype))
         return self.casts[name, dtype]
@@ -201,7 +214,7 @@ class Lowering:
     def _add_constant(self, node: onnx.NodeProto) -> None:
         tensor = node.attribute[0].t
         self.types[node.output[0]] = tensor.data_type
-        if tensor.data_type in (SINGLE, HALF):
+        if tensor.data_type in (SINGLE, self.low):
             self.constants[node.output[0]] = numpy_helper.to_array(tensor)
         self.nodes.append(node)
 
@@ -211,27 +224,28 @@ def lower_precision(
 ) -> None:
     """Give the float32 graph of `model` the policy's dtypes, in place.
 
-    `parameters` are weights, which the graph reads and which are declared later, in fp16. `float32` names tensors that
-    must stay float32; the nodes that make or read them compute in float32. ValueError if the graph has no such tensor.
+    `parameters` are weights, which the graph reads and which are declared later, in its format. `float32` names tensors
+    that must stay float32; the nodes that make or read them compute in float32. ValueError if the graph has no such
+    tensor.
     """
     graph = model.graph
     known = {value.name for value in graph.input}.union(*(node.output for node in graph.node))
     if missing := set(float32) - known:
         raise ValueError(f"the graph has no tensor {sorted(missing)[0]} to keep in float32")
     types = {value.name: value.type.tensor_type.elem_type for value in graph.input}
-    types |= dict.fromkeys(parameters, HALF)
+    types |= dict.fromkeys(parameters, policy.format.element)
     functions = {function.name: function for function in model.functions}
     work = Lowering(policy, types, set(float32), functions)
     renamed = {}
     for value in graph.input:
         if types[value.name] == SINGLE and value.name not in policy.inputs and value.name not in float32:
-            renamed[value.name] = work.cast(value.name, HALF)
+            renamed[value.name] = work.cast(value.name, work.low)
     for node in _copies(graph.node):
         for i in operands(node):
             node.input[i] = renamed.get(node.input[i], node.input[i])
         work.add(node)
     for output in graph.output:
-        if work.types[output.name] == HALF:
+        if work.types[output.name] == work.low:
             _rename(work.nodes, output.name, half := f"{output.name}.half")
             work.nodes.append(helper.make_node("Cast", [half], [output.name], to=SINGLE))
     del graph.node[:]
@@ -280,16 +294,17 @@ def set_loss_scale(graph: onnx.GraphProto, scale: float) -> None:
 
 
 def _lower_function(function: onnx.FunctionProto, policy: Policy) -> None:
-    """Type a kernel's body: fp16 inputs where the policy has them, fp16 output, float32 for what float32 reaches."""
+    """Type a kernel's body: inputs as the policy has them, float32 for what float32 reaches, the output low again."""
     halves = policy.kernels[kernel_name(function.name)]
-    types = {name: HALF if i in halves else SINGLE for i, name in enumerate(function.input)}
+    low = policy.format.element
+    types = {name: low if i in halves else SINGLE for i, name in enumerate(function.input)}
     work = Lowering(policy, types, contagious=True)
     for node in _copies(function.node):
         work.add(node)
     (output,) = function.output
-    if work.types[output] != HALF:
+    if work.types[output] != low:
         _rename(work.nodes, output, single := f"{output}.single")
-        work.nodes.append(helper.make_node("Cast", [single], [output], to=HALF))
+        work.nodes.append(helper.make_node("Cast", [single], [output], to=low))
     del function.node[:]
     function.node.extend(work.nodes)
 

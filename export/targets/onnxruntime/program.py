@@ -16,6 +16,7 @@ from sa.export.engines.trace import Traced, call_cost, trace
 from sa.export.gradient.onnx_backward import differentiate
 from sa.export.onnx.converter import ConversionError, Converter
 from sa.export.onnx.cost import Cost, onnx_cost, onnx_working_bytes
+from sa.export.onnx.formats import FORMATS, Format
 from sa.export.onnx.graph import operator_sets, tidy
 from sa.export.onnx.rewrites.lower_precision import lower_precision, normalise_cotangent
 from sa.export.onnx.rewrites.outline_kernels import outline_kernels
@@ -46,11 +47,13 @@ def write_program(network: Network, folder: Path, stem: str, contrib: bool) -> W
         traced, cost = _differentiate(model, traced, network)
     program = f"{stem}.onnx"
     read = {name for node in model.graph.node for name in node.input}
-    dtype = np.dtype("<f4" if network.half is None else "<f2")
+    stored_as = FORMATS["fp32"] if network.half is None else network.half.policy.format
     if network.half is not None:
         _lower(model, network, read & {*traced.parameters, *columns})
     data = []
-    for weights in network.weights:
+    if network.shares is not None:
+        data.append(_declare_shared(model.graph, read, folder / f"{network.shares}.onnx"))
+    for weights in network.weights if network.shares is None else ():
         names = [name for name in traced.parameters if name in weights]
         if not names:
             continue
@@ -61,11 +64,12 @@ def write_program(network: Network, folder: Path, stem: str, contrib: bool) -> W
         else:  # one file per part of the checkpoint, shared by all engines that take their weights from it
             stored = {name: ParameterSlice(name, 0, shape[-1]) for name, shape in weights.shapes.items()}
         shapes = {name: part.shape(weights.shapes) for name, part in stored.items()}
-        offsets = _offsets(shapes, dtype)
+        places = offsets(shapes, stored_as.size)
         data.append(f"{stem.removesuffix(TWIN) if network.own_weights else weights.part}.weights")
-        _declare_weights(model.graph, {name: shapes[name] for name in shapes if name in read}, dtype, offsets, data[-1])
+        declared = {name: shape for name, shape in shapes.items() if name in read}
+        _declare_weights(model.graph, declared, stored_as, places, data[-1])
         if not (folder / data[-1]).exists():
-            _write_weights(folder / data[-1], weights, stored, dtype, offsets)
+            _write_weights(folder / data[-1], weights, stored, stored_as, places)
     onnx.save_model(model, folder / program)
     # Counted on the graph that runs, where SiLU, as two operators, holds a tensor more than Paddle's.
     stored = [tensor.name for tensor in model.graph.initializer]
@@ -111,49 +115,57 @@ def _convert(traced: Traced, stem: str) -> onnx.ModelProto:
 def _lower(model: onnx.ModelProto, network: Network, parameters: set[str]) -> None:
     half, gradient = network.half, network.gradient
     float32 = half.float32
-    if gradient is not None and gradient.cotangent is not None:
+    if half.loss_scale is not None and gradient is not None and gradient.cotangent is not None:
         float32 |= normalise_cotangent(model.graph, gradient.cotangent.name, gradient.result.name, half.loss_scale)
     lower_precision(model, half.policy, parameters, float32)
 
 
-def _offsets(shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype) -> dict[str, int]:
-    """Where each parameter lies in a weights file."""
-    offsets, end = {}, 0
+def offsets(shapes: Mapping[str, tuple[int, ...]], size: int) -> dict[str, int]:
+    """Where each parameter lies in a weights file whose numbers have `size` bytes."""
+    places, end = {}, 0
     for name, shape in sorted(shapes.items()):
-        offsets[name] = end + -end % ALIGNMENT
-        end = offsets[name] + dtype.itemsize * math.prod(shape)
-    return offsets
+        places[name] = end + -end % ALIGNMENT
+        end = places[name] + size * math.prod(shape)
+    return places
 
 
 def _declare_weights(
     graph: onnx.GraphProto,
     parameters: Mapping[str, tuple[int, ...]],
-    dtype: np.dtype,
+    stored_as: Format,
     offsets: Mapping[str, int],
     location: str,
 ) -> None:
     """Every parameter becomes an initializer in the file `location`."""
     for name, shape in sorted(parameters.items()):
         tensor = TensorProto(name=name, dims=shape, data_location=TensorProto.EXTERNAL)
-        tensor.data_type = helper.np_dtype_to_tensor_dtype(dtype)
-        place = (("location", location), ("offset", offsets[name]), ("length", dtype.itemsize * math.prod(shape)))
+        tensor.data_type = stored_as.element
+        place = (("location", location), ("offset", offsets[name]), ("length", stored_as.size * math.prod(shape)))
         for key, value in place:
             tensor.external_data.append(onnx.StringStringEntryProto(key=key, value=str(value)))
         graph.initializer.append(tensor)
 
 
+def _declare_shared(graph: onnx.GraphProto, read: set[str], program: Path) -> str:
+    """The weights that the graph reads become initializers where another program has them. Returns their file."""
+    other = onnx.load(program, load_external_data=False).graph
+    graph.initializer.extend(tensor for tensor in other.initializer if tensor.name in read)
+    (location,) = {entry.value for one in graph.initializer for entry in one.external_data if entry.key == "location"}
+    return location
+
+
 def _write_weights(
-    path: Path, weights: Weights, stored: Mapping[str, ParameterSlice], dtype: np.dtype, offsets: Mapping[str, int]
+    path: Path, weights: Weights, stored: Mapping[str, ParameterSlice], stored_as: Format, offsets: Mapping[str, int]
 ) -> None:
     with path.open("wb") as file:
         for name, part in stored.items():
             file.seek(offsets[name])
             value = weights.read(part.parameter)[..., part.start : part.stop]
-            if np.abs(value).max(initial=0) > np.finfo(dtype).max:
+            if np.abs(value).max(initial=0) > stored_as.largest:
                 raise UserError(
-                    f"{part.parameter} of the {weights.part} has values beyond {dtype.name}, up to "
+                    f"{part.parameter} of the {weights.part} has values beyond {stored_as.name}, up to "
                     f"{np.abs(value).max():.3g}; "
                     "export with --precision fp32."
                 )
-            file.write(np.ascontiguousarray(value, dtype=dtype).data)
+            file.write(stored_as.encode(value).data)
             weights.forget()

@@ -6,10 +6,10 @@ from importlib.util import find_spec
 
 from sa.runtime.backends.cuda import compute_capability
 from sa.runtime.backends.libraries import backend_version, release
-from sa.runtime.backends.tensorrt_versions import LIBRARIES, NEWEST, OLDEST, is_supported
+from sa.runtime.backends.tensorrt_versions import LIBRARIES, NEWEST, OLDEST, RTX_CAPABILITIES, is_supported
 from sa.runtime.errors import InputError
 
-CAPABILITIES = ("sm75", "sm80", "sm86", "sm89", "sm120")  # that TensorRT for RTX knows
+NAMES = {f"sm{one.replace('.', '')}": one for one in RTX_CAPABILITIES}  # as --device has them
 DEVICES = "sm86,sm89,sm120"  # GeForce 30, 40 and 50
 AMPERE = (8, 0)  # from which on the kernels' PTX runs
 LEVELS = range(6)
@@ -75,9 +75,12 @@ def _check_library(backend: str) -> None:
 
 def _named(device: str) -> str:
     """ "sm89" as "8.9"."""
-    if device not in CAPABILITIES:
-        raise InputError(f"--device {device} is unknown to TensorRT for RTX: choose from {', '.join(CAPABILITIES)}.")
-    return f"{device[2:-1]}.{device[-1]}"
+    if device not in NAMES:
+        raise InputError(
+            f"--device {device} is none of TensorRT for RTX, which knows no A100, H100 or H200 either: choose from "
+            f"{', '.join(NAMES)}, or export with --backend tensorrt on the GPU itself."
+        )
+    return NAMES[device]
 
 
 def _own(a: argparse.Namespace) -> tuple[str]:

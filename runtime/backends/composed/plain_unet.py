@@ -22,7 +22,7 @@ class PlainUNet(VideoUNet):
         self._conditions = self._video.first(branches or self._video.branches)
         self._time = np.array([time], np.float32)
 
-    def velocity(self, latents: np.ndarray, pose_latents: np.ndarray) -> np.ndarray:
+    def velocity(self, latents: np.ndarray, pose_latents: np.ndarray, tile: int = 0) -> np.ndarray:
         given = self._conditions
         shape = (given.branches, *latents.shape[1:])
         image = np.broadcast_to(given.image_latents[:, None], shape)

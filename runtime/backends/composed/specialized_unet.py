@@ -3,26 +3,27 @@
 `conditioning` runs once per video and guidance branch, `time_embedding` once per step, `unet` in every call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from sa.runtime.backends.base import Engine
+from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.backends.video_unet import VideoConditions, VideoUNet, read_only
-from sa.runtime.contract import Role
+from sa.runtime.contract import DEEP, Role
 
 LATENTS = 4  # channels of the latents, noisy ones as well as the image's
 
 
 class SpecializedUNet(VideoUNet):
-    def __init__(self, open_engine: Callable[[Role], Engine]):
+    def __init__(self, open_engine: Callable[[Role], Engine], role: Role = "unet"):
+        """role: of the engine that is called for every tile."""
         self._open = open_engine
         self._time_ids: np.ndarray
         # Inputs of the engine `unet`, read-only, so GPUs get them once. By how many branches are computed.
         self._video: dict[int, dict[str, np.ndarray]] = {}
         self._branches = 0  # of the step
         self._step: dict[str, np.ndarray] = {}
-        self._unet = open_engine("unet")
+        self._unet = open_engine(role)
         try:
             self._time_embedding = open_engine("time_embedding")
         except BaseException:
@@ -55,9 +56,19 @@ class SpecializedUNet(VideoUNet):
         given = {"timestep": np.array([time], np.float32), "added_time_ids": self._time_ids}
         self._step = {"time_rows": read_only(self._time_embedding.infer(given)["time_rows"])}
 
-    def velocity(self, latents: np.ndarray, pose_latents: np.ndarray) -> np.ndarray:
-        tile = {"latents": latents, "pose_latents": pose_latents}
-        return self._unet.infer({**tile, **self._step, **self._video[self._branches]})["velocity"]
+    def velocity(self, latents: np.ndarray, pose_latents: np.ndarray, tile: int = 0) -> np.ndarray:
+        # What this class does not keep stays with the backend, for it to drop: a GPU need not send it.
+        dropped = [spec.name for spec in self._unet.contract.outputs if spec.name == DEEP]
+        return as_array(self._unet.infer(self._inputs(latents, pose_latents), dropped)["velocity"])
+
+    def outputs(
+        self, latents: np.ndarray, pose_latents: np.ndarray, further: Mapping[str, Tensor]
+    ) -> dict[str, np.ndarray]:
+        """All that the engine gives of a tile. `further`: what it takes beside what every UNet does."""
+        return self._unet.infer({**self._inputs(latents, pose_latents), **further})
+
+    def _inputs(self, latents: np.ndarray, pose_latents: np.ndarray) -> dict[str, Tensor]:
+        return {"latents": latents, "pose_latents": pose_latents, **self._step, **self._video[self._branches]}
 
     def warnings(self) -> tuple[str, ...]:
         return self._unet.warnings()

@@ -8,11 +8,12 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from sample_manifest import manifest
-from sample_rows import contender, machine
+from sample_rows import card, contender, machine
 
 from sa.benchmarks.cli import main
 from sa.benchmarks.measure import bench
 from sa.benchmarks.measure.results import read
+from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import ROLES
 
 
@@ -82,7 +83,7 @@ def jobs(monkeypatch):
         return [{**line, "repeated": 0.5}], bench.Peak(resident=1 << 30, device=None)
 
     monkeypatch.setattr(bench, "run_worker", run_worker)
-    monkeypatch.setattr(bench, "describe", lambda threads: machine())
+    monkeypatch.setattr(bench, "describe", lambda threads, device: card() if device == "cuda" else machine())
     return asked
 
 
@@ -173,7 +174,8 @@ def test_a_worker_beyond_its_memory_limit_fails_and_says_so(engines):
         (
             ["--peer", "torch", "--checkpoint", "weights"],
             2,
-            "--peer torch is unknown: choose from diffusers, diffusers:compile, diffusers:onnx and upstream:DIR.",
+            "--peer torch is unknown: choose from diffusers, diffusers:compile, diffusers:graph, diffusers:eager-fp16, "
+            "diffusers:compile-fp16, diffusers:graph-fp16, diffusers:onnx and upstream:DIR.",
         ),
         ([], 3, "is not a folder"),
     ],
@@ -188,10 +190,11 @@ def test_what_cannot_be_measured_is_said_in_one_sentence(flags, code, message, t
 
 def test_the_rows_of_the_published_code_are_named_after_its_checkout(tmp_path, monkeypatch):
     monkeypatch.setattr(bench.metadata, "version", lambda name: "2.5.1")
-    beside = bench.Entry(contender(), {"engines": "engines", "peer": None}, manifest())
+    beside = bench.Entry(contender(), {"engines": "engines", "peer": None}, manifest(), "cuda")
     entry = bench._peer("upstream:/code/StableAnimator", tmp_path, beside)
     assert (entry.contender.name, entry.contender.kind) == ("upstream:StableAnimator", "peer")
     assert (entry.contender.backend, entry.contender.backend_version) == ("torch, published code", "2.5.1")
+    assert entry.device == "cuda" and entry.contender.precision == "fp32"
     assert entry.job["peer"] == "upstream:/code/StableAnimator" and entry.contender.shapes == beside.contender.shapes
 
 
@@ -207,9 +210,34 @@ def test_the_device_reaches_engine_sets_and_workers(monkeypatch):
 
     def opened(folder, device):
         asked.append(device)
-        return SimpleNamespace(manifest=manifest(), backend="onnxruntime-cuda", digest="d", size=1)
+        return SimpleNamespace(manifest=manifest(), backend="onnxruntime-cuda", digest="d", size=1, device=device)
 
     monkeypatch.setattr(bench.EngineSet, "open", opened)
-    (entry,), failures = bench._entries(bench.Plan(engines=[Path("engines")], device="cuda"))
+    monkeypatch.setattr(bench.metadata, "version", lambda name: "2.13.0")
+    plan = bench.Plan(engines=[Path("engines")], device="cuda", peers=["eager", "graph-fp16"], checkpoint=Path("c"))
+    (entry, *peers), failures = bench._entries(plan)
     assert asked == [entry.job["device"]] == ["cuda"] and not failures
     assert entry.contender.backend == "onnxruntime-cuda"
+    assert [(peer.contender.name, peer.contender.backend, peer.contender.precision) for peer in peers] == [
+        ("diffusers:eager", "torch eager", "fp32"),
+        ("diffusers:graph-fp16", "torch graph", "fp16"),
+    ]
+    assert all(peer.device == peer.job["device"] == "cuda" for peer in peers)
+
+
+def test_every_row_names_the_device_it_was_measured_on(jobs, plain, tmp_path, monkeypatch):
+    """One set for GPUs beside one for CPUs: each with its own machine and its own ceilings."""
+    opened = bench.EngineSet.open
+
+    def on_two_devices(folder, device=None, **options):
+        found = opened(folder, **options)
+        found.device = "cuda" if folder.name == "gpu" else "cpu"
+        return found
+
+    monkeypatch.setattr(bench.EngineSet, "open", on_two_devices)
+    shutil.copytree(plain, tmp_path / "gpu")
+    plan = bench.Plan(engines=[tmp_path / "gpu", plain], subjects=["unet"], rounds=1)
+    rows = bench.bench(plan, tmp_path / "out", Reporter(quiet=True))
+    assert [(row.contender.name == "gpu", row.machine.kind) for row in rows] == [(True, "cuda"), (False, "cpu")]
+    assert rows[0].machine.gemm_flops == card().gemm_flops and rows[1].machine.gemm_flops == machine().gemm_flops
+    assert [job["device"] for job in jobs] == ["cuda", "cpu"]

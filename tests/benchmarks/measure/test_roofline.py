@@ -26,7 +26,11 @@ CARDS = {"h200-sxm", "h100-sxm", "h100-pcie", "a100-sxm-80gb", "l40s", "l4", "rt
 def card(flops: float, bandwidth: float, memory: float) -> Card:
     figures = dict(fp16_tensor_tflops=flops, fp32_tflops=flops / 4, bandwidth_gb_per_s=bandwidth, memory_gb=memory)
     return Card.model_validate(
-        {"name": "a card", **{name: {"value": value, "source": "a document"} for name, value in figures.items()}}
+        {
+            "name": "a card",
+            "device": "a card",
+            **{name: {"value": value, "source": "a document"} for name, value in figures.items()},
+        }
     )
 
 

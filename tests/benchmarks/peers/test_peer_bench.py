@@ -43,7 +43,7 @@ def test_the_loss_gradient_of_an_engine_set_and_of_peers(refining, checkpoint, t
 
 def test_an_export_is_made_before_loading_is_timed(refining, checkpoint, tmp_path, monkeypatch):
     manifest = EngineSet.open(refining).manifest
-    peer = Peer("onnx", checkpoint("recipe_hjb"), manifest, tmp_path / "cache", 2)
+    peer = Peer("onnx", checkpoint("recipe_hjb"), manifest, tmp_path / "cache", 2, "cpu")
     peer.prepare(["pose_net", "loss_gradient", "run"])  # only the role has something to export
     (made,) = (tmp_path / "cache").iterdir()
     assert made.name.startswith("pose_net-")

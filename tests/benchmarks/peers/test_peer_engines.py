@@ -81,7 +81,32 @@ def test_an_export_is_made_once_for_each_shape(small, tmp_path):
     assert len([path for path in files() if path.suffix == ".onnx"]) == 2
 
 
-@pytest.mark.parametrize("kind", KINDS)
+ON_A_CPU = [kind for kind in KINDS if not kind.startswith("graph")]
+
+
+@pytest.mark.parametrize("kind", ["eager-fp16", "compile-fp16"])
+def test_a_peer_in_half_precision_is_near_and_takes_and_gives_float32(small, kind):
+    with open_peer("eager", small, "pose_net", SHAPES) as eager, open_peer(kind, small, "pose_net", SHAPES) as half:
+        inputs = random_inputs(eager)
+        found = half.infer(inputs)["pose_latents"]
+        assert found.dtype == np.float32
+        assert 1e-5 < relative(found, eager.infer(inputs)["pose_latents"]) < 2e-2
+
+
+@pytest.mark.parametrize("kind", ["graph", "graph-fp16"])
+def test_graphs_need_a_gpu(small, kind):
+    with pytest.raises(UserError, match="CUDA graphs need a GPU"):
+        open_peer(kind, small, "pose_net", SHAPES)
+
+
+@pytest.mark.parametrize("kind", ["eager", "compile-fp16", "graph"])
+def test_a_peer_never_runs_on_another_device_than_it_was_asked_to(small, kind, monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(UserError, match="finds no GPU, so the peer cannot run on the engine set's device"):
+        open_peer(kind, small, "pose_net", SHAPES, device="cuda")
+
+
+@pytest.mark.parametrize("kind", ON_A_CPU)
 def test_inputs_are_held_to_the_contract(small, cache, kind):
     with open_peer(kind, small, "pose_net", SHAPES, cache=cache) as engine:
         assert engine.contract.role == "pose_net"

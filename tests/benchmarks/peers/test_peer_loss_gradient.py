@@ -124,7 +124,7 @@ def test_every_call_is_a_graph_of_its_own(engine):
     assert all(not p.requires_grad and p.grad is None for network in networks for p in network.parameters())
 
 
-@pytest.mark.parametrize("kind", ["compile", "onnx", "upstream:checkout"])
+@pytest.mark.parametrize("kind", ["compile", "onnx", "eager-fp16", "graph", "upstream:checkout"])
 def test_only_the_eager_peer_offers_it(checkpoint, kind):
     shapes = Shapes(height=64, width=64, tile_size=2, decode_chunk=1)
     with pytest.raises(UserError, match=rf"^the {kind.partition(':')[0]} peer does not offer the loss gradient: take "):

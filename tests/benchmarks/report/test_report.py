@@ -7,6 +7,7 @@ import pytest
 from sample_manifest import engine, manifest, refining_manifest
 from sample_rows import (
     ENGINES,
+    SHAPES,
     STAGES,
     card,
     contender,
@@ -21,7 +22,7 @@ from sample_rows import (
 
 from sa.benchmarks.measure import results
 from sa.benchmarks.report import comparison, parts, units
-from sa.benchmarks.report.comparison import compare, without_duplicates
+from sa.benchmarks.report.comparison import Setup, Workload, compare, without_duplicates
 from sa.benchmarks.report.markdown import plain
 from sa.benchmarks.report.merge import merge
 from sa.benchmarks.report.sections.summary import speed
@@ -161,6 +162,17 @@ def test_other_shapes_frames_and_networks_are_not_compared():
     engines = both.setups[0]
     assert both.speedup(engines.rows["engine unet"]) == 1.0
     assert both.speedup(engines.rows["engine vae_decoder"]) is None  # three frames against four
+
+
+def test_a_ratio_across_devices_is_refused():
+    """A peer that ran on the CPU of a machine with a GPU stands under another machine, and gives no ratio."""
+    on_gpu, on_cpu = row(machine=card()), row(machine=machine(), contender=peer())
+    hosts = compare([on_gpu, on_cpu])
+    assert [host.machine.kind for host in hosts] == ["cuda", "cpu"]
+    mixed = Workload(SHAPES, [Setup(one.contender, {one.subject: one}) for one in (on_gpu, on_cpu)])
+    assert mixed.speedup(on_gpu) is None
+    same = Workload(SHAPES, [Setup(one.contender, {one.subject: one}) for one in (row(), on_cpu)])
+    assert same.speedup(row()) == 1.0
 
 
 def test_one_video_is_put_together_from_stages(made):
@@ -311,7 +323,9 @@ def test_a_set_up_is_not_chosen_by_its_loss_gradient_while_there_is_another_engi
 
 def test_half_precision_is_not_held_against_a_single_precision_ceiling(made):
     half = row(contender=contender(precision="fp16"))
-    assert comparison.floor(half) is comparison.ceiling_fraction(half) is None
+    assert half.floor is half.fraction is None
+    on_gpu = row(contender=half.contender, machine=card(half_gemm_flops=100e12, copy_bytes=1e15), flops=2e14)
+    assert on_gpu.floor == pytest.approx(2.0)
     page, _ = made([[half]])
     assert "Fraction of this machine" not in page.text
 

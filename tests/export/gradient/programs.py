@@ -12,13 +12,14 @@ from sa.export.engines.program import Network
 from sa.export.gradient import Gradient
 from sa.export.networks import layers
 from sa.export.targets.onnxruntime.target import OnnxRuntimeTarget
+from sa.export.targets.openvino.target import OpenVinoTarget
 from sa.export.targets.paddle.target import PaddleTarget
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
 from sa.runtime.contract import EngineContract, FileRecord, TensorSpec
 from sa.runtime.system import hashing
 
-TARGETS = {"onnxruntime": OnnxRuntimeTarget, "paddle": PaddleTarget}
+TARGETS = {"onnxruntime": OnnxRuntimeTarget, "openvino": OpenVinoTarget, "paddle": PaddleTarget}
 
 
 @dataclass

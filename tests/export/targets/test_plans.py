@@ -366,7 +366,8 @@ def test_a_builder_that_crashes_fails_the_export_with_its_words(checkpoint, buil
         (
             ("--backend", "tensorrt-rtx", "--device", "sm89,sm90"),
             "1.7.1",
-            "--device sm90 is unknown to TensorRT for RTX: choose from sm75, sm80, sm86, sm89, sm120.",
+            "--device sm90 is none of TensorRT for RTX, which knows no A100, H100 or H200 either: choose from sm75, "
+            "sm86, sm89, sm120, sm121, or export with --backend tensorrt on the GPU itself.",
         ),
         (
             ("--backend", "tensorrt"),

@@ -29,6 +29,17 @@ def check_results_go_into_a_part_of_a_tensor_on_the_device(opened) -> None:
     np.testing.assert_array_equal(result, rows(5, 7))
 
 
+def check_tensors_of_the_unets_stay_on_the_device(opened, gpu) -> None:
+    """Features of three tiles, each used twice in turns; opened(expression of x, role)."""
+    with opened("2 * x", "unet") as whole, opened("x + 1", "unet_shallow") as shallow:
+        kept = [whole.infer({"x": rows(value)}, keep=["y"])["y"] for value in (1, 2, 3)]
+        uploads = gpu.uploads
+        for _ in range(2):
+            found = [shallow.infer({"x": value})["y"] for value in kept]
+            np.testing.assert_array_equal(found, [rows(3), rows(5), rows(7)])
+        assert gpu.uploads == uploads == 3
+
+
 def check_a_read_only_input_goes_to_the_device_once(opened, gpu) -> None:
     constant, changing = rows(1), rows(1)
     constant.flags.writeable = False
@@ -112,7 +123,9 @@ class Stub:
             cudaGraphDestroy=lambda graph: (0,),
             cudaGraphExecDestroy=lambda graph: (0,),
             cudaGraphLaunch=launch,
-            cudaMemcpyKind=SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2),
+            cudaMemcpyKind=SimpleNamespace(
+                cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3
+            ),
             cudaMemcpyAsync=copy,
             cudaMalloc=allocate,
             cudaFree=free,

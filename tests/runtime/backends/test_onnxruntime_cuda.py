@@ -7,17 +7,19 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime as real
 import pytest
+from sample_manifest import engine
 from stub_gpu import (
     Stub,
     check_a_read_only_input_goes_to_the_device_once,
     check_results_go_into_a_part_of_a_tensor_on_the_device,
+    check_tensors_of_the_unets_stay_on_the_device,
     rows,
 )
 from stub_onnxruntime import StubOnnxRuntime, argument
 
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.cuda import DeviceTensor
-from sa.runtime.contract import EngineContract, FileRecord, TensorSpec
+from sa.runtime.contract import EngineContract, EngineRecord, FileRecord, TensorSpec
 from sa.runtime.errors import EngineSetError
 
 
@@ -42,9 +44,12 @@ def library(monkeypatch):
 
 @pytest.fixture
 def opened(library, tmp_path):
-    """opened(expression, role): an engine y = expression(x), of 1 to 4 rows of 3 numbers."""
+    """opened(expression, role): an engine y = expression(x), of 1 to 4 rows of 3 numbers.
 
-    def open_(expression, role="vae_decoder"):
+    `working`: bytes of the tensors inside a call, as a set's manifest knows them.
+    """
+
+    def open_(expression, role="vae_decoder", working=None):
         name = f"engine{len(list(tmp_path.iterdir()))}.onnx"
         (tmp_path / name).write_text(expression)
         contract = EngineContract(
@@ -54,6 +59,9 @@ def opened(library, tmp_path):
             inputs=(TensorSpec(name="x", shape=((1, 4), 3)),),
             outputs=(TensorSpec(name="y", shape=((1, 4), 3)),),
         )
+        if working is not None:
+            facts = engine(role, working_bytes=working).model_dump() | contract.model_dump()
+            contract = EngineRecord.model_validate(facts)
         return open_engine("onnxruntime-cuda", tmp_path, contract, 1)
 
     return open_
@@ -91,12 +99,17 @@ def test_a_unet_is_captured_once_for_each_shape(opened, library):
         assert engine.warnings() == ()
 
 
-def test_tensors_on_the_device_are_neither_captured_nor_replayed(opened, library):
-    with opened("2 * x", "unet") as engine, opened("x + 1") as next_:
+def test_tensors_stay_on_the_device_between_engines(opened, library):
+    with opened("2 * x") as engine, opened("x + 1") as next_:
         kept = [engine.infer({"x": rows(value)}, keep=["y"])["y"] for value in (1, 2)]
         assert all(isinstance(value, DeviceTensor) for value in kept)
         np.testing.assert_array_equal([next_.infer({"x": value})["y"] for value in kept], [rows(3), rows(5)])
-        assert not library.sessions[0].graphs
+
+
+def test_deep_features_are_copied_on_the_device_so_that_both_unets_are_captured(opened, library):
+    """A graph reads and writes the addresses it was captured with, and every tile's feature has one of its own."""
+    check_tensors_of_the_unets_stay_on_the_device(opened, library.gpu)
+    assert [(len(session.graphs), session.replays) for session in library.sessions] == [(1, 2), (1, 5)]
 
 
 def test_a_read_only_input_goes_to_the_device_once(opened, library):
@@ -115,6 +128,13 @@ def test_memory_is_given_back(opened, library):
     assert len(library.gpu.memory) == 1  # what the view is of
     del view
     assert not library.gpu.memory
+
+
+@pytest.mark.parametrize(("working", "freed"), [((32 << 20) - 1, False), (32 << 20, True)])
+def test_little_memory_is_kept_from_call_to_call(opened, library, working, freed):
+    with opened("2 * x", working=working) as engine:
+        engine.infer({"x": rows(1)})
+    assert library.sessions[0].entries == ({"memory.enable_memory_arena_shrinkage": "gpu:0"} if freed else {})
 
 
 def test_a_unet_that_cannot_be_captured_runs_without_and_says_so(opened, library):

@@ -17,6 +17,7 @@ class Recorder:
     def __init__(self):
         self.calls = []
         self.open = []
+        self.kept = []  # outputs that were to stay with the backend
 
     def opened(self, role):
         self.open.append(role)
@@ -27,7 +28,8 @@ class Recorder:
 
 
 class FormulaEngine:
-    contract = SimpleNamespace(inputs=[SimpleNamespace(largest=(FRAMES, 4, 2, 2))])  # of the conditioning engine
+    # Inputs of the conditioning engine, outputs of the UNet.
+    contract = SimpleNamespace(inputs=[SimpleNamespace(largest=(FRAMES, 4, 2, 2))], outputs=[])
 
     def __init__(self, recorder, role):
         self.recorder, self.role = recorder, role
@@ -43,6 +45,7 @@ class FormulaEngine:
 
     def infer(self, inputs, keep=()):
         self.recorder.calls.append((self.role, dict(inputs)))
+        self.recorder.kept += keep
         if self.role == "conditioning":
             image, tokens = inputs["image_latents"], inputs["encoder_hidden_states"]
             return {
@@ -138,6 +141,18 @@ def test_what_does_not_change_is_computed_once_and_the_same_read_only_array(unet
     assert all(first[name] is second[name] for name in of_video | of_step)
     assert all(first[name] is third[name] for name in of_video)
     assert first["time_rows"] is not third["time_rows"]
+
+
+def test_a_deep_feature_that_nobody_wants_stays_with_the_backend(unet, recorder, video, tile, monkeypatch):
+    """The UNet of a set with cached deep features gives one in every call."""
+    outputs = [SimpleNamespace(name=name) for name in ("velocity", "deep")]
+    monkeypatch.setattr(
+        FormulaEngine, "contract", SimpleNamespace(**vars(FormulaEngine.contract) | {"outputs": outputs})
+    )
+    unet.begin_video(video)
+    unet.begin_step(np.float32(0.5))
+    unet.velocity(*tile)
+    assert recorder.kept == ["deep"]
 
 
 def test_another_video_is_conditioned_anew(unet, recorder, video, random, tile):

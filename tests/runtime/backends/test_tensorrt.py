@@ -9,6 +9,7 @@ from stub_gpu import (
     Stub,
     check_a_read_only_input_goes_to_the_device_once,
     check_results_go_into_a_part_of_a_tensor_on_the_device,
+    check_tensors_of_the_unets_stay_on_the_device,
     rows,
 )
 
@@ -42,9 +43,9 @@ def gpu(monkeypatch):
 
 @pytest.fixture
 def opened(gpu, tmp_path):
-    """opened(expression): an engine y = expression(x), of 1 to 4 rows of 3 numbers."""
+    """opened(expression, role): an engine y = expression(x), of 1 to 4 rows of 3 numbers."""
 
-    def open_(expression, rows=4, backend="tensorrt-rtx", refit=None):
+    def open_(expression, role="vae_decoder", rows=4, backend="tensorrt-rtx", refit=None):
         name = f"engine{len(list(tmp_path.iterdir()))}.plan"
         (tmp_path / name).write_text(expression)
         files = [name]
@@ -52,7 +53,7 @@ def opened(gpu, tmp_path):
             files.append(f"{name}.onnx")
             (tmp_path / files[1]).write_text(refit)
         contract = EngineContract(
-            role="unet",
+            role=role,
             program=name,
             files=tuple(FileRecord(name=name, bytes=1, sha256="0" * 64) for name in files),
             refit=None if refit is None else files[1],
@@ -90,6 +91,11 @@ def test_tensors_stay_on_the_device_between_engines(opened, gpu):
         found = [next_.infer({"x": value})["y"] for value in kept]
     np.testing.assert_array_equal(found, [rows(3), rows(5)])
     assert gpu.launches == 0
+
+
+def test_deep_features_are_copied_on_the_device_so_that_both_unets_are_captured(opened, gpu):
+    check_tensors_of_the_unets_stay_on_the_device(opened, gpu)
+    assert gpu.launches == 2 + 5
 
 
 def test_a_read_only_input_goes_to_the_device_once(opened, gpu):
@@ -137,14 +143,18 @@ def test_a_plan_that_cannot_be_loaded(opened, backend, title):
 )
 def test_a_plan_that_is_not_what_the_manifest_says(opened, gpu, changed, said):
     gpu.tensors |= changed
-    with pytest.raises(EngineSetError, match=rf"engine0.plan is not the unet engine of its manifest: {said}; rebuild"):
+    with pytest.raises(
+        EngineSetError, match=rf"engine0.plan is not the vae_decoder engine of its manifest: {said}; rebuild"
+    ):
         opened("2 * x")
 
 
 def test_a_stripped_plan_is_given_its_weights(opened):
     with opened("weight * x", backend="tensorrt", refit="3") as engine:
         np.testing.assert_array_equal(engine.infer({"x": rows(1, 2)})["y"], rows(3, 6))
-    with pytest.raises(EngineSetError, match=r"plan of the unet engine takes no weights from .*engine\d.plan.onnx; "):
+    with pytest.raises(
+        EngineSetError, match=r"plan of the vae_decoder engine takes no weights from .*engine\d.plan.onnx; "
+    ):
         opened("weight * x", backend="tensorrt", refit="none")
 
 
@@ -202,6 +212,14 @@ def test_plans_are_refused_on_another_gpu(gpu, built, tmp_path):
         EngineSetError, match=r"capability 8.6, this one has 8.9; .*`sa-export again`, but --device sm89"
     ):
         _check_device(tmp_path, built("8.6"))
+
+
+def test_a_gpu_that_tensorrt_for_rtx_does_not_know_is_sent_to_tensorrt(monkeypatch, built, tmp_path):
+    monkeypatch.setattr("sa.runtime.backends.cuda.compute_capability", lambda: "9.0")
+    with pytest.raises(
+        EngineSetError, match=r"this one has 9.0; .* but --backend tensorrt on this machine, as .* alone"
+    ):
+        _check_device(tmp_path, built("8.6", "8.9"))
 
 
 def test_tensorrts_plans_are_rebuilt_where_they_are_to_run(gpu, built, tmp_path):

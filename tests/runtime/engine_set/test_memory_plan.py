@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from sample_manifest import engine, manifest, refining_manifest
 
-from sa.runtime.contract import ROLES, TensorSpec
+from sa.runtime.contract import ROLES, SPECIALIZED, TensorSpec
 from sa.runtime.engine_set import memory_plan
-from sa.runtime.engine_set.memory_plan import ARENA, LOADING, PACKED, SESSION, Choices, plan_memory, stage_memory
+from sa.runtime.engine_set.memory_plan import ARENA, OVERHEADS, USUAL, Choices, plan_memory, stage_memory
 from sa.runtime.errors import EngineSetError
 
 MB = 1_000_000
@@ -43,13 +43,29 @@ def test_a_stage_is_its_largest_engine_and_what_is_alive_in_it():
         "decoding": SMALL + TENSORS,
     }
     # A UNet that is packed while it is loaded takes more than when it is called.
-    assert found["denoising"].predicted == int(LOADING * UNET + SESSION)
-    assert found["decoding"].predicted == int(PACKED * SMALL + SESSION + ARENA * TENSORS)
+    assert found["denoising"].predicted == int(USUAL.loading * UNET + USUAL.engine)
+    assert found["decoding"].predicted == int(USUAL.packed * SMALL + USUAL.engine + ARENA * TENSORS)
 
 
 def test_weights_count_as_they_are_stored():
     half = [engine(role, precision="fp16") for role in ROLES]
     assert by_stage(manifest(engines=half, precision="fp16"))["denoising"].least == UNET // 2 + TENSORS
+
+
+def test_openvino_holds_the_mapped_file_while_it_packs():
+    more = OVERHEADS["openvino"]
+    half = [engine(role, precision="bf16") for role in ROLES]
+    found = by_stage(manifest(engines=half, precision="bf16", backend="openvino", backend_version="2026.4.1"))
+    assert found["denoising"].predicted == int(more.loading * UNET // 2 + more.engine)
+    assert more.loading == more.packed + 1
+    assert found["denoising"].least == UNET // 2 + TENSORS
+
+
+def test_openvino_holds_weights_for_either_number_of_branches():
+    openvino = manifest(backend="openvino", backend_version="2026.4.1")
+    for made, more in ((openvino, UNET), (manifest(), 0)):
+        one, both = (by_stage(made, both_counts=both)["denoising"].least for both in (False, True))
+        assert both == one + more
 
 
 def test_without_guidance_the_unet_has_one_branch():
@@ -87,6 +103,35 @@ def refining(plan="whole", chunk=4):
     return manifest(engines=engines, refine=refine, shapes=shapes)
 
 
+def caching(plan=None):
+    """A shallow UNet of 40 MB of weights, and a deep feature of 2 MB in two branches."""
+    base = refining() if plan else manifest()
+    deep = TensorSpec(name="deep", shape=((1, 2), MB // 4))
+    shallow = engine("unet_shallow", parameters=10 * MB, inputs=[deep], working_bytes=6 * MB)
+    engines = [*(one for one in base.engines if one.role != "unet"), engine("unet", outputs=[deep]), shallow]
+    engines += [engine(role, parameters=1, working_bytes=1) for role in SPECIALIZED]
+    return manifest(engines=engines, refine=base.refine, cache_depth=1)
+
+
+def test_deep_features_of_all_tiles_but_that_of_the_call_come_on_top():
+    held = UNET + 40 * MB + 4  # and the time embedding
+    assert by_stage(caching())["denoising"].least == UNET + 4 + TENSORS  # the shallow UNet is not loaded
+    for tiles in (3, 5):
+        found = by_stage(caching(), cached=True, tiles=tiles)["denoising"]
+        assert found.least == held + TENSORS + 2 * (tiles - 1) * MB
+        packing = int(USUAL.packed * held + 3 * USUAL.engine + (USUAL.loading - USUAL.packed) * UNET)
+        assert found.predicted == packing + 2 * (tiles - 1) * MB
+        other = by_stage(caching(), cached=True, tiles=tiles, branches=1)["denoising"]
+        assert other.least == held + TENSORS // 2 + (tiles - 1) * MB
+
+
+def test_while_a_step_is_refined_the_features_of_all_tiles_are_held():
+    found = by_stage(caching("whole"), cached=True, tiles=3, refine=True, low_memory=True)["denoising"]
+    assert found.least == UNET + 40 * MB + 4 + TENSORS + 2 * 2 * MB
+    found = by_stage(caching("whole"), cached=True, tiles=3, refine=True)["denoising"]
+    assert found.least == UNET + 40 * MB + 4 + 400 * MB + 2000 * MB + 3 * 2 * MB
+
+
 def test_refinement_is_held_beside_the_unet_or_takes_turns_with_it():
     assert by_stage(refining())["denoising"].least == UNET + TENSORS
     assert by_stage(refining(), refine=True)["denoising"].least == UNET + 400 * MB + 2000 * MB
@@ -108,8 +153,8 @@ def test_segments_take_turns_too():
 def test_what_an_earlier_stage_needed_stays_in_the_arena():
     engines = [engine(role, working_bytes=800 * MB if role == "unet" else TENSORS) for role in ROLES]
     found = by_stage(manifest(engines=engines))
-    assert found["conditioning"].predicted == int(PACKED * SMALL + SESSION + ARENA * TENSORS)
-    assert found["decoding"].predicted == int(PACKED * SMALL + SESSION + ARENA * 800 * MB)
+    assert found["conditioning"].predicted == int(USUAL.packed * SMALL + USUAL.engine + ARENA * TENSORS)
+    assert found["decoding"].predicted == int(USUAL.packed * SMALL + USUAL.engine + ARENA * 800 * MB)
     assert found["decoding"].least == SMALL + TENSORS
 
 
@@ -118,9 +163,9 @@ def test_on_a_gpu_nothing_is_added_to_what_is_counted():
         assert stage.predicted == stage.least
 
 
-def fitting(monkeypatch, made, free, refine=False, low_memory=False, device="cpu"):
+def fitting(monkeypatch, made, free, refine=False, low_memory=False, device="cpu", **choices):
     monkeypatch.setattr(memory_plan, "_available", lambda device: free)
-    return plan_memory(Path("engines"), made, device, Choices(4, low_memory, refine))
+    return plan_memory(Path("engines"), made, device, Choices(4, low_memory, refine, **choices))
 
 
 @pytest.mark.parametrize(
@@ -134,6 +179,12 @@ def fitting(monkeypatch, made, free, refine=False, low_memory=False, device="cpu
             "export a smaller --height, --width or --tile-size",
         ),
         (manifest(), {}, 5000 * MB, "export a smaller --height, --width or --tile-size"),
+        (
+            caching(),
+            dict(cached=True, tiles=9, low_memory=True),
+            6010 * MB,
+            "give --cache-interval 1",
+        ),
         (manifest(), dict(device="cuda"), 5000 * MB, "export with --precision fp16 and give --low-memory"),
         (manifest(), dict(device="cuda", low_memory=True), 5000 * MB, "export with --precision fp16"),
     ],

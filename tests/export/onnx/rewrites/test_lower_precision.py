@@ -8,6 +8,7 @@ import onnxruntime
 import pytest
 
 from sa.export.onnx.emulation import emulated
+from sa.export.onnx.formats import FORMATS
 from sa.export.onnx.rewrites.lower_precision import (
     HALF,
     SINGLE,
@@ -76,6 +77,32 @@ def test_products_are_fp16_and_softmax_is_not(w):
         **{"x": SINGLE, "scaled": HALF, "keys": HALF, "scores": HALF},
         **{"probabilities": SINGLE, "mixed": HALF, "y": SINGLE},
     }
+
+
+def test_bf16_has_the_same_policy(w):
+    model = onnx.parser.parse_model(ATTENTION)
+    lower_precision(model, policy("bf16"), ["w"])
+    bf16 = FORMATS["bf16"]
+    weight = bf16.tensor(w)
+    weight.name = "w"
+    model.graph.initializer.append(weight)
+    onnx.checker.check_model(model, full_check=True)
+    swapped = {HALF: bf16.element, SINGLE: SINGLE, onnx.TensorProto.INT64: onnx.TensorProto.INT64}
+    halves = types_of(lowered(ATTENTION, w=w))
+    assert types_of(model) == {name.replace(".fp16", ".bf16"): swapped[kind] for name, kind in halves.items()}
+    constant = next(node for node in model.graph.node if node.output[0] == "scale.bf16")
+    assert constant.attribute[0].t.raw_data == b"\x80\x3e"  # 0.25
+
+
+def test_a_small_constant_is_no_reason_to_stay_in_float32():
+    """1e-7 is below what fp16 can hold, and within what bf16 can."""
+    text = """
+        <ir_version: 8, opset_import: ["" : 17]>
+        g (float[2] x) => (float[2] y) { small = Constant <value = float {1e-7}> () y = Mul (x, small) }
+    """
+    model = onnx.parser.parse_model(text)
+    lower_precision(model, policy("bf16"), [])
+    assert types_of(model)["y.half"] == FORMATS["bf16"].element
 
 
 def test_a_tensor_is_cast_once_for_all_its_readers(w):

@@ -6,7 +6,7 @@ import pytest
 
 from sa.runtime import Case, Pipeline
 from sa.runtime.cli import main, parser, settings_from
-from sa.runtime.errors import InputError
+from sa.runtime.errors import EngineSetError, InputError
 from sa.runtime.pipeline.quality import qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
 
@@ -38,7 +38,7 @@ def test_an_interval_must_be_one(interval):
 
 def test_run_json_names_it(engines, case_folder, tmp_path):
     words = ["--engines", engines("recipe_hjb", "onnxruntime"), "--case", case_folder("recipe_hjb")]
-    words += ["--out", tmp_path / "out", "--quality", "draft", "--steps", 2, "--quiet"]
+    words += ["--out", tmp_path / "out", "--quality", "draft", "--steps", 2, "--cache-interval", 1, "--quiet"]
     assert main([*map(str, words)]) == 0
     given = json.loads((tmp_path / "out" / "run.json").read_text())["arguments"]
     assert (given["quality"], given["steps"], given["schedule"]) == ("draft", 2, "ays")
@@ -47,7 +47,9 @@ def test_run_json_names_it(engines, case_folder, tmp_path):
 def test_the_pipeline_takes_a_quality(engines, case_folder):
     case = Case.read(case_folder("recipe_hjb"))
     with Pipeline.open(engines("recipe_hjb", "onnxruntime")) as pipeline:
-        assert pipeline.prepare(case, quality="fast", steps=3).settings.schedule == "ays"
+        assert pipeline.prepare(case, quality="balanced", steps=3).settings.schedule == "ays"
+        with pytest.raises(EngineSetError, match=r"made without a shallow UNet.*or give --cache-interval 1"):
+            pipeline.prepare(case, quality="fast")
         for unusable in ({"quality": "best"}, {"settings": Settings(), "quality": "fast"}):
             with pytest.raises(InputError, match="quality"):
                 pipeline.prepare(case, **unusable)
