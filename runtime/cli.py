@@ -125,8 +125,8 @@ def parser() -> argparse.ArgumentParser:
         "--compat",
         choices=["upstream"],
         help="reproduce the published code's oddities: the GIF's fixed 125 ms per frame; of face masks only pixels of "
-        "exactly 255, unscaled, several faces as one, the full frame where no face was found; all latents move in the "
-        "refinement; for --models, swapped colour channels",
+        "exactly 255, unscaled, several faces as one, the full frame where no face was found; for --models, swapped "
+        "colour channels",
     )
     refinement = parser.add_argument_group(
         "face refinement", "lead the frames' faces to the reference's (HJB); needs engines made with sa-export --refine"
@@ -143,8 +143,7 @@ def parser() -> argparse.ArgumentParser:
     refinement.add_argument(
         "--refine-region",
         choices=get_args(Region),
-        help="which latents move: the face's, with a smooth edge (default), or the frame's, as published (default with "
-        "--compat upstream)",
+        help="which latents move: the whole frame's, as published (default), or the face's alone, with a smooth edge",
     )
     refinement.add_argument(
         "--refine-tolerance",

@@ -31,7 +31,7 @@ from sa.runtime.pipeline.account import Account
 from sa.runtime.pipeline.checks import device_warnings, embedder, planned_memory
 from sa.runtime.pipeline.report import run_report
 from sa.runtime.pipeline.resume import State, load_state, save_state
-from sa.runtime.pipeline.settings import Settings, decided
+from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.faces import case_targets
 from sa.runtime.refinement.hjb import RefinedStep
 from sa.runtime.refinement.session import Refinement
@@ -58,7 +58,7 @@ class Run:
         if settings.cache_interval > 1:
             require_shallow_unet(engines.folder, manifest)
         self.account = Account(tell)
-        self.engines, self.case, self.settings = engines, case, decided(settings)
+        self.engines, self.case, self.settings = engines, case, settings
         self.fps = settings.fps or case.fps or FPS
         self._turn = turn
         self._refined: list[RefinedStep] = []

@@ -1,6 +1,6 @@
 """The settings of a run, as the flags of sa-run give them."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from sa.runtime.refinement.hjb import RefineSettings
@@ -27,11 +27,3 @@ class Settings:
     noise: Path | None = None  # an .npz with the two draws, instead of the seed
     compat: str | None = None  # "upstream"
     refine: RefineSettings | None = None  # the HJB face refinement; None: without
-
-
-def decided(settings: Settings) -> Settings:
-    """The settings with those filled in that follow from others."""
-    refine = settings.refine
-    if refine is None or refine.region is not None:
-        return settings
-    return replace(settings, refine=replace(refine, region="frame" if settings.compat == "upstream" else "face"))

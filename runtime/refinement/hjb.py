@@ -25,7 +25,7 @@ class RefineSettings:
     end: int = 20  # the last step refined, inclusive as published
     iterations: int = 3
     tolerance: float | None = None  # stop a step's iterations once the loss falls by less than this share
-    region: Region | None = None  # which latents move; None: the face's, with compat "upstream" the frame's
+    region: Region = "frame"  # which latents move: all, as published, or the face's alone
 
     def gradients(self, steps: int) -> int:
         """The most loss gradients that a run of `steps` steps computes."""
