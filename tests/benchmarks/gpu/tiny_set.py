@@ -35,7 +35,7 @@ FILES = {
             ("positions.weight", (5, WIDTH), False, None),
         ],
     ),
-    # Engines of the same part, each with a file of its own: the UNet's is called like the part, and has not their tensors.
+    # Of the same part, each with a file of its own: the UNet's is called like the part, and has not their tensors.
     "time_embedding": ("time_embedding", "unet", "<f4", [("linear.weight", (4, WIDTH), True, None)]),
     "conditioning": ("conditioning", "unet", "<f4", [("keys.weight", (4, WIDTH), True, None)]),
     # The part's shared file has the encoder's tensor too, which only the encoder reads, in float32 from its own file.
