@@ -17,7 +17,7 @@ from sa.runtime.errors import InputError
 from sa.runtime.pipeline.pipeline import Pipeline
 from sa.runtime.pipeline.quality import DEFAULT, qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
-from sa.runtime.refinement.hjb import RefineSettings
+from sa.runtime.refinement.hjb import RefineSettings, Region
 from sa.runtime.sampling.schedule import ScheduleName
 
 DESCRIPTION = """\
@@ -141,6 +141,11 @@ def parser() -> argparse.ArgumentParser:
         "--refine-iters", type=int, metavar="N", help=f"gradient steps at each of them ({refine.iterations})"
     )
     refinement.add_argument(
+        "--refine-region",
+        choices=get_args(Region),
+        help="which latents move: the whole frame's, as published (default), or the face's alone, with a smooth edge",
+    )
+    refinement.add_argument(
         "--refine-tolerance",
         type=float,
         metavar="SHARE",
@@ -182,7 +187,7 @@ def require(good: bool, flag: str, expected: str, found: object) -> None:
 def refine_settings_from(arguments: argparse.Namespace, steps: int) -> RefineSettings | None:
     """The refinement's settings, None without --refine; InputError for a flag out of its range or without --refine."""
     flags = {"start": "--refine-start", "end": "--refine-end", "iterations": "--refine-iters"}
-    flags["tolerance"] = "--refine-tolerance"
+    flags |= {"tolerance": "--refine-tolerance", "region": "--refine-region"}
     given = {name: getattr(arguments, flag[2:].replace("-", "_")) for name, flag in flags.items()}
     given = {name: value for name, value in given.items() if value is not None}
     if given and not arguments.refine:

@@ -7,6 +7,7 @@ learning rate.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.refinement.faces import FACE_SIZE, FaceTargets, crop_matrices
 from sa.runtime.sampling.sampler import Denoiser
 
+Region = Literal["face", "frame"]
 LEARNING_RATE = 0.1  # at step 0; falls linearly and reaches 0 after the last step
 
 
@@ -23,6 +25,7 @@ class RefineSettings:
     end: int = 20  # the last step refined, inclusive as published
     iterations: int = 3
     tolerance: float | None = None  # stop a step's iterations once the loss falls by less than this share
+    region: Region = "frame"  # which latents move: all, as published, or the face's alone
 
     def gradients(self, steps: int) -> int:
         """The most loss gradients that a run of `steps` steps computes."""
@@ -110,16 +113,19 @@ class RefinedDenoiser:
         on_iteration: Callable[[RefinedStep], None] = lambda step: None,
         before: Callable[[], None] = lambda: None,
         after: Callable[[], None] = lambda: None,
+        region: np.ndarray | None = None,
     ):
         """loss: latents [1, T, 4, h, w] -> loss and gradient; sigmas: [steps + 1], the sampler's.
 
         before, after: called before and after a step's iterations, so that engines can make room for each other.
+        region: [1, T, 1, h, w], the share of its step that each latent moves; None: all of it, everywhere.
         """
         self.denoise = denoise
         self.loss = loss
         self.settings = settings
         self.on_iteration = on_iteration
         self.before, self.after = before, after
+        self.region = region
         self.steps: list[RefinedStep] = []
         self.saved = 0  # iterations skipped because of the tolerance
         self._step_of = {float(sigma): i for i, sigma in enumerate(sigmas[:-1])}
@@ -148,7 +154,8 @@ class RefinedDenoiser:
             if self._converged(record.losses):
                 self.saved += self.settings.iterations - 1 - i
                 break
-            latents = adam.step(latents, gradient)
+            moved = adam.step(latents, gradient)
+            latents = moved if self.region is None else latents + self.region * (moved - latents)
         return latents
 
     def _converged(self, losses: list[float]) -> bool:

@@ -9,8 +9,9 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.backends.video_unet import VideoUNet
 from sa.runtime.engine_set.memory_plan import refinement_bytes
 from sa.runtime.engine_set.open import EngineSource
-from sa.runtime.refinement.faces import FaceTargets
+from sa.runtime.refinement.faces import Box, FaceTargets
 from sa.runtime.refinement.hjb import RefinedDenoiser, RefinedStep, RefineSettings, VideoLoss
+from sa.runtime.refinement.region import face_region
 from sa.runtime.sampling.sampler import Denoiser
 from sa.runtime.system.memory import resident_memory
 
@@ -18,12 +19,13 @@ from sa.runtime.system.memory import resident_memory
 class Refinement:
     """The refinement of one run. It holds engines: use it as a context manager."""
 
-    def __init__(self, engines: EngineSource, gradient: Engine, loss: VideoLoss, before: int):
+    def __init__(self, engines: EngineSource, gradient: Engine, loss: VideoLoss, boxes: list[Box | None], before: int):
         self.plan = engines.manifest.refinement
         self._on_cpu = engines.device == "cpu"
         self._predicted = refinement_bytes(engines.manifest, engines.device, engines.low_memory)
         self._gradient = gradient
         self._loss = loss
+        self._boxes, self._size = boxes, (engines.manifest.shapes.height, engines.manifest.shapes.width)
         self._before = before
         self._peak = before
         self.denoiser: RefinedDenoiser
@@ -37,7 +39,7 @@ class Refinement:
             embedding = arcface.infer({"face": targets.reference})["embedding"]
         gradient = engines.open_loss_gradient()
         loss = VideoLoss(gradient, targets, embedding, shapes.height, shapes.width)
-        return cls(engines, gradient, loss, before)
+        return cls(engines, gradient, loss, targets.boxes, before)
 
     def wrap(
         self,
@@ -69,6 +71,7 @@ class Refinement:
             lambda step: on_iteration(step, seconds),
             before=unet.unload,
             after=self._gradient.unload,
+            region=None if settings.region == "frame" else face_region(self._boxes, *self._size),
         )
         return self.denoiser
 

@@ -99,3 +99,15 @@ def test_frames_without_a_face_have_no_weight_and_chunks_without_one_are_skipped
     assert not gradient[0, 3:6].any() and (gradient[0, 6] == latents[0, 6]).all()
     assert engine.calls[0]["rows"].shape == (3, 112, 64) and engine.calls[0]["columns"].shape == (3, 112, 48)
     assert not engine.calls[0]["rows"][1].any()
+
+
+def test_only_the_region_moves_and_each_latent_by_its_share():
+    region = np.array([1, 0.5, 0], np.float32).reshape(1, 3, 1, 1, 1)
+    start, sigma = np.full((1, 3, 4, 1, 1), 2.0, np.float32), float(SIGMAS[0])
+    moved = {}
+    for name, where in (("region", region), ("frame", None)):
+        moved[name] = RefinedDenoiser(lambda x, sigma: x, quadratic, SIGMAS, RefineSettings(0, 0, 1), region=where)(
+            start, sigma
+        )
+    np.testing.assert_allclose(moved["region"] - start, region * (moved["frame"] - start), rtol=1e-5)
+    assert (moved["region"][0, 2] == start[0, 2]).all() and (moved["frame"] != start).all()
