@@ -102,7 +102,7 @@ def test_too_few_puppets_are_refused(tmp_path, capsys):
 @pytest.mark.parametrize(("found", "wanted"), [(True, ["run", QUALITY]), (False, ["run"])])
 def test_it_is_a_usual_subject_where_the_truth_is_known(found, wanted, monkeypatch):
     monkeypatch.setattr(bench, "is_puppets", lambda manifest: found)
-    entry = bench.Entry(contender(), {"engines": "engines", "peer": None}, manifest())
+    entry = bench.Entry(contender(), {"engines": "engines", "peer": None}, manifest(), "cpu")
     assert bench._usual_subjects([entry])[-len(wanted) :] == wanted
     assert (QUALITY in bench._usual_subjects([entry])) == found
 
