@@ -72,7 +72,7 @@ def test_quality_is_measured_once_on_as_many_puppets_as_asked_for(monkeypatch, e
         return [LINE], bench.Peak(resident=1 << 30, device=None)
 
     monkeypatch.setattr(bench, "run_worker", run_worker)
-    monkeypatch.setattr(bench, "describe", lambda threads: machine())
+    monkeypatch.setattr(bench, "describe", lambda *_: machine())
     flags = ["--subjects", QUALITY, "--puppets", 6, "--rounds", 3, "--quiet", "--out", tmp_path / "out"]
     assert main(list(map(str, ["run", "--engines", engines("recipe_hjb", "onnxruntime"), *flags]))) == 0
     (measured,) = read(tmp_path / "out" / "results.jsonl")
@@ -86,7 +86,7 @@ def test_a_set_that_cannot_be_judged_is_a_row_that_says_so(monkeypatch, engines,
         raise bench.WorkerError("exit code 1: no truth")
 
     monkeypatch.setattr(bench, "run_worker", run_worker)
-    monkeypatch.setattr(bench, "describe", lambda threads: machine())
+    monkeypatch.setattr(bench, "describe", lambda *_: machine())
     flags = ["--subjects", QUALITY, "--quiet", "--out", tmp_path / "out"]
     assert main(list(map(str, ["run", "--engines", engines("recipe_hjb", "onnxruntime"), *flags]))) == 0
     (measured,) = read(tmp_path / "out" / "results.jsonl")
