@@ -96,8 +96,10 @@ def prices(work: Path) -> None:
         tables = [_schedules(found, guidance) for guidance in (UNGUIDED, GUIDANCE)]
         rows = _rows(found)
         write_study(PAGE, "\n\n".join([*tables, _price_list(rows)]))
-        PLOT.write_text(trade_off([(row.price.name.replace("`", ""), row.share, row.converged[0]) for row in rows]))
         named = [price for price in PRICES if price.name == f"`{price.quality}`"]
+        shown = [row for row in rows if row.price.engines == "fp32"]  # fp16 lies on the same points
+        points = [(row.price.quality if row.price in named else "", row.share, row.converged[0]) for row in shown]
+        PLOT.write_text(trade_off(points))
         pictures = [[found.converged(number), *(found.of(price, number) for price in named)] for number in range(SHOWN)]
         grid([[_picture(folder) for folder in row] for row in pictures]).save(PICTURES)
     finally:
