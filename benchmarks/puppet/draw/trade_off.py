@@ -9,7 +9,7 @@ FONT = "font-family='sans-serif' font-size='13' fill='#222'"
 
 
 def trade_off(points: Sequence[tuple[str, float, float]]) -> str:
-    """points: a name or none, cost as a share, quality in dB. Those that nothing cheaper beats are filled and joined."""
+    """points: a name or none, cost as a share, quality in dB. What nothing cheaper beats is filled and joined."""
     highest = max(quality for _, _, quality in points) + 2
     lowest = min(quality for _, _, quality in points) - 2
 
