@@ -134,7 +134,7 @@ ENGINE_ROWS = [
     ),
     Row(
         "an unknown backend",
-        "{place}/engines/manifest.json is not a sound manifest: backend must be 'onnxruntime', 'paddle', "
+        "{place}/engines/manifest.json is not a sound manifest: backend must be 'onnxruntime', 'openvino', 'paddle', "
         "'tensorrt' or 'tensorrt-rtx', not 'pickle'; rebuild the engine set with sa-export.",
         edit_json("engines/manifest.json", backend="pickle"),
     ),
