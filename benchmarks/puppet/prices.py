@@ -6,7 +6,7 @@ figures beside it. Results in the work folder are kept, so an interrupted study 
 """
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -179,8 +179,8 @@ def _schedules(found: _Results, guidance: float) -> str:
     return "\n".join(lines)
 
 
-def _cells(values: object) -> str:
-    return " | ".join(map(str, values)) + " |"  # type: ignore[call-overload]
+def _cells(values: Iterable[object]) -> str:
+    return " | ".join(map(str, values)) + " |"
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,6 +10,7 @@ from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, gibibytes
 from sa.runtime.engine_set.open import EngineSource
 from sa.runtime.errors import InputError
 from sa.runtime.pipeline.settings import Settings
+from sa.runtime.sampling.denoiser import is_guided
 
 
 def device_warnings(engines: EngineSource) -> list[str]:
@@ -30,6 +31,21 @@ def device_warnings(engines: EngineSource) -> list[str]:
 def _certified(manifest: Manifest) -> str:
     emulated = any(engine.certificate.executed == "emulation" for engine in manifest.engines)
     return "by emulation on a CPU" if emulated else "on a CPU"
+
+
+def guides(settings: Settings, sigmas: np.ndarray, warnings: list[str]) -> bool:
+    """Whether any step is guided. sigmas: [steps + 1]. A warning if the interval alone keeps them from it."""
+    if max(settings.guidance, settings.guidance_start or 0) <= 1:
+        return False
+    interval = settings.guidance_interval
+    if any(is_guided(float(sigma), interval) for sigma in sigmas[:-1]):
+        return True
+    assert interval is not None
+    warnings.append(
+        f"no step is guided: none has a sigma above {interval[0]:g} and at most {interval[1]:g}; give another "
+        "--guidance-interval if that is not meant."
+    )
+    return False
 
 
 def planned_memory(

@@ -28,7 +28,7 @@ from sa.runtime.events import (
     TileDone,
 )
 from sa.runtime.pipeline.account import Account
-from sa.runtime.pipeline.checks import device_warnings, embedder, planned_memory
+from sa.runtime.pipeline.checks import device_warnings, embedder, guides, planned_memory
 from sa.runtime.pipeline.report import run_report
 from sa.runtime.pipeline.resume import State, load_state, save_state
 from sa.runtime.pipeline.settings import Settings
@@ -36,7 +36,7 @@ from sa.runtime.refinement.faces import case_targets
 from sa.runtime.refinement.hjb import RefinedStep
 from sa.runtime.refinement.session import Refinement
 from sa.runtime.sampling.conditioning import make_conditioning
-from sa.runtime.sampling.denoiser import TiledDenoiser, guidance_scales, is_guided
+from sa.runtime.sampling.denoiser import TiledDenoiser, guidance_scales
 from sa.runtime.sampling.noise import make_noise
 from sa.runtime.sampling.preview import LatentColours
 from sa.runtime.sampling.sampler import Denoiser, initial_latents, sample_euler
@@ -79,9 +79,7 @@ class Run:
         self._targets = case_targets(case, shapes, upstream, warnings) if settings.refine is not None else None
         self._sigmas = make_sigmas(settings.schedule, settings.steps, manifest.schedule)
         self._tiles = tile_indices(case.frames, shapes.tile_size, settings.tile_overlap)
-        self._guided = max(settings.guidance, settings.guidance_start or 0) > 1 and any(
-            is_guided(float(sigma), settings.guidance_interval) for sigma in self._sigmas[:-1]
-        )
+        self._guided = guides(settings, self._sigmas, warnings)
         self._memory, said = planned_memory(engines, case.frames, len(self._tiles), settings, self._guided, warnings)
         if said is not None:
             tell(Message(said))

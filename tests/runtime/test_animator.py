@@ -11,6 +11,7 @@ from audio_data import clicks, heard
 from PIL import Image
 
 from sa.runtime.case.audio import RATE, write_audio
+from sa.runtime.case.case import Case
 from sa.runtime.cli import main
 
 FPS = 4
@@ -79,3 +80,9 @@ def test_damaged_audio_costs_no_run(sa_run, audible):
     report, found = sa_run()
     assert found is None and report["audio"] is False
     assert report["warnings"][0].startswith(f"the video has no audio: {path}: its audio is damaged")
+
+
+def test_a_part_of_a_part_knows_where_it_begins(audible):
+    whole = Case.read(audible)
+    part = whole.part(1, 6)
+    assert (whole.first_frame, part.first_frame, part.part(2, 4).first_frame) == (0, 1, 3)

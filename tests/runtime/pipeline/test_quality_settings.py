@@ -7,8 +7,10 @@ import pytest
 from sa.runtime import Case, Pipeline
 from sa.runtime.cli import main, parser, settings_from
 from sa.runtime.errors import EngineSetError, InputError
+from sa.runtime.pipeline.checks import guides
 from sa.runtime.pipeline.quality import qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
+from sa.runtime.sampling.schedule import ays_sigmas
 
 FILES = ["--engines", "e", "--case", "c", "--out", "o"]
 
@@ -53,3 +55,19 @@ def test_the_pipeline_takes_a_quality(engines, case_folder):
         for unusable in ({"quality": "best"}, {"settings": Settings(), "quality": "fast"}):
             with pytest.raises(InputError, match="quality"):
                 pipeline.prepare(case, **unusable)
+
+
+@pytest.mark.parametrize(
+    ("changes", "guided", "warned"),
+    [
+        ({}, True, False),
+        ({"guidance_interval": (0.1, 20.0)}, True, False),
+        ({"guidance": 1.0, "guidance_start": 2.0}, True, False),
+        ({"guidance_interval": (800.0, 900.0)}, False, True),
+        ({"guidance_interval": (800.0, 900.0), "guidance": 1.0}, False, False),
+    ],
+)
+def test_an_interval_without_a_step_is_a_warning(changes, guided, warned):
+    warnings = []
+    assert guides(Settings(**changes), ays_sigmas(10), warnings) == guided
+    assert [words.startswith("no step is guided: none has a sigma above 800") for words in warnings] == [True] * warned

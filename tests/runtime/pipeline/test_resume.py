@@ -16,6 +16,7 @@ from sa.runtime import Case, Pipeline, RefineSettings
 from sa.runtime.cli import main
 from sa.runtime.events import Message, PoseEncoded, TileDone
 from sa.runtime.pipeline.resume import STATE, State, load_state, save_state
+from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import RefinedStep
 
 FLAGS = ("--steps", "4", "--threads", "1", "--quiet")
@@ -194,3 +195,15 @@ def test_refinement_settings_are_part_of_the_key(engines, case_folder):
             for end, fps in ((3, 8.0), (3, 9.0), (4, 8.0))
         )
     assert one == same != other
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"schedule": "ays"}, {"guidance_interval": (0.1, 20.0)}, {"refine": RefineSettings(0, 3, 2, region="face")}],
+)
+def test_what_changes_the_frames_is_part_of_the_key_and_a_name_is_not(change, engines, case_folder):
+    case, usual = Case.read(case_folder("recipe_hjb")), {"refine": RefineSettings(0, 3, 2)}
+    with Pipeline.open(engines("recipe_hjb", "onnxruntime", "--refine")) as pipeline:
+        key = pipeline.prepare(case, **usual).key
+        assert pipeline.prepare(case, Settings(quality="another name", **usual)).key == key
+        assert pipeline.prepare(case, **{**usual, **change}).key != key
