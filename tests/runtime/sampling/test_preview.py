@@ -24,8 +24,11 @@ def test_colours_that_are_linear_in_latents_come_back():
     np.testing.assert_array_equal(shown[0], colours[1])
 
 
-def test_colours_stay_in_range():
+def test_colours_that_are_too_bright_or_too_dark_do_not_wrap():
     latents = np.random.default_rng(1).normal(0, 1, (1, 4, 4, 4)).astype(np.float32)
-    reference = Image.fromarray(np.random.default_rng(2).integers(0, 256, (32, 32, 3), np.uint8))
-    shown = LatentColours(reference, latents, SCALING)(100 * latents[None])
-    assert {shown.min(), shown.max()} <= set(range(256)) and shown.std() > 50
+    colours = np.clip(128 + 30 * latents[0, 0], 0, 255).round().astype(np.uint8)
+    reference = Image.fromarray(np.repeat(np.repeat(colours, 8, 0), 8, 1)).convert("RGB")
+    extreme = np.zeros((1, 2, 4, 4, 4), np.float32)
+    extreme[0, 0, 0], extreme[0, 1, 0] = 100, -100
+    shown = LatentColours(reference, latents, SCALING)(extreme)
+    assert (shown[0] == 255).all() and (shown[1] == 0).all()
