@@ -58,8 +58,8 @@ def parser() -> argparse.ArgumentParser:
     )
     engines.add_argument(
         "--device",
-        metavar="SM[,SM...]",
-        help=f"tensorrt-rtx: the GPUs to build for, by compute capability (default: {DEVICES})",
+        help="onnxruntime: cpu (default), for CPUs and GPUs, or cuda, with operators that only its CUDA provider has; "
+        f"tensorrt-rtx: the GPUs to build for, by compute capability, such as {DEVICES} (default)",
     )
     engines.add_argument(
         "--plain",
@@ -148,6 +148,8 @@ def run(arguments: argparse.Namespace) -> None:
     if a.backend == "openvino":
         check_openvino(a)
     plans = plan_settings(a)
+    if a.prepack and a.device == "cuda":
+        raise InputError("--prepack is for CPUs: leave it out, or --device cuda.")
     if a.onednn and a.precision == "fp16":
         raise InputError("--onednn is for CPUs, where Paddle Inference is float32: give --precision fp32.")
     if a.precision != "fp32" and (a.plain or a.prepack or (a.refine and a.refine_plan == "whole")):

@@ -7,11 +7,12 @@ from dataclasses import dataclass, field
 import onnx
 from onnx import TensorProto, helper, inliner
 
+from sa.export.onnx.definitions import defined
 from sa.export.onnx.formats import FORMATS
+from sa.export.onnx.graph import CONTRIB
 
 VIEWS = ("reshape", "squeeze", "unsqueeze", "flatten", "identity")  # operators whose result shares their input's memory
 FLOAT_BYTES = 4
-CONTRIB = "com.microsoft"  # ONNX Runtime's own operators
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,28 @@ def onnx_working_bytes(model: onnx.ModelProto, batch: int, weights: Iterable[str
     return _working_bytes(plain.graph, _tensors(plain, batch), weights)
 
 
+def onnx_traffic(model: onnx.ModelProto, batch: int) -> tuple[int, int]:
+    """Nodes of a call, and bytes that they read and write if each runs by itself. Functions count as their bodies.
+
+    Views and what is computed from weights alone are not counted. A library fuses more of it as it loads the model.
+    """
+    plain = inliner.inline_local_functions(model)
+    tensors = _tensors(plain, batch)
+    constant = _constants(plain.graph, [tensor.name for tensor in plain.graph.initializer])
+    nodes = [
+        node
+        for node in plain.graph.node
+        if node.op_type.lower() not in VIEWS and node.op_type != "Shape" and not constant.issuperset(node.output)
+    ]
+    moved = sum(
+        tensors.itemsize.get(name, FLOAT_BYTES) * math.prod(tensors.shapes[name])
+        for node in nodes
+        for name in (*node.input, *node.output)
+        if name in tensors.shapes
+    )
+    return len(nodes), moved
+
+
 @dataclass(frozen=True)
 class _Tensors:
     """Shapes of a graph's tensors by name, and their bytes per number where they are not float32."""
@@ -95,6 +118,7 @@ def _tensors(model: onnx.ModelProto, batch: int) -> _Tensors:
     del fixed.graph.value_info[:]
     for value in fixed.graph.output:
         value.type.tensor_type.ClearField("shape")
+    defined(fixed.graph)
     for node in fixed.graph.node:
         if node.domain == CONTRIB:  # unknown to shape inference; each result has the shape of the first input
             node.CopyFrom(helper.make_node("Identity", [node.input[0]], node.output))

@@ -3,7 +3,7 @@
 Every fp16 tensor becomes a float32 tensor whose values are rounded to fp16, and operators compute in float32. This is
 fp16 storage with float32 accumulation, as on GPUs, except that GPUs may skip a rounding between operators that they
 fuse. (ONNX Runtime's CPU provider runs fp16 graphs too, but skips every rounding between operators, which hides their
-errors.)
+errors.) Operators that only its CUDA provider has run as their definitions say, in fp16 graphs and in float32 ones.
 """
 
 from pathlib import Path
@@ -12,6 +12,7 @@ import numpy as np
 import onnx
 from onnx import helper, inliner, numpy_helper
 
+from sa.export.onnx.definitions import defined
 from sa.export.onnx.rewrites.lower_precision import HALF, MOVES, SINGLE, element_types
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.base import Engine
@@ -52,6 +53,7 @@ def emulated(model: onnx.ModelProto, rounded: bool = True) -> onnx.ModelProto:
                         nodes += _rounding(node.output[i], name, rounded)
     del graph.node[:]
     graph.node.extend(nodes)
+    defined(graph)
     del graph.value_info[:]
     return model
 

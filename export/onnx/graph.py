@@ -8,7 +8,7 @@ from onnx import helper, numpy_helper
 
 from sa.runtime.contract import OperatorSet, TensorSpec
 
-CONTRIB = "com.microsoft"
+CONTRIB = "com.microsoft"  # ONNX Runtime's own operators
 HEADS_FIRST = [0, 2, 1, 3]  # [B, N, heads, d] -> [B, heads, N, d], and back
 KEYS_LAST = [0, 1, 3, 2]
 
@@ -147,7 +147,13 @@ def fuse_attention(model: onnx.ModelProto) -> None:
             model.graph.node.remove(last)
             model.graph.node.insert(position, node)
     Graph(model.graph).prune()
-    if any(node.domain == CONTRIB for node in model.graph.node):
+    import_contrib(model)
+
+
+def import_contrib(model: onnx.ModelProto) -> None:
+    """Declare ONNX Runtime's own operators, if the model uses any and has not declared them."""
+    used = any(node.domain == CONTRIB for node in model.graph.node)
+    if used and all(opset.domain != CONTRIB for opset in model.opset_import):
         model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
 
 

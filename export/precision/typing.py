@@ -10,12 +10,11 @@ from sa.export.checkpoint.checkpoint import Part
 from sa.export.emit import contract, write
 from sa.export.engines.program import TWIN, Half, Written
 from sa.export.engines.roles import EngineDefinition
-from sa.export.onnx.emulation import BACKEND
+from sa.export.onnx.emulation import open_emulated
 from sa.export.onnx.rewrites.lower_precision import Policy, policy
 from sa.export.precision import ranges
 from sa.export.precision.calibration import Calibration
 from sa.export.targets.target import Target
-from sa.runtime.backends import open_engine
 from sa.runtime.contract import ROLES, SPECIALIZED, Precision, Shapes
 
 CALIBRATING = (*ROLES, *SPECIALIZED)  # whose results other engines are calibrated on
@@ -121,7 +120,7 @@ class HalfTyping:
     def _run(self, definition: EngineDefinition, folder: Path) -> None:
         """Let a float32 engine do its part in the calibration."""
         written = self._write(definition, folder)
-        with open_engine(BACKEND, folder, contract(definition.role, written, folder), self._threads) as engine:
+        with open_emulated(folder, contract(definition.role, written, folder), self._threads) as engine:
             self._calibration.keep(map(engine.infer, self._calibration.samples(engine.contract.inputs)))
         (folder / written.program).unlink()
 

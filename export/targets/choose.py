@@ -2,7 +2,7 @@
 
 import argparse
 
-from sa.export.targets.onnxruntime.target import OnnxRuntimeTarget
+from sa.export.targets.onnxruntime.target import OnnxRuntimeCudaTarget, OnnxRuntimeTarget
 from sa.export.targets.openvino.target import OpenVinoTarget
 from sa.export.targets.paddle.target import PaddleGpuTarget, PaddleTarget
 from sa.export.targets.target import Target
@@ -19,4 +19,6 @@ def choose_target(arguments: argparse.Namespace, plans: PlanSettings | None) -> 
         return PaddleGpuTarget(a.threads) if a.precision == "fp16" else PaddleTarget(a.threads, a.onednn)
     if a.backend == "openvino":
         return OpenVinoTarget(a.threads)
+    if a.device == "cuda":
+        return OnnxRuntimeCudaTarget(a.threads)
     return OnnxRuntimeTarget(a.threads, a.prepack)

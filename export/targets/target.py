@@ -57,9 +57,13 @@ class Target(ABC):
         def opened(role: Role) -> Engine:
             if role == definition.role:
                 return self._open_single(definition, folder, contracts[role])
-            return open_engine(self.certified_on, folder, contracts[role], self.threads)
+            return self.open_helper(folder, contracts[role])
 
         return PlainCalls(SpecializedUNet(opened, definition.role), contracts, definition.role)
+
+    def open_helper(self, folder: Path, contract: EngineContract) -> Engine:
+        """Open an engine that another one is certified together with."""
+        return open_engine(self.certified_on, folder, contract, self.threads)
 
     def executed(self, definition: EngineDefinition) -> Executed:
         """What ran for the certificate."""

@@ -37,7 +37,7 @@ OPTIONS = {
     "do_copy_in_default_stream": "1",
 }
 KEPT = 32 << 20  # bytes of tensors below which an engine's memory is not worth freeing, and allocating again, per call
-PRODUCTS = ("Conv", "ConvTranspose", "FusedConv", "FusedMatMul", "Gemm", "MatMul", "MultiHeadAttention")
+PRODUCTS = ("Conv", "ConvTranspose", "FusedConv", "FusedMatMul", "Gemm", "MatMul", "MultiHeadAttention", "NhwcConv")
 
 
 class OnnxRuntimeCudaEngine(Engine):

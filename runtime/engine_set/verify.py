@@ -148,9 +148,9 @@ def backend_on(manifest: Manifest, device: str) -> str:
 def _check_choice(folder: Path, manifest: Manifest, device: str) -> None:
     """EngineSetError if the set cannot run on the chosen device."""
     if device == "cpu" and manifest.device == "cuda":
+        remedy = "without --device cuda" if manifest.backend == "onnxruntime" else "with --backend onnxruntime"
         raise EngineSetError(
-            f"{folder} was made with {manifest.backend} for GPUs alone: leave out --device cpu, or export with "
-            "--backend onnxruntime."
+            f"{folder} was made with {manifest.backend} for GPUs alone: leave out --device cpu, or export {remedy}."
         )
     if device == "cuda" and manifest.backend == "openvino":
         raise EngineSetError(

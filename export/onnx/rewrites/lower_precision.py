@@ -16,11 +16,12 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 
 from sa.export.onnx.formats import FORMATS, Format
+from sa.export.onnx.graph import CONTRIB
 from sa.export.onnx.rewrites.outline_kernels import DOMAIN, kernel_name
 from sa.runtime.contract import Precision, Record
 
 SINGLE, HALF = FORMATS["fp32"].element, FORMATS["fp16"].element
-PRODUCTS = frozenset(("MatMul", "Gemm", "Conv", "ConvTranspose"))
+PRODUCTS = frozenset(("MatMul", "Gemm", "Conv", "ConvTranspose", "NhwcConv"))
 LOSS_SCALE = "loss_scale"  # the name of a constant in the graph of a VJP
 # Operators that move numbers without computing: the result has the dtype of the input.
 MOVES = frozenset(
@@ -138,11 +139,11 @@ class Lowering:
             self._add_operators(node)
             return
         floats = [i for i in operands(node) if self.types.get(node.input[i]) in (SINGLE, self.low)]
-        if node.domain == DOMAIN:
-            halves = self.policy.kernels[kernel_name(node.op_type)]
+        if (kernel := self._kernel(node)) is not None:
+            # Of ONNX Runtime's own there is one for float32, which such operators as ours are inlined for.
+            made = self.low if self.unfit.isdisjoint([*node.input, *node.output]) else SINGLE
             for i in floats:
-                self._convert(node, i, self.low if i in halves else SINGLE)
-            made = self.low
+                self._convert(node, i, made if i in self.policy.kernels[kernel] else SINGLE)
         elif node.op_type in ("Cast", "EyeLike", "ConstantOfShape"):
             made = _named_type(node, self.types)
         elif not floats or node.op_type == "Shape":
@@ -156,6 +157,11 @@ class Lowering:
             self.unfit.update(node.output)
         self.nodes.append(node)
         self.types |= dict.fromkeys(node.output, made)
+
+    def _kernel(self, node: onnx.NodeProto) -> str | None:
+        """The policy's name of a fused kernel: ours, or one of ONNX Runtime's."""
+        name = kernel_name(node.op_type) if node.domain == DOMAIN else node.op_type
+        return name if node.domain in (DOMAIN, CONTRIB) and name in self.policy.kernels else None
 
     def _add_operators(self, node: onnx.NodeProto) -> None:
         """Append the kernel's operators in float32, instead of the kernel, whose input and output are not."""

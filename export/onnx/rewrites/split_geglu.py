@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import onnx
 from onnx import helper
 
-from sa.export.onnx.graph import CONTRIB, Graph
+from sa.export.onnx.graph import CONTRIB, Graph, import_contrib
 
 
 @dataclass(frozen=True)
@@ -32,15 +32,10 @@ def split_geglu(model: onnx.ModelProto, parameters: Mapping[str, tuple[int, ...]
     The pattern is a product with a parameter, a bias, a Split in two, and the exact GELU of the second half as
     paddle2onnx writes it, gate * (1 + erf(gate / sqrt(2))) / 2.
     """
-    edges = Graph(model.graph)
     made: dict[str, ParameterSlice] = {}
-    for split in [node for node in model.graph.node if node.op_type == "Split" and len(node.output) == 2]:
-        biased = edges.made_by(split.input[0], "Add")
-        product = edges.made_by(biased.input[0], "MatMul") if biased is not None else None
-        last = _gelu_of(edges, split.output[1])
-        if product is None or last is None or not {product.input[1], biased.input[1]} <= parameters.keys():
-            continue
-        x, weight, bias = product.input[0], product.input[1], biased.input[1]
+    for found in geglus(Graph(model.graph), parameters):
+        split, last = found.split, found.gelu
+        x, weight, bias = found.product.input[0], found.product.input[1], found.bias
         half = parameters[bias][0] // 2
         for name in (weight, bias):
             made |= {
@@ -60,9 +55,33 @@ def split_geglu(model: onnx.ModelProto, parameters: Mapping[str, tuple[int, ...]
         for node in reversed(nodes):
             model.graph.node.insert(position, node)
     Graph(model.graph).prune()
-    if made and all(opset.domain != CONTRIB for opset in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(CONTRIB, 1))
+    import_contrib(model)
     return made
+
+
+@dataclass(frozen=True)
+class Geglu:
+    """The nodes of a GEGLU."""
+
+    product: onnx.NodeProto
+    bias: str
+    split: onnx.NodeProto
+    gelu: onnx.NodeProto  # the last node of the gate's
+
+
+def geglus(edges: Graph, parameters: Mapping[str, tuple[int, ...]]) -> list[Geglu]:
+    """Every GEGLU whose projection is a parameter."""
+    found = []
+    for split in edges.graph.node:
+        if split.op_type != "Split" or len(split.output) != 2:
+            continue
+        biased = edges.made_by(split.input[0], "Add")
+        product = edges.made_by(biased.input[0], "MatMul") if biased is not None else None
+        last = _gelu_of(edges, split.output[1])
+        if product is None or last is None or not {product.input[1], biased.input[1]} <= parameters.keys():
+            continue
+        found.append(Geglu(product, biased.input[1], split, last))
+    return found
 
 
 def _gelu_of(edges: Graph, gate: str) -> onnx.NodeProto | None:

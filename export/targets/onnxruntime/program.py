@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import onnx
@@ -18,25 +19,33 @@ from sa.export.onnx.converter import ConversionError, Converter
 from sa.export.onnx.cost import Cost, onnx_cost, onnx_working_bytes
 from sa.export.onnx.formats import FORMATS, Format
 from sa.export.onnx.graph import operator_sets, tidy
+from sa.export.onnx.rewrites.channels_last import channels_last
+from sa.export.onnx.rewrites.fuse_biases import fuse_biases
 from sa.export.onnx.rewrites.lower_precision import lower_precision, normalise_cotangent
 from sa.export.onnx.rewrites.outline_kernels import outline_kernels
 from sa.export.onnx.rewrites.split_geglu import ParameterSlice, split_geglu
+from sa.export.onnx.rewrites.unroll_scans import unroll_scans
 from sa.runtime.errors import UserError
 
 ALIGNMENT = 4096  # a page: ONNX Runtime maps the weights instead of reading them
 
+# Whose operators a program may use: ONNX's, which every library knows; also those of ONNX Runtime that its CPU provider
+# has; or those of its CUDA provider.
+Dialect = Literal["onnx", "cpu", "cuda"]
+
 _CONVERTER = Converter()
 
 
-def write_program(network: Network, folder: Path, stem: str, contrib: bool) -> Written:
-    """Write `stem`.onnx, and the weights it reads unless they are there.
-
-    `contrib`: with ONNX Runtime's own operators. Other libraries know only ONNX's.
-    """
+def write_program(network: Network, folder: Path, stem: str, dialect: Dialect) -> Written:
+    """Write `stem`.onnx, and the weights it reads unless they are there."""
+    contrib = dialect != "onnx"
     traced = trace(network.forward, network.inputs, network.outputs)
     model = _convert(traced, stem)
     tidy(model, traced.inputs, network.outputs, fused=contrib and network.gradient is None)
     columns = {}
+    if dialect == "cuda" and network.gradient is None:
+        channels_last(model, traced.parameters)
+        fuse_biases(model, traced.parameters)
     if network.own_weights:  # no other engine reads the same parameters whole
         if contrib:
             columns = split_geglu(model, traced.parameters)
@@ -50,6 +59,8 @@ def write_program(network: Network, folder: Path, stem: str, contrib: bool) -> W
     stored_as = FORMATS["fp32"] if network.half is None else network.half.policy.format
     if network.half is not None:
         _lower(model, network, read & {*traced.parameters, *columns})
+    if dialect == "cuda":
+        unroll_scans(model)
     data = []
     if network.shares is not None:
         data.append(_declare_shared(model.graph, read, folder / f"{network.shares}.onnx"))

@@ -19,7 +19,7 @@ class OpenVinoTarget(Target):
     backend = certified_on = "openvino"
 
     def write(self, network: Network, folder: Path, stem: str) -> Written:
-        written = write_program(network, folder, stem, contrib=True)
+        written = write_program(network, folder, stem, "cpu")
         path = folder / written.program
         program = inliner.inline_local_functions(onnx.load(path, load_external_data=False))
         copy_transposed_weights(program, folder)

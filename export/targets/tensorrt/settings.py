@@ -31,8 +31,13 @@ class PlanSettings:
 def plan_settings(a: argparse.Namespace) -> PlanSettings | None:
     """None without TensorRT; InputError for flags that do not fit or for what is missing here."""
     if a.backend not in LIBRARIES:
-        if a.device is not None:
-            raise InputError("--device is a choice of TensorRT for RTX: give it with --backend tensorrt-rtx.")
+        if a.device is not None and a.backend != "onnxruntime":
+            raise InputError(
+                "--device is a choice of ONNX Runtime and of TensorRT for RTX: give it with --backend onnxruntime or "
+                "tensorrt-rtx."
+            )
+        if a.device not in (None, "cpu", "cuda"):
+            raise InputError(f"--device {a.device} is none of ONNX Runtime: choose cpu or cuda.")
         if a.workspace is not None:
             raise InputError("--workspace is a choice of TensorRT: give it with --backend tensorrt or tensorrt-rtx.")
     if a.backend != "tensorrt":

@@ -25,7 +25,7 @@ class PlanTarget(Target):
         self.kernels = plans.kernels
 
     def write(self, network: Network, folder: Path, stem: str) -> Written:
-        return write_program(network, folder, stem, contrib=False)
+        return write_program(network, folder, stem, "onnx")
 
     def finish(self, engines: list[EngineRecord], folder: Path, reporter: Reporter) -> list[EngineRecord]:
         """Remove the programs that plans were built from, unless plans are refitted from them."""
