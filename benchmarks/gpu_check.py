@@ -7,15 +7,18 @@ import argparse
 import tempfile
 from collections import Counter
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 
 from sa.benchmarks.cli import main as sa_bench
 from sa.benchmarks.gpu import sets
 from sa.benchmarks.gpu.report import report
 from sa.benchmarks.gpu.suite import TESTS, run_tests
-from sa.benchmarks.gpu.unpack import unpack
+from sa.benchmarks.gpu.unpack import read, unpack
 from sa.benchmarks.measure.bench import RESULTS
+from sa.benchmarks.measure.command import PEERS
 from sa.benchmarks.measure.machine import describe
+from sa.benchmarks.peers import KINDS
 from sa.runtime.backends.cuda import compute_capability
 from sa.runtime.console.commands import run_command
 from sa.runtime.console.progress import Reporter
@@ -77,14 +80,14 @@ def check(arguments: argparse.Namespace, reporter: Reporter) -> None:
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give --out a folder.")
     out.mkdir(parents=True, exist_ok=True)
+    peers = peer_flags(arguments, reporter) if arguments.peers else ()
     with reporter.stage("tests"):
         outcomes = run_tests(TESTS, device, arguments.data)
     engines, problems = arguments.engines, []
     if engines is None:
-        chosen = arguments.sets or (sets.TRUE_SIZE if device == "cuda" else sets.SMALL)
-        engines, problems = unpack(sets.PACK, arguments.data, reporter, chosen)
+        engines, problems = unpack(sets.PACK, arguments.data, reporter, _chosen(arguments))
     with reporter.stage("sa-bench"):
-        measured = measure(engines, out, device)
+        measured = measure(engines, out, device, peers)
     path = out / REPORT
     facts = describe(1, device).model_dump()
     path.write_text(report(outcomes, measured, facts, problems, device == "cpu"), encoding="utf-8")
@@ -97,12 +100,37 @@ def check(arguments: argparse.Namespace, reporter: Reporter) -> None:
         )
 
 
-def measure(engines: Sequence[Path], out: Path, device: str) -> str:
+def peer_flags(arguments: argparse.Namespace, reporter: Reporter) -> tuple[str, ...]:
+    """The flags of sa-bench with which PyTorch computes beside the engines, on a checkpoint of the same weights."""
+    if not sets.TRUE_SIZE.keys() >= set(_chosen(arguments)):
+        raise InputError(f"--peers measures beside sets of true size: give --sets {' '.join(sets.TRUE_SIZE)}.")
+    if any(find_spec(name) is None for name in ("torch", "diffusers")):
+        raise InputError(
+            "--peers needs PyTorch and diffusers, which are not installed: "
+            "`pip install 'stableanimator-deploy[peers]'`."
+        )
+    from sa.benchmarks.peers.recipe_checkpoint import draw
+
+    layout = next(one.layout for one in read(sets.PACK) if one.layout.name in sets.TRUE_SIZE)
+    pieces = (piece for file in layout.weights if file.part == "arcface" for piece in file.pieces)
+    folder = draw({piece.tensor: piece.shape for piece in pieces}, arguments.data / "checkpoint", reporter)
+    kinds = [PEERS[kind] for kind in KINDS if kind != "onnx"] if arguments.device == "cuda" else ["diffusers"]
+    return "--checkpoint", str(folder), "--peer", *kinds
+
+
+def _chosen(arguments: argparse.Namespace) -> Sequence[str]:
+    """The sets of the pack to measure."""
+    return arguments.sets or (tuple(sets.TRUE_SIZE) if arguments.device == "cuda" else sets.SMALL)
+
+
+def measure(engines: Sequence[Path], out: Path, device: str, peers: Sequence[str] = ()) -> str:
     """sa-bench's report of the engine sets, as Markdown, or a sentence if it could not measure. Rows go to `out`."""
     if not engines:
         return "No engine set could be made, so nothing was measured.\n"
     names = [str(path) for path in engines]
-    if sa_bench(["run", "--engines", *names, "--device", device, "--out", str(out), "--rounds", "2", "--quiet"]):
+    if sa_bench(
+        ["run", "--engines", *names, "--device", device, "--out", str(out), "--rounds", "2", "--quiet", *peers]
+    ):
         return "sa-bench failed; what it said is in the log of this run.\n"
     with tempfile.TemporaryDirectory() as scratch:
         if sa_bench(["merge", str(out / RESULTS), "--out", scratch, "--engines", *names, "--quiet"]):
@@ -141,6 +169,12 @@ def parser() -> argparse.ArgumentParser:
         choices=["cuda", "cpu"],
         default="cuda",
         help="cpu: a dry run on a machine without a GPU, with the small engine sets (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="measure PyTorch's networks beside those of true size, eager, compiled and with CUDA graphs, fp32 and "
+        "fp16, on a checkpoint of the same weights, drawn too (12 GB); needs the extra 'peers'",
     )
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--unpack", type=Path, metavar="FILE", help="only draw a pack's engine sets into --data")

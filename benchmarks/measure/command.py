@@ -11,7 +11,7 @@ from sa.benchmarks.peers import KINDS, UPSTREAM
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 
-PEERS = {"diffusers" if kind == "eager" else f"diffusers:{kind}": kind for kind in KINDS}
+PEERS = {kind: "diffusers" if kind == "eager" else f"diffusers:{kind}" for kind in KINDS}  # as flags name them
 
 ALIGNMENT = """\
 Print how well the published and the robust alignment find the scale of a driving person, as the tables of
@@ -115,9 +115,10 @@ def _peers(given: list[str]) -> list[str]:
             from sa.benchmarks.peers.upstream import require_upstream
 
             require_upstream(Path(peer.removeprefix(UPSTREAM)))
-        elif peer not in PEERS:
-            raise InputError(f"--peer {peer} is unknown: choose from {', '.join(PEERS)} and {UPSTREAM}DIR.")
-    return [peer if peer.startswith(UPSTREAM) else PEERS[peer] for peer in given]
+        elif peer not in PEERS.values():
+            raise InputError(f"--peer {peer} is unknown: choose from {', '.join(PEERS.values())} and {UPSTREAM}DIR.")
+    kinds = {flag: kind for kind, flag in PEERS.items()}
+    return [peer if peer.startswith(UPSTREAM) else kinds[peer] for peer in given]
 
 
 def add_alignment(commands: argparse._SubParsersAction) -> None:

@@ -33,8 +33,7 @@ def loaded(
     `build` makes another network with the same parameters, to use in place of the peer's own. The weights take memory
     once: the network is built on PyTorch's meta device, and the tensors that are read become its parameters.
     """
-    with torch.device("meta"):
-        whole = build(checkpoint) if build else _build(part, checkpoint)
+    whole = _described(build or (lambda checkpoint: _build(part, checkpoint)), checkpoint)
     weights = checkpoint.weights(part, _slots(whole))
     chosen = of(whole)
     linear = _linear(chosen)
@@ -45,6 +44,18 @@ def loaded(
     }
     chosen.load_state_dict(tensors, strict=True, assign=True)
     return chosen.eval().requires_grad_(False)
+
+
+def expected(part: Part, checkpoint: Checkpoint) -> dict[str, tuple[int, ...]]:
+    """The shape of every tensor that the part's network takes from a checkpoint; only its config is read."""
+    whole = _described(lambda checkpoint: _build(part, checkpoint), checkpoint)
+    return {name: slot.shape for name, slot in _slots(whole).items()}
+
+
+def _described(build: Callable[[Checkpoint], nn.Module], checkpoint: Checkpoint) -> nn.Module:
+    """A network without memory for its parameters."""
+    with torch.device("meta"):
+        return build(checkpoint)
 
 
 def _build(part: Part, checkpoint: Checkpoint) -> nn.Module:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -134,6 +135,31 @@ def test_the_set_of_true_size_is_drawn_and_measured_unless_others_are_named(on_a
     assert on_a_gpu[0][1:3] == ["--engines", *(str(tmp_path / name) for name in true_size)]
     assert "cpu" in on_a_gpu[4]
     assert (tmp_path / "out" / "gpu-report.md").read_text().startswith("# GPU check: dry run on a CPU, no GPU was used")
+
+
+def test_peers_are_measured_on_a_checkpoint_of_the_same_weights(on_a_gpu, suite, tmp_path, monkeypatch, capsys):
+    (suite / "test_suite.py").write_text(SUITE.replace("== 3", "== 2"))
+    monkeypatch.setattr(gpu_check, "unpack", lambda *_: ([tmp_path / "whole"], []))
+    monkeypatch.setattr(gpu_check, "find_spec", lambda name: name)
+    taken = []
+
+    def draw(arcface, folder, reporter):
+        taken.append(arcface)
+        return folder
+
+    monkeypatch.setitem(sys.modules, "sa.benchmarks.peers.recipe_checkpoint", SimpleNamespace(draw=draw))
+    flags = ["--out", str(tmp_path / "out"), "--data", str(tmp_path), "--peers"]
+    assert main(flags) == 0
+    asked = on_a_gpu[0]
+    assert asked[asked.index("--checkpoint") + 1] == str(tmp_path / "checkpoint")
+    assert taken[0]["conv1.weight"] == (64, 3, 3, 3)  # ArcFace's first
+    kinds = asked[asked.index("--peer") + 1 :]
+    assert kinds[:3] == ["diffusers", "diffusers:compile", "diffusers:graph"] and len(kinds) == 6
+    assert main([*flags, "--sets", "recipe_hjb-fp16"]) == 2
+    assert "gpu-check: --peers measures beside sets of true size: give --sets true-" in capsys.readouterr().err
+    monkeypatch.setattr(gpu_check, "find_spec", lambda name: None)
+    assert main(flags) == 2
+    assert "--peers needs PyTorch and diffusers, which are not installed" in capsys.readouterr().err
 
 
 def test_a_set_that_does_not_come_out_is_reported_and_the_rest_goes_on(on_a_gpu, suite, tmp_path, monkeypatch, capsys):

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sa.benchmarks.fixtures.checkpoints import PLACES, configs, write_configs
+from sa.benchmarks.fixtures.configs import PLACES, configs, write_configs
 from sa.export.checkpoint.checkpoint import IGNORED_SUFFIXES
 
 CONFIGS = configs(
