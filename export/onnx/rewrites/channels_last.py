@@ -14,6 +14,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper, shape_inference
 
+from sa.export.onnx.definitions import defined
 from sa.export.onnx.graph import CONTRIB, Graph, import_contrib, remove_identities
 
 GROUPS = 32  # of every GroupNorm, and the only number that the provider's knows
@@ -245,6 +246,7 @@ def known_shapes(model: onnx.ModelProto, parameters: Mapping[str, tuple[int, ...
     plain.CopyFrom(model)
     declared = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in parameters.items()]
     plain.graph.input.extend(declared)
+    defined(plain.graph)
     for node in plain.graph.node:
         if node.domain == CONTRIB:  # attention, whose result has the shape of the queries
             node.CopyFrom(helper.make_node("Identity", node.input[:1], node.output))
@@ -276,7 +278,7 @@ def _norms(edges: Graph) -> Iterable[tuple[onnx.NodeProto, Norm]]:
             continue
         readers = {reader.op_type: reader for reader in edges.readers[last.output[0]]}
         silu = readers.keys() == {"Sigmoid", "Mul"} and len(edges.readers[last.output[0]]) == 2
-        (epsilon,) = [attribute.f for attribute in node.attribute if attribute.name == "epsilon"]
+        epsilon = next((one.f for one in node.attribute if one.name == "epsilon"), 1e-5)  # ONNX's default
         norm = Norm(groups.input[0], weight.input[0], bias.input[0], epsilon, silu)
         yield readers["Mul"] if silu else last, norm
 

@@ -140,7 +140,7 @@ class Lowering:
             return
         floats = [i for i in operands(node) if self.types.get(node.input[i]) in (SINGLE, self.low)]
         if (kernel := self._kernel(node)) is not None:
-            # Of ONNX Runtime's own there is one for float32, which such operators as ours are inlined for.
+            # Not so for unfit tensors: ONNX Runtime's have a float32 form. (Ours have none, see above.)
             made = self.low if self.unfit.isdisjoint([*node.input, *node.output]) else SINGLE
             for i in floats:
                 self._convert(node, i, made if i in self.policy.kernels[kernel] else SINGLE)

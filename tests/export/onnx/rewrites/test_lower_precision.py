@@ -154,6 +154,28 @@ def test_what_is_found_unfit_stays_float32_until_it_is_computed_with():
     np.testing.assert_allclose(run(emulated(model), x=x), 6, rtol=2e-2)  # 1 / 6e4 is subnormal in fp16
 
 
+NORMED = """
+    <ir_version: 8, opset_import: ["" : 17, "com.microsoft" : 1]>
+    g (float[1, 4, 4, 64] x) => (float[1, 4, 4, 64] y) {
+        twice = Add (x, x)
+        normed = com.microsoft.GroupNorm <groups = 32, activation = 1, channels_last = 1> (twice, w, b)
+        y = Mul (normed, normed)
+    }
+"""
+
+
+@pytest.mark.parametrize(("float32", "kind"), [((), HALF), (("twice",), SINGLE)])
+def test_a_norm_of_the_cuda_provider_takes_either_kind_and_float32_parameters(float32, kind):
+    parameters = {"w": np.ones(64, np.float32), "b": np.zeros(64, np.float32)}
+    model = onnx.parser.parse_model(NORMED)
+    lower_precision(model, policy("fp16"), parameters, float32)
+    halves = (onnx.numpy_helper.from_array(value.astype(np.float16), name) for name, value in parameters.items())
+    model.graph.initializer.extend(halves)
+    types = types_of(model)
+    (norm,) = [node for node in model.graph.node if node.op_type == "GroupNorm"]
+    assert [types[name] for name in (*norm.input, *norm.output)] == [kind, SINGLE, SINGLE, kind]
+
+
 def test_a_name_that_the_graph_does_not_have_is_a_mistake(w):
     with pytest.raises(ValueError, match="no tensor other"):
         lowered(ATTENTION, float32={"other"}, w=w)
