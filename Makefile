@@ -113,7 +113,7 @@ $(VENV)/installed-cuda: pyproject.toml constraints.txt
 	@$(BIN)/python -c 'from sa.benchmarks.gpu_check import require_gpu; require_gpu()'
 	touch $@
 
-# The pack that gpu-check draws its engine sets from, made anew: half an hour, 20 GB of disk and 8 GiB of memory.
+# The pack that gpu-check draws its engine sets from, made anew: an hour, 25 GB of disk and 9 GiB of memory.
 gpu-pack: install
 	$(BIN)/python -m sa.benchmarks.gpu_check --pack benchmarks/gpu/sets.tar.xz
 

@@ -154,15 +154,15 @@ def parser() -> argparse.ArgumentParser:
         "--sets",
         nargs="+",
         metavar="NAME",
-        help=f"which engine sets of the pack to draw and measure: {', '.join(sets.SMALL)}, {', '.join(sets.TRUE_SIZE)} "
-        "(default: that of true size)",
+        help=f"which engine sets of the pack to draw and measure: {', '.join((*sets.SMALL, *sets.FUSED))}, "
+        f"{', '.join(sets.TRUE_SIZE)} (default: those of true size)",
     )
     parser.add_argument(
         "--data",
         type=Path,
         default=Path(".cache/gpu"),
         metavar="DIR",
-        help="where engine sets are drawn; that of true size takes 9 GB (default: %(default)s)",
+        help="where engine sets are drawn; those of true size take 15 GB (default: %(default)s)",
     )
     parser.add_argument(
         "--device",

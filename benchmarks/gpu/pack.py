@@ -19,7 +19,7 @@ from sa.export.checkpoint.checkpoint import Part
 from sa.export.targets.onnxruntime.program import offsets
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import MANIFEST, Manifest
-from sa.runtime.engine_set.open import EngineSet
+from sa.runtime.engine_set.verify import check_files, read_manifest
 from sa.runtime.errors import InputError
 
 DTYPES = {onnx.TensorProto.FLOAT: "<f4", onnx.TensorProto.FLOAT16: "<f2"}
@@ -32,7 +32,8 @@ def pack(folders: Sequence[Path], path: Path, reporter: Reporter) -> Pack:
     described = []
     for folder in folders:
         with reporter.stage(f"packing {folder.name}"):
-            manifest = EngineSet.open(folder, verify=True).manifest
+            manifest, _ = read_manifest(folder)
+            check_files(folder, manifest, rehash=True)
             if manifest.backend != "onnxruntime" or any(engine.prepacked for engine in manifest.engines):
                 raise InputError(
                     f"{folder} was made with {manifest.backend} or --prepack: pack engine sets for ONNX Runtime that "
@@ -56,7 +57,8 @@ def describe(folder: Path, manifest: Manifest) -> tuple[WeightsFile, ...]:
     read: dict[str, dict[str, onnx.TensorProto]] = {}
     for engine in manifest.engines:
         model = onnx.load(folder / engine.program, load_external_data=False)
-        for tensor in model.graph.initializer:
+        # Small constants lie in the program itself.
+        for tensor in (one for one in model.graph.initializer if one.data_location == onnx.TensorProto.EXTERNAL):
             read.setdefault(_facts(tensor)["location"], {})[tensor.name] = tensor
     contents = {name: np.memmap(folder / name, np.uint8, "r") for name in sorted(read)}
     files = {

@@ -13,8 +13,10 @@ from sa.runtime.errors import UserError
 PACK = Path(__file__).with_name("sets.tar.xz")
 PRECISIONS = ("fp32", "fp16")
 SMALL = tuple(f"{case}-{precision}" for case in CASES for precision in PRECISIONS)
+FUSED = tuple(f"{name}-cuda" for name in SMALL)  # in the CUDA provider's operators
+_SIZE = "--height 256 --width 256 --decode-chunk 4 --refine"
 TRUE_SIZE = {  # flags of sa-export
-    "true-256-fp32": "--height 256 --width 256 --tile-size 2 --decode-chunk 4 --refine",
+    "true-256-fp32": f"{_SIZE} --tile-size 2",
 }
 
 
@@ -27,6 +29,7 @@ def export(work: Path, reporter: Reporter) -> Iterator[Path]:
         for precision in PRECISIONS:
             flags = [*golden_flags(case), "--precision", precision, "--refine"]
             yield _exported(checkpoint, work / f"{case}-{precision}", flags, reporter)
+            yield _exported(checkpoint, work / f"{case}-{precision}-cuda", [*flags, "--device", "cuda"], reporter)
     from sa.benchmarks.measure.true_size import make_checkpoint
 
     make_checkpoint(work / "checkpoint")

@@ -13,7 +13,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from sa.export.gradient.backward import VJP
-from sa.export.onnx.emulation import EXACT, emulated
+from sa.export.onnx.emulation import EXACT, UNFOLDED, emulated
 from sa.export.onnx.formats import FORMATS
 from sa.export.onnx.rewrites.lower_precision import Policy, set_loss_scale
 
@@ -58,7 +58,9 @@ def measure(
     found: dict[str, Range] = {}
     outputs = []
     try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(
+            path, options, providers=["CPUExecutionProvider"], disabled_optimizers=list(UNFOLDED)
+        )
         for sample in samples:
             values = session.run([*results, *(f"{name}.measured" for name in names)], dict(sample))
             outputs.append(dict(zip(results, values, strict=False)))

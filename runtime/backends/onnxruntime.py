@@ -2,7 +2,7 @@
 
 import contextlib
 import platform
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +20,8 @@ onnxruntime.create_and_register_allocator(_ARENA, onnxruntime.OrtArenaCfg({}))
 
 
 class OnnxRuntimeEngine(Engine):
+    without: tuple[str, ...] = ()  # optimizations of ONNX Runtime's that are left out
+
     def __init__(self, folder: Path, contract: EngineContract, threads: int):
         super().__init__(contract)
         options = session_options(threads)
@@ -28,7 +30,7 @@ class OnnxRuntimeEngine(Engine):
         if contract.prepacked is not None and contract.prepacked.host == host():
             path = folder / contract.prepacked.program
             options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
-        self._session = new_session(path, options, ["CPUExecutionProvider"])
+        self._session = new_session(path, options, ["CPUExecutionProvider"], self.without)
         check_session(path, contract, self._session)
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
@@ -62,10 +64,14 @@ def session_options(threads: int) -> onnxruntime.SessionOptions:
     return options
 
 
-def new_session(path: Path, options: onnxruntime.SessionOptions, providers: list) -> onnxruntime.InferenceSession:
+def new_session(
+    path: Path, options: onnxruntime.SessionOptions, providers: list, without: Sequence[str] = ()
+) -> onnxruntime.InferenceSession:
     """Load a program on these providers, with no fallback to others; EngineSetError if that fails."""
     try:
-        return onnxruntime.InferenceSession(path, options, providers=providers, enable_fallback=0)
+        return onnxruntime.InferenceSession(
+            path, options, providers=providers, enable_fallback=0, disabled_optimizers=list(without)
+        )
     except Exception as error:  # ONNX Runtime raises a dozen types of its own, without a common base
         raise EngineSetError(
             f"{path} cannot be loaded by ONNX Runtime {onnxruntime.__version__}: {first_line(error)}; "

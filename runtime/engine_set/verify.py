@@ -45,16 +45,21 @@ def check_engines(
     if refine and manifest.refine is None:
         rebuild = f"sa-export --refine{manifest.command.removeprefix('sa-export')}"
         raise EngineSetError(f"{folder} was made without refinement engines; rebuild it with `{rebuild}`.")
+    check_files(folder, manifest, rehash)
+    _check_choice(folder, manifest, device)
+    _check_library(folder, manifest, device)
+    if device == "cuda":
+        _check_device(folder, manifest)
+
+
+def check_files(folder: Path, manifest: Manifest, rehash: bool) -> None:
+    """EngineSetError unless the folder holds the files of the manifest, undamaged, and nothing else."""
     for engine in manifest.engines:
         for file in engine.files:
             _check_file(folder, file, manifest, rehash)
     _check_unlisted(folder, manifest)
     for engine in manifest.engines:
         _check_external_data(folder, engine, manifest)
-    _check_choice(folder, manifest, device)
-    _check_library(folder, manifest, device)
-    if device == "cuda":
-        _check_device(folder, manifest)
 
 
 def read_manifest(folder: Path) -> tuple[Manifest, str]:

@@ -130,9 +130,9 @@ def test_the_set_of_true_size_is_drawn_and_measured_unless_others_are_named(on_a
     for further in ([], ["--sets", "recipe_hjb-fp16"], ["--device", "cpu"]):
         assert main([*flags, *further]) == 0
     true_size, named, dry = (names for _, _, names in asked)
-    assert true_size == ["true-256-fp32"] and named == ["recipe_hjb-fp16"] and dry == list(sets.SMALL)
+    assert true_size == list(sets.TRUE_SIZE) and named == ["recipe_hjb-fp16"] and dry == list(sets.SMALL)
     assert {pack for pack, _, _ in asked} == {sets.PACK} and {data for _, data, _ in asked} == {tmp_path}
-    assert on_a_gpu[0][1:3] == ["--engines", *(str(tmp_path / name) for name in true_size)]
+    assert on_a_gpu[0][1:3] == ["--engines", str(tmp_path / true_size[0])]
     assert "cpu" in on_a_gpu[4]
     assert (tmp_path / "out" / "gpu-report.md").read_text().startswith("# GPU check: dry run on a CPU, no GPU was used")
 

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from filelock import FileLock
 
-from sa.benchmarks.gpu.sets import PACK, SMALL
+from sa.benchmarks.gpu.sets import FUSED, PACK, SMALL
 from sa.benchmarks.gpu.unpack import unpack
 from sa.runtime.backends.cuda import compute_capability
 from sa.runtime.backends.libraries import LIBRARY_OF, backend_version
@@ -38,13 +38,14 @@ class GpuEngines:
     packed: Callable[[str, str], Path]  # (case, precision) -> folder of the set for ONNX Runtime
     exported: Callable[[str, str], Path] | None = None  # the same for another library
     device: str = DEVICE
+    fused: bool = False  # ONNX Runtime's, in its CUDA provider's operators
 
     @property
     def plans(self) -> bool:
         return self.backend.startswith("tensorrt")
 
     def folder(self, case: str) -> Path:
-        return (self.exported or self.packed)(case, self.precision)
+        return (self.exported or self.packed)(case, f"{self.precision}-cuda" if self.fused else self.precision)
 
     def opened(self, case: str) -> EngineSet:
         return EngineSet.open(self.folder(case), refine=True, device=self.device)
@@ -86,18 +87,24 @@ def packed():
     """packed(case, precision): the folder of a golden case's engine set, from the project's pack. Read only."""
     DATA.mkdir(parents=True, exist_ok=True)
     with FileLock(DATA / "unpack.lock"):
-        _, problems = unpack(PACK, DATA, Reporter(quiet=True), SMALL)
+        _, problems = unpack(PACK, DATA, Reporter(quiet=True), (*SMALL, *FUSED))
     assert not problems
     return lambda case, precision: DATA / f"{case}-{precision}"
 
 
-BACKENDS = ("onnxruntime", "paddle", "tensorrt", "tensorrt-rtx")
+FORM = "onnxruntime-fused"
+BACKENDS = ("onnxruntime", FORM, "paddle", "tensorrt", "tensorrt-rtx")
 TARGETS = [(backend, precision) for backend in BACKENDS for precision in ("fp32", "fp16")]
 
 
 @pytest.fixture(scope="session", params=TARGETS, ids="-".join)
 def gpu(request, capability, packed, engines) -> GpuEngines:
     backend, precision = request.param
+    if backend == FORM:
+        if DEVICE == "cpu":
+            pytest.skip("a CPU has none of the CUDA provider's operators")
+        _require_library("onnxruntime")
+        return GpuEngines("onnxruntime", precision, packed, fused=True)
     _require_library(backend)
     if backend == "onnxruntime":
         return GpuEngines(backend, precision, packed)

@@ -18,7 +18,7 @@ def packed():
 
 def test_it_is_small_and_has_every_set(packed):
     assert sets.PACK.stat().st_size < LARGEST
-    assert packed.keys() == {*sets.SMALL, *sets.TRUE_SIZE}, STALE
+    assert packed.keys() == {*sets.SMALL, *sets.FUSED, *sets.TRUE_SIZE}, STALE
 
 
 def test_the_sets_of_true_size_are_those_that_their_flags_make(packed):
@@ -27,11 +27,15 @@ def test_the_sets_of_true_size_are_those_that_their_flags_make(packed):
 
 
 @pytest.mark.parametrize(
-    "name", ["recipe_hjb-fp32", *(pytest.param(name, marks=pytest.mark.fp16) for name in sets.SMALL if "fp16" in name)]
+    "name",
+    [
+        *("recipe_hjb-fp32", "recipe_hjb-fp32-cuda"),
+        *(pytest.param(name, marks=pytest.mark.fp16) for name in (*sets.SMALL, *sets.FUSED) if "fp16" in name),
+    ],
 )
 def test_the_golden_sets_are_what_is_exported_today(packed, engines, name):
-    case, precision = name.split("-")
-    flags = ["--precision", precision] if precision != "fp32" else []
+    case, precision, *form = name.split("-")
+    flags = [*(("--precision", precision) if precision != "fp32" else ()), *(("--device", "cuda") if form else ())]
     made, _ = read_manifest(engines(case, "onnxruntime", *flags, "--refine"))
     there = packed[name].manifest
     assert there.shapes == made.shapes and there.refine == made.refine, STALE
