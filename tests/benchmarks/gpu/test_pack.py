@@ -74,7 +74,8 @@ def test_weights_that_are_not_by_recipe_are_named(folder, tmp_path):
 
 def test_sets_for_other_libraries_are_not_packed(folder, tmp_path, monkeypatch):
     manifest = SimpleNamespace(backend="paddle", engines=())
-    monkeypatch.setattr(EngineSet, "open", lambda *_, **__: SimpleNamespace(manifest=manifest))
+    monkeypatch.setattr("sa.benchmarks.gpu.pack.read_manifest", lambda _: (manifest, ""))
+    monkeypatch.setattr("sa.benchmarks.gpu.pack.check_files", lambda *_, **__: None)
     with pytest.raises(InputError, match="was made with paddle or --prepack"):
         pack([folder], tmp_path / "pack.tar.xz", QUIET)
 
