@@ -4,10 +4,25 @@ import math
 from collections.abc import Sequence
 
 from sa.export.engines.refinement_roles import RefinePlanName
-from sa.runtime.contract import EngineRecord, RefinePlan, Segment, TensorSpec
+from sa.export.engines.window_roles import WindowDefinitions
+from sa.runtime.contract import (
+    NORMS,
+    WINDOW_LOSS,
+    EngineRecord,
+    RefinePlan,
+    Segment,
+    TensorSpec,
+    WindowPlan,
+    chain_roles,
+)
 
 
-def refine_plan(plan: RefinePlanName, segments: Sequence[Segment], engines: Sequence[EngineRecord]) -> RefinePlan:
+def refine_plan(
+    plan: RefinePlanName,
+    segments: Sequence[Segment],
+    engines: Sequence[EngineRecord],
+    window: WindowDefinitions | None = None,
+) -> RefinePlan:
     """The manifest's account of a plan."""
     by_role = {engine.role: engine for engine in engines}
     if plan == "whole":
@@ -19,21 +34,41 @@ def refine_plan(plan: RefinePlanName, segments: Sequence[Segment], engines: Sequ
             bytes=whole.bytes,
             predicted_bytes=whole.working_bytes + whole.weight_bytes,
         )
-    ends = [by_role["face_loss"]]
-    chunk = max(by_role[segment.forward].inputs[0].largest[0] for segment in segments)
-    calls = {segment.forward: chunk if segment.by_frame else 1 for segment in segments}
-    forward = sum(calls[role] * by_role[role].flops for role in calls)
-    parts = [*ends, *(by_role[role] for segment in segments for role in (segment.forward, segment.vjp))]
-    latents = by_role[segments[0].forward].inputs[0]
-    frames = by_role[segments[-1].forward].outputs[0]
-    weights = sum(by_role[segment.forward].weight_bytes for segment in segments)
     return RefinePlan(
         plan=plan,
         segments=tuple(segments),
-        flops=2 * forward + ends[0].flops,  # frozen weights: a VJP has the arithmetic of its forward pass
+        **_chain(segments, by_role["face_loss"], by_role),
+        window=None if window is None else _window(window, segments[: window.whole], by_role),
+    )
+
+
+def _window(window: WindowDefinitions, whole: Sequence[Segment], engines: dict[str, EngineRecord]) -> WindowPlan:
+    facts = _chain([*whole, *window.segments], engines[WINDOW_LOSS], engines)
+    norms, weights = engines[NORMS], sum(engines[role].weight_bytes for role in _weighing(whole, window))
+    # The norms are found before the gradient's tensors exist, from what goes into the window's first segment.
+    tensors = max(facts["predicted_bytes"] - weights, norms.working_bytes)
+    facts["predicted_bytes"] = tensors + weights + norms.weight_bytes
+    return WindowPlan(size=window.size, whole=window.whole, segments=window.segments, **facts)
+
+
+def _weighing(whole: Sequence[Segment], window: WindowDefinitions) -> tuple[str, ...]:
+    return (WINDOW_LOSS, *chain_roles((*whole, *window.segments)))
+
+
+def _chain(segments: Sequence[Segment], loss: EngineRecord, engines: dict[str, EngineRecord]) -> dict[str, int]:
+    """What a chain of segments and the loss at its end costs: flops, bytes and predicted bytes."""
+    chunk = loss.inputs[0].largest[0]
+    calls = {segment.forward: chunk if segment.by_frame else 1 for segment in segments}
+    forward = sum(calls[role] * engines[role].flops for role in calls)
+    parts = [loss, *(engines[role] for role in chain_roles(tuple(segments)))]
+    latents = engines[segments[0].forward].inputs[0]
+    frames = engines[segments[-1].forward].outputs[0]
+    weights = sum(engines[segment.forward].weight_bytes for segment in segments)
+    return dict(
+        flops=2 * forward + loss.flops,  # frozen weights: a VJP has the arithmetic of its forward pass
         # As of one engine: latents in, their gradient out, and no frames between.
-        bytes=ends[0].bytes + weights + 2 * _size(latents, chunk) - 2 * _size(frames, chunk),
-        predicted_bytes=_peak(segments, by_role, chunk) + sum(engine.weight_bytes for engine in parts),
+        bytes=loss.bytes + weights + 2 * _size(latents, chunk) - 2 * _size(frames, chunk),
+        predicted_bytes=_peak(segments, engines, chunk) + sum(engine.weight_bytes for engine in parts),
     )
 
 

@@ -4,6 +4,7 @@ Parameters have the names of the checkpoint, and its shapes; Linear weights alon
 """
 
 import math
+from collections.abc import Callable
 
 import paddle
 from paddle import nn
@@ -57,6 +58,24 @@ class GroupNorm(nn.Layer):
         groups = x.reshape([0, self.GROUPS, -1])
         centred = groups - groups.mean(axis=-1, keepdim=True)
         return F.group_norm(centred.reshape([0, *x.shape[1:]]), self.GROUPS, self.eps, self.weight, self.bias)
+
+    def line(self, x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """What the norm does to x's channels, scale and shift [B, C]: the result is x * scale + shift."""
+        groups = x.reshape([0, self.GROUPS, -1])
+        mean = groups.mean(axis=-1, keepdim=True)
+        variance = (groups - mean).square().mean(axis=-1, keepdim=True)
+        weight, bias = self.weight.reshape([1, self.GROUPS, -1]), self.bias.reshape([1, self.GROUPS, -1])
+        scale = weight / paddle.sqrt(variance + self.eps)
+        shift = bias - mean * scale
+        return scale.flatten(1), shift.flatten(1)
+
+
+Normalise = Callable[[GroupNorm, paddle.Tensor], paddle.Tensor]  # applies a norm to its input [B, C, *, *]
+
+
+def live(norm: GroupNorm, x: paddle.Tensor) -> paddle.Tensor:
+    """The norm as published: by the statistics of x itself."""
+    return norm(x)
 
 
 class Attention(nn.Layer):
