@@ -77,8 +77,8 @@ def parser() -> argparse.ArgumentParser:
         "--refine-window",
         type=int,
         metavar="PIXELS",
-        help="also engines of the gradient in a window of so many pixels a side, around the faces of a chunk of frames: "
-        "faster, in less memory, and nearly the same gradient (default: none)",
+        help="also engines of the gradient in a window of so many pixels a side, around the faces of a chunk of "
+        "frames: faster, in less memory, and nearly the same gradient (default: none)",
     )
     engines.add_argument(
         "--cache-depth",

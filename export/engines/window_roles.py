@@ -1,4 +1,4 @@
-"""The engines of a window of the refinement: the decoder's later segments, and what their norms do in the whole frame."""
+"""The engines of a window of the refinement: the decoder's later segments, and what norms do in the whole frame."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -17,8 +17,8 @@ from sa.export.engines.refinement_roles import (
     segment_keeps,
 )
 from sa.export.engines.roles import EngineDefinition, spec
-from sa.export.networks.vae import VaeDecoder
 from sa.export.networks.vae import DecoderSegment as DecoderPiece
+from sa.export.networks.vae import VaeDecoder
 from sa.export.networks.window import DecoderNorms, WindowSegment, with_norms
 from sa.runtime.contract import NORMS, WINDOW_LOSS, Segment, Shapes, TensorSpec
 
