@@ -140,6 +140,7 @@ puppet: install-peers
 puppet-study: install-peers
 	$(BIN)/sa-bench puppet-study
 	$(BIN)/sa-bench puppet-prices
+	$(BIN)/sa-bench puppet-refining
 
 # Writes docs/cli.md from the commands' parsers.
 cli-reference: install
