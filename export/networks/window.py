@@ -58,7 +58,7 @@ class WindowSegment(nn.Layer):
         if norms is None:
             return segment.run(x)
         sizes = [size for channels in segment.norms for size in (channels, channels)]
-        lines = iter(paddle.split(norms, sizes, axis=1))
+        lines = iter(paddle.split(norms, num_or_sections=sizes, axis=1))
         return segment.run(x, lambda norm, x: along(x, next(lines), next(lines)))
 
 
