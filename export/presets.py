@@ -44,6 +44,10 @@ def check_window(size: int, shapes: Shapes) -> None:
     least, most = 64, min(shapes.height, shapes.width)
     if shapes.height == shapes.width:
         most -= 8
+    if most < least:
+        raise InputError(
+            f"a frame of {shapes.width}x{shapes.height} pixels has no room for a window: leave out --refine-window."
+        )
     if size % 8 or not least <= size <= most:
         raise InputError(
             f"--refine-window must be a multiple of 8 from {least} to {most} in a frame of "

@@ -24,11 +24,10 @@ def settled(settings: RefineSettings, upstream: bool, folder: Path, manifest: Ma
             "leave out one of them."
         )
     if settings.gradient == "window" and not window:
-        command = manifest.command.removeprefix("sa-export")
-        size = max(64, min(manifest.shapes.height, manifest.shapes.width) // 2)
+        command = manifest.command.removeprefix("sa-export").replace(" --refine-plan whole", "")
         raise EngineSetError(
             f"{folder} was made without a window, which --refine-gradient window takes: rebuild it with "
-            f"`sa-export --refine-window {size}{command}`, or leave the flag out."
+            f"`sa-export --refine-window PIXELS{command}`, or leave the flag out."
         )
     region = settings.region or ("frame" if upstream else "face")
     usual: GradientOf = "window" if window and region == "face" else "frame"
