@@ -33,7 +33,7 @@ class LineSilu:
         sliced = [steps, together, pixels if None not in rest else None]
         inputs = [b.reshape(name, [steps, together, 1]) for name in (self.scale, self.shift)]
         inputs += [b.reshape(name, sliced) for name in (self.x, dy)]
-        return b.reshape(b.op("Scan", *inputs, body=_STEP, num_scan_inputs=len(inputs)), b.shape(self.x))
+        return b.reshape(b.op("Scan", *inputs, body=STEP, num_scan_inputs=len(inputs)), b.shape(self.x))
 
 
 def find_line_silus(edges: Graph) -> dict[str, LineSilu]:
@@ -78,4 +78,4 @@ def _step():
     )
 
 
-_STEP = _step()
+STEP = _step()
