@@ -43,16 +43,13 @@ def refine_plan(
 
 
 def _window(window: WindowDefinitions, whole: Sequence[Segment], engines: dict[str, EngineRecord]) -> WindowPlan:
-    facts = _chain([*whole, *window.segments], engines[WINDOW_LOSS], engines)
-    norms, weights = engines[NORMS], sum(engines[role].weight_bytes for role in _weighing(whole, window))
-    # The norms are found before the gradient's tensors exist, from what goes into the window's first segment.
+    chain, norms = (*whole, *window.segments), engines[NORMS]
+    facts = _chain(chain, engines[WINDOW_LOSS], engines)
+    weights = sum(engines[role].weight_bytes for role in (WINDOW_LOSS, *chain_roles(chain)))
+    # The norms are found while no tensor of the gradient is there.
     tensors = max(facts["predicted_bytes"] - weights, norms.working_bytes)
     facts["predicted_bytes"] = tensors + weights + norms.weight_bytes
     return WindowPlan(size=window.size, whole=window.whole, segments=window.segments, **facts)
-
-
-def _weighing(whole: Sequence[Segment], window: WindowDefinitions) -> tuple[str, ...]:
-    return (WINDOW_LOSS, *chain_roles((*whole, *window.segments)))
 
 
 def _chain(segments: Sequence[Segment], loss: EngineRecord, engines: dict[str, EngineRecord]) -> dict[str, int]:
