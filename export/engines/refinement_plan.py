@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from sa.export.engines.refinement_roles import RefinePlanName
 from sa.export.engines.window_roles import WindowDefinitions
 from sa.runtime.contract import (
-    NORMS,
     WINDOW_LOSS,
     EngineRecord,
     RefinePlan,
@@ -14,6 +13,7 @@ from sa.runtime.contract import (
     TensorSpec,
     WindowPlan,
     chain_roles,
+    norms_roles,
 )
 
 
@@ -38,17 +38,21 @@ def refine_plan(
         plan=plan,
         segments=tuple(segments),
         **_chain(segments, by_role["face_loss"], by_role),
-        window=None if window is None else _window(window, segments[: window.whole], by_role),
+        window=None if window is None else _window(window, tuple(segments), by_role),
     )
 
 
-def _window(window: WindowDefinitions, whole: Sequence[Segment], engines: dict[str, EngineRecord]) -> WindowPlan:
-    chain, norms = (*whole, *window.segments), engines[NORMS]
-    facts = _chain(chain, engines[WINDOW_LOSS], engines)
+def _window(window: WindowDefinitions, segments: tuple[Segment, ...], engines: dict[str, EngineRecord]) -> WindowPlan:
+    chain = (*segments[: window.whole], *window.segments)
+    loss = engines[WINDOW_LOSS]
+    facts, chunk = _chain(chain, loss, engines), loss.inputs[0].largest[0]
     weights = sum(engines[role].weight_bytes for role in (WINDOW_LOSS, *chain_roles(chain)))
-    # The norms are found while no tensor of the gradient is there.
-    tensors = max(facts["predicted_bytes"] - weights, norms.working_bytes)
-    facts["predicted_bytes"] = tensors + weights + norms.weight_bytes
+    finding = [engines[role] for role in norms_roles(window.segments, segments[window.whole :])]
+    # Norms are found while no tensor of the gradient is there. An engine's own inputs and outputs are in its figure.
+    ends = [(one.inputs[0], one.outputs[0]) if one.inputs[0].shape[0] == 1 else () for one in finding]
+    held = [sum(_size(end, chunk) for end in of) + one.working_bytes for one, of in zip(finding, ends, strict=True)]
+    tensors = max(facts["predicted_bytes"] - weights, *held)
+    facts["predicted_bytes"] = tensors + weights + sum(one.weight_bytes for one in finding)
     return WindowPlan(size=window.size, whole=window.whole, segments=window.segments, **facts)
 
 
