@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 
 from sa.export.engines.refinement_roles import RefinePlanName
 from sa.export.engines.window_roles import WindowDefinitions
@@ -48,9 +49,15 @@ def _window(window: WindowDefinitions, segments: tuple[Segment, ...], engines: d
     facts, chunk = _chain(chain, loss, engines), loss.inputs[0].largest[0]
     weights = sum(engines[role].weight_bytes for role in (WINDOW_LOSS, *chain_roles(chain)))
     finding = [engines[role] for role in norms_roles(window.segments, segments[window.whole :])]
-    # Norms are found while no tensor of the gradient is there. An engine's own inputs and outputs are in its figure.
-    ends = [(one.inputs[0], one.outputs[0]) if one.inputs[0].shape[0] == 1 else () for one in finding]
-    held = [sum(_size(end, chunk) for end in of) + one.working_bytes for one, of in zip(finding, ends, strict=True)]
+    # Norms are found while no tensor of the gradient is there. An engine's own inputs and outputs are in its figure. Of
+    # those by frame, what goes into and comes out of their group exists for all frames.
+    held, came = [], 0
+    for by_frame, group in groupby(finding, key=lambda one: one.inputs[0].shape[0] == 1):
+        *_, last = listed = list(group)
+        given = _size(last.outputs[0], chunk)
+        between = max(_size(one.inputs[0], 1) for one in listed)
+        held += [one.working_bytes + (came + given + between if by_frame else 0) for one in listed]
+        came = given
     tensors = max(facts["predicted_bytes"] - weights, *held)
     facts["predicted_bytes"] = tensors + weights + sum(one.weight_bytes for one in finding)
     return WindowPlan(size=window.size, whole=window.whole, segments=window.segments, **facts)

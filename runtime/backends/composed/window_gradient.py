@@ -8,6 +8,7 @@ a refined step.
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
@@ -64,22 +65,34 @@ class WindowGradient:
 
     def norms(self, latents: np.ndarray) -> Norms:
         """What each norm does in the whole frame: of a chunk's latents [F, 4, h, w], by segment of the window."""
+        found: dict[int, np.ndarray] = {}
         x: Tensor = self._whole.forward(latents)[0]
-        found = {}
-        for i, engine in enumerate(self._finders):
-            y, norms = engine.contract.outputs[0], engine.contract.outputs[1:]
-            by_frame = self._plan.segments[i].by_frame
-            outputs: dict[str, Tensor] = {y.name: engine.empty((len(x), *y.largest[1:]))}
-            for spec in norms:
-                outputs[spec.name] = found[i] = np.empty((len(x) if by_frame else 1, *spec.largest[1:]), np.float32)
-            step = 1 if by_frame else len(x)
-            for frame in range(0, len(x), step):
-                part = slice(frame, frame + step)
-                engine.infer_into({"x": x[part]}, {name: value[part] for name, value in outputs.items()})
-                self._peak = max(self._peak, resident_memory())
-            engine.unload()
-            x = outputs[y.name]
+        segments = self._plan.segments[: len(self._finders)]
+        for by_frame, numbered in groupby(enumerate(segments), key=lambda one: one[1].by_frame):
+            # A frame goes through all segments of its group, so that what lies between them exists for it alone.
+            x = self._through([i for i, _ in numbered], x, 1 if by_frame else len(x), found)
         return found
+
+    def _through(self, group: list[int], x: Tensor, step: int, found: dict[int, np.ndarray]) -> Tensor:
+        """The last of these segments' result for all frames of x, `step` frames at a time; norms go to `found`."""
+        frames, last = len(x), self._finders[group[-1]]
+        result = last.empty((frames, *last.contract.outputs[0].largest[1:]))
+        for first in range(0, frames, step):
+            part, y = slice(first, first + step), x[first : first + step]
+            for i in group:
+                engine = self._finders[i]
+                given, (spec, *norms) = {"x": y}, engine.contract.outputs
+                y = result[part] if engine is last else engine.empty((step, *spec.largest[1:]))
+                outputs = {spec.name: y}
+                for table in norms:
+                    count = frames if step == 1 else 1
+                    found.setdefault(i, np.empty((count, *table.largest[1:]), np.float32))
+                    outputs[table.name] = found[i][part]
+                engine.infer_into(given, outputs)
+                self._peak = max(self._peak, resident_memory())
+        for i in group:
+            self._finders[i].unload()
+        return result
 
     def gradient(
         self, latents: np.ndarray, window: Window, norms: Norms, face: Mapping[str, np.ndarray]
