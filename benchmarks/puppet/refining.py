@@ -108,9 +108,8 @@ def _table(measured: dict[Setting, list[Refined]]) -> str:
         cells = [figure_cell(interval(column), places) for column, places in zip(columns, digits, strict=True)]
         lines.append(f"| {row.name} | {' | '.join(cells)} |")
     count = len(next(iter(measured.values())))
-    told = (
-        f"{count} held-out puppets, {FRAMES} frames, {HJB_STEPS} steps, 3 iterations where none are given, guidance 1."
-    )
+    often = "3 iterations if not said otherwise"
+    told = f"{count} held-out puppets, {FRAMES} frames, {HJB_STEPS} steps, guidance 1; {often}."
     return "\n".join([*lines, "", told])
 
 
