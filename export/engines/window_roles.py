@@ -23,7 +23,9 @@ from sa.export.networks.window import SegmentNorms
 from sa.export.networks.window import WindowSegment as WindowPiece
 from sa.runtime.contract import WINDOW_LOSS, Shapes, TensorSpec, WindowSegment
 
-LAST_WHOLE = "mid_attention"  # attention needs the whole frame, and so do the segments before it
+# The first segment on the window, which enlarges. Those before it work at the size of latents, where a frame is small:
+# attention needs the whole frame, and their convolutions reach far.
+FIRST = "up_0_upsample"
 
 
 @dataclass(frozen=True)
@@ -62,8 +64,7 @@ def window_definitions(size: int, checkpoint: Checkpoint) -> WindowDefinitions:
 
 def first_in_window(pieces: list[DecoderPiece]) -> int:
     """The index of the first segment that runs on the window."""
-    names = [piece.name for piece in pieces]
-    return names.index(LAST_WHOLE) + 1 if LAST_WHOLE in names else names.index("up_0_0_spatial")
+    return [piece.name for piece in pieces].index(FIRST)
 
 
 def _side(size: int, shapes: Shapes) -> int:

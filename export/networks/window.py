@@ -1,8 +1,8 @@
 """The decoder on a window of the frame, whose GroupNorms take the whole frame's statistics (docs/refinement.md).
 
-The first segments, up to the one attention, run on the whole frame: they work on latents, where a frame is small. What
-they give is cut to the window, and the other segments run on that. A norm's statistics are those of the whole frame,
-so inside the borders every activation is the whole decoder's.
+The first segments, up to the first enlargement, run on the whole frame: they work on latents, where a frame is small.
+What they give is cut to the window, and the other segments run on that. A norm's statistics are those of the whole
+frame, so inside the borders every activation is the whole decoder's.
 """
 
 import math
