@@ -136,10 +136,11 @@ kernels: install-kernels
 puppet: install-peers
 	$(BIN)/sa-bench puppet-train
 
-# Measures what the settings of sa-run do to held-out puppets, and writes the tables of docs/puppet.md.
+# Measures what the settings of sa-run do to held-out puppets, and writes the tables of docs/puppet.md, faster.md and refinement.md.
 puppet-study: install-peers
 	$(BIN)/sa-bench puppet-study
 	$(BIN)/sa-bench puppet-prices
+	$(BIN)/sa-bench puppet-refining
 
 # Writes docs/cli.md from the commands' parsers.
 cli-reference: install

@@ -6,6 +6,7 @@ from sa.benchmarks.measure.command import add_alignment, add_run, add_true_size
 from sa.benchmarks.puppet.command import (
     add_puppet_prices,
     add_puppet_quality,
+    add_puppet_refining,
     add_puppet_sheet,
     add_puppet_study,
     add_puppet_train,
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     add_puppet_train(commands)
     add_puppet_study(commands)
     add_puppet_prices(commands)
+    add_puppet_refining(commands)
     add_puppet_quality(commands)
     add_puppet_sheet(commands)
     return parser

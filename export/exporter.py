@@ -16,6 +16,7 @@ from sa.export.engines.cached_roles import with_cache
 from sa.export.engines.refinement_plan import refine_plan
 from sa.export.engines.refinement_roles import RefineDefinitions, refine_definitions
 from sa.export.engines.roles import DEFINITIONS, PLAIN_DEFINITIONS, slots_by_part
+from sa.export.engines.window_roles import WindowDefinitions, window_definitions
 from sa.export.output import check_output, deliver
 from sa.export.precision.typing import typing_for
 from sa.export.settings import ExportSettings
@@ -47,10 +48,12 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
     with reporter.stage("reading checkpoint"):  # all names and shapes are checked before any work begins
         checkpoint = Checkpoint(checkpoint_folder)
         refinement = refine_definitions(settings.refine, checkpoint) if settings.refine is not None else None
+        window = window_definitions(settings.refine_window, checkpoint) if settings.refine_window is not None else None
         usual = PLAIN_DEFINITIONS if settings.plain else DEFINITIONS
         if settings.cache_depth is not None:
             usual = with_cache(usual, settings.cache_depth, checkpoint)
-        definitions = (*usual, *(refinement.engines if refinement is not None else ()))
+        further = [part.engines for part in (refinement, window) if part is not None]
+        definitions = (*usual, *(engine for engines in further for engine in engines))
         expected = slots_by_part(checkpoint, definitions)
         networks = Networks(checkpoint, {part: checkpoint.weights(part, slots) for part, slots in expected.items()})
         typing = typing_for(settings.precision, target, networks, definitions, settings.shapes, threads)
@@ -67,7 +70,7 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
                 advance(definition.role)
             networks.release()
         engines = target.finish(engines, folder, reporter)
-        manifest = _manifest(checkpoint, settings, engines, refinement, started, reporter)
+        manifest = _manifest(checkpoint, settings, engines, refinement, window, started, reporter)
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=1) + "\n")
         with signals.ignored():
             deliver(folder, out)
@@ -79,6 +82,7 @@ def _manifest(
     settings: ExportSettings,
     engines: list[EngineRecord],
     refinement: RefineDefinitions | None,
+    window: WindowDefinitions | None,
     started: float,
     reporter: Reporter,
 ) -> Manifest:
@@ -87,7 +91,7 @@ def _manifest(
     target = settings.target
     refine = None
     if settings.refine is not None and refinement is not None:
-        refine = refine_plan(settings.refine, refinement.segments, engines)
+        refine = refine_plan(settings.refine, refinement.segments, engines, window)
     return Manifest(
         format_version=FORMAT_VERSION,
         project_version=metadata.version("stableanimator-deploy"),

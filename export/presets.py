@@ -37,3 +37,19 @@ def shapes_from(preset: Preset, **overrides: int | None) -> Shapes:
         return Shapes.model_validate({**preset.shapes.model_dump(), **given})
     except ValidationError as error:
         raise InputError(f"--{first_fault(error).replace('_', '-')}.") from None
+
+
+def check_window(size: int, shapes: Shapes) -> None:
+    """InputError unless a window of `size` pixels is a part of the frame."""
+    least, most = 64, min(shapes.height, shapes.width)
+    if shapes.height == shapes.width:
+        most -= 8
+    if most < least:
+        raise InputError(
+            f"a frame of {shapes.width}x{shapes.height} pixels has no room for a window: leave out --refine-window."
+        )
+    if size % 8 or not least <= size <= most:
+        raise InputError(
+            f"--refine-window must be a multiple of 8 from {least} to {most} in a frame of "
+            f"{shapes.width}x{shapes.height} pixels, not {size}."
+        )

@@ -15,6 +15,7 @@ class ExportSettings:
     precision: Precision = "fp32"
     plain: bool = False  # the UNet as published, not specialized
     refine: RefinePlanName | None = None  # also the engines of the HJB refinement, by this plan
+    refine_window: int | None = None  # also the engines of a window of so many pixels
     cache_depth: int | None = None  # also a shallow UNet, of so many layers up
 
     @property
@@ -31,6 +32,8 @@ class ExportSettings:
             words += " --plain"
         if self.refine is not None:
             words += " --refine" + (f" --refine-plan {self.refine}" if self.refine != "segmented" else "")
+        if self.refine_window is not None:
+            words += f" --refine-window {self.refine_window}"
         if self.cache_depth is not None:
             words += f" --cache-depth {self.cache_depth}"
         return words

@@ -17,7 +17,7 @@ from sa.runtime.errors import InputError
 from sa.runtime.pipeline.pipeline import Pipeline
 from sa.runtime.pipeline.quality import DEFAULT, qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
-from sa.runtime.refinement.hjb import RefineSettings, Region
+from sa.runtime.refinement.hjb import GradientOf, RefineSettings, Region
 from sa.runtime.sampling.schedule import ScheduleName
 
 DESCRIPTION = """\
@@ -125,8 +125,8 @@ def parser() -> argparse.ArgumentParser:
         "--compat",
         choices=["upstream"],
         help="reproduce the published code's oddities: the GIF's fixed 125 ms per frame; of face masks only pixels of "
-        "exactly 255, unscaled, several faces as one, the full frame where no face was found; for --models, swapped "
-        "colour channels",
+        "exactly 255, unscaled, several faces as one, the full frame where no face was found; the refinement moves the "
+        "whole frame; for --models, swapped colour channels",
     )
     refinement = parser.add_argument_group(
         "face refinement", "lead the frames' faces to the reference's (HJB); needs engines made with sa-export --refine"
@@ -143,7 +143,14 @@ def parser() -> argparse.ArgumentParser:
     refinement.add_argument(
         "--refine-region",
         choices=get_args(Region),
-        help="which latents move: the whole frame's, as published (default), or the face's alone, with a smooth edge",
+        help="which latents move: the face's, with a smooth edge (default), or the whole frame's, as published (with "
+        "--compat upstream)",
+    )
+    refinement.add_argument(
+        "--refine-gradient",
+        choices=get_args(GradientOf),
+        help="of what the gradient is computed: a window around the faces of a chunk of frames, where they fit into "
+        "it, nearly the same and faster (default for engines made with sa-export --refine-window), or the frame",
     )
     refinement.add_argument(
         "--refine-tolerance",
@@ -187,7 +194,7 @@ def require(good: bool, flag: str, expected: str, found: object) -> None:
 def refine_settings_from(arguments: argparse.Namespace, steps: int) -> RefineSettings | None:
     """The refinement's settings, None without --refine; InputError for a flag out of its range or without --refine."""
     flags = {"start": "--refine-start", "end": "--refine-end", "iterations": "--refine-iters"}
-    flags |= {"tolerance": "--refine-tolerance", "region": "--refine-region"}
+    flags |= {"tolerance": "--refine-tolerance", "region": "--refine-region", "gradient": "--refine-gradient"}
     given = {name: getattr(arguments, flag[2:].replace("-", "_")) for name, flag in flags.items()}
     given = {name: value for name, value in given.items() if value is not None}
     if given and not arguments.refine:

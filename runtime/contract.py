@@ -12,9 +12,11 @@ ROLES = ("image_encoder", "face_encoder", "pose_net", "vae_encoder", "unet", "va
 SPECIALIZED = ("conditioning", "time_embedding")  # additional engines, unless the UNet is exported plain
 SHALLOW = "unet_shallow"  # an additional engine with cached deep features: the UNet's outermost layers
 DEEP = "deep"  # the tensor it takes, which the UNet then gives: the features where the layers of both meet
-# Refinement adds `arcface`, and either `face_loss` with the decoder's segments or the single engine `loss_gradient`.
+# Refinement adds `arcface`, and either `face_loss` with the decoder's segments or the single engine `loss_gradient`. A
+# window of it adds segments of its own, what finds their norms in the whole frame, and `window_face_loss`.
 _NAMED = (*ROLES, *SPECIALIZED, SHALLOW, "arcface", "face_loss", "loss_gradient")
-Role = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(_NAMED)}|decoder_[a-z0-9_]{{1,60}})$")]
+Role = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(_NAMED)}|(decoder|window|norms)_[a-z0-9_]{{1,60}})$")]
+WINDOW_LOSS = "window_face_loss"
 
 BareName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -141,6 +143,23 @@ class Segment(Record):
     keep: bool  # keep y for the next segment's VJP; otherwise run this segment once more to get it
 
 
+class WindowSegment(Segment):
+    """A segment of a window, whose engines also take `norms` if it has GroupNorms."""
+
+    norms: Role | None  # x -> y, norms: the segment in the whole frame, and what its norms do there; None: it has none
+
+
+class WindowPlan(Record):
+    """How the gradient is computed where faces fit into a window of the frame (docs/refinement.md)."""
+
+    size: Annotated[int, Field(ge=64, le=4096, multiple_of=8)]  # pixels along a side
+    whole: Annotated[int, Field(ge=1)]  # the first segments of the plan, which run on the whole frame
+    segments: Annotated[tuple[WindowSegment, ...], Field(min_length=1)]  # the others, on the window
+    flops: int  # of one chunk's loss gradient, without recomputation, and without the norms
+    bytes: int  # the least it can move
+    predicted_bytes: int  # at its peak, as in RefinePlan, or that of the norms if it is higher
+
+
 class RefinePlan(Record):
     """How the gradient of the face loss is computed."""
 
@@ -149,6 +168,16 @@ class RefinePlan(Record):
     flops: int  # of one chunk's loss gradient, without recomputation
     bytes: int  # the least it can move
     predicted_bytes: int  # at its peak: kept tensors, the running engine's tensors and all weights as stored
+    window: WindowPlan | None = None  # None: exported without --refine-window
+
+    @model_validator(mode="after")
+    def _window_follows_the_plan(self) -> "RefinePlan":
+        if self.window is not None and self.window.whole + len(self.window.segments) != len(self.segments):
+            raise ValueError(
+                f"a window of {len(self.window.segments)} segments after {self.window.whole} of the whole frame does "
+                f"not make the plan's {len(self.segments)}"
+            )
+        return self
 
 
 class Schedule(Record):
@@ -217,6 +246,10 @@ class Manifest(Record):
             raise ValueError(f"the specialized UNet's engine {lacking[0]} is not listed")
         if lacking := [role for role in self.refinement_roles if role not in roles]:
             raise ValueError(f"the refinement's engine {lacking[0]} is not listed")
+        if (window := self.refine.window if self.refine is not None else None) is not None:
+            sides = self.shapes.height, self.shapes.width
+            if window.size > min(sides) or window.size == max(sides):
+                raise ValueError(f"a window of {window.size} pixels is no part of a frame of {sides[1]}x{sides[0]}")
         if (self.cache_depth is not None) != (SHALLOW in roles):
             raise ValueError(f"the engine {SHALLOW} and cache_depth come together or not at all")
         if self.cache_depth is not None:
@@ -244,8 +277,48 @@ class Manifest(Record):
         """The engines that refinement needs in addition to those of every run."""
         if self.refine is None:
             return ()
-        ends = ("face_loss",) if self.refine.plan == "segmented" else ("loss_gradient",)
-        return ("arcface", *ends, *(role for part in self.refine.segments for role in (part.forward, part.vjp)))
+        window = self.window_roles if self.refine.window is not None else ()
+        return tuple(dict.fromkeys(("arcface", *self.full_roles, *window)))
+
+    @property
+    def segment_roles(self) -> tuple[Role, ...]:
+        """The engines of the decoder's segments, in the whole frame and in a window."""
+        if self.refine is None:
+            return ()
+        window = self.refine.window.segments if self.refine.window is not None else ()
+        finders = tuple(part.norms for part in window if part.norms is not None)
+        return (*chain_roles((*self.refine.segments, *window)), *finders)
+
+    @property
+    def window_roles(self) -> tuple[Role, ...]:
+        """The engines that a chunk's gradient takes in a window; ValueError if there is none."""
+        plan = self.refinement
+        if plan.window is None:
+            raise ValueError("an engine set without a window")
+        before, rest = plan.segments[: plan.window.whole], plan.segments[plan.window.whole :]
+        chain = chain_roles((*before, *plan.window.segments))
+        return (WINDOW_LOSS, *chain, *norms_roles(plan.window.segments, rest))
+
+    @property
+    def full_roles(self) -> tuple[Role, ...]:
+        """The engines that a chunk's gradient takes on the whole frame."""
+        plan = self.refinement
+        return ("loss_gradient",) if plan.plan == "whole" else ("face_loss", *chain_roles(plan.segments))
 
     def engine(self, role: Role) -> EngineRecord:
         return next(engine for engine in self.engines if engine.role == role)
+
+
+def norms_roles(window: tuple[WindowSegment, ...], frame: tuple[Segment, ...]) -> tuple[Role, ...]:
+    """The engines that find a window's norms in the whole frame, one after the other, up to the last that has any.
+
+    frame: the same segments of the whole frame.
+    """
+    last = max((i for i, part in enumerate(window) if part.norms is not None), default=-1)
+    pairs = zip(window[: last + 1], frame[: last + 1], strict=True)
+    return tuple(part.norms or segment.forward for part, segment in pairs)
+
+
+def chain_roles(segments: tuple[Segment, ...]) -> tuple[Role, ...]:
+    """The engines of a chain of segments."""
+    return tuple(role for segment in segments for role in (segment.forward, segment.vjp))

@@ -50,7 +50,7 @@ def face_targets(data: SimpleNamespace) -> FaceTargets:
 def every_iteration(data: SimpleNamespace, loss_gradient: Engine) -> Iterator[tuple[float, float]]:
     """Teacher-forced, each from the stored latents: the loss's relative error and the gradient's cosine."""
     expected, size = data.expected, (data.parameters.height, data.parameters.width)
-    loss_of = VideoLoss(loss_gradient, face_targets(data), expected["hjb_reference_embedding"], *size)
+    loss_of = VideoLoss(loss_gradient, face_targets(data), expected["hjb_reference_embedding"], *size, chunk=4)
     for k, latents in enumerate(expected["hjb_z_in"]):
         loss, gradient = loss_of(latents)
         wanted, truth = float(expected["hjb_loss"][k]), expected["hjb_grad"][k].astype(np.float64)

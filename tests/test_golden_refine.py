@@ -17,6 +17,8 @@ from sa.runtime.cli import main
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.refinement.hjb import VideoLoss
 
+CHUNK = 4  # frames decoded at once, as published
+
 
 @pytest.fixture
 def data(golden):
@@ -37,7 +39,7 @@ def engine(refining):
 @pytest.fixture
 def video_loss(data, engine, targets):
     reference = data.expected["hjb_reference_embedding"]
-    return VideoLoss(engine, targets, reference, data.parameters.height, data.parameters.width)
+    return VideoLoss(engine, targets, reference, data.parameters.height, data.parameters.width, CHUNK)
 
 
 def test_boxes_and_the_references_crop(data, targets):
@@ -58,7 +60,7 @@ def test_crop_and_embedding_of_the_first_iteration(data, refining, targets):
     with engines.open_single("vae_decoder") as decoder, engines.open_single("arcface") as arcface:
         chunks = [latents[:4], latents[4:]]
         frames = np.concatenate([decoder.infer({"latents": chunk})["frames"] for chunk in chunks])
-        loss = VideoLoss(None, targets, None, data.parameters.height, data.parameters.width)
+        loss = VideoLoss(None, targets, None, data.parameters.height, data.parameters.width, CHUNK)
         rows, columns = loss.crops(slice(None))
         faces = rows[:, None] @ np.clip(frames, -1, 1) @ columns.transpose(0, 2, 1)[:, None]
         embeddings = np.concatenate([arcface.infer({"face": face[None]})["embedding"] for face in faces])
@@ -98,7 +100,7 @@ TRUTHS = {}  # every engine set is held against the same ones
 @pytest.mark.parametrize("frames", [1, 2, 3])
 def test_chunks_of_any_length(frames, data, engine, targets, float64_loss):
     """Against Paddle's autograd in float64 through the whole objective."""
-    loss = VideoLoss(engine, targets, None, data.parameters.height, data.parameters.width)
+    loss = VideoLoss(engine, targets, None, data.parameters.height, data.parameters.width, CHUNK)
     rows, columns = loss.crops(slice(frames))
     values = {
         "latents": data.expected["hjb_z_in"][1][0, :frames],
@@ -146,7 +148,7 @@ def test_both_plans_agree(engines, backend, data, targets):
     for plan in ("segmented", "whole"):
         folder = engines("recipe_hjb", backend, "--refine", "--refine-plan", plan)
         with EngineSet.open(folder, refine=True).open_loss_gradient() as engine:
-            loss = VideoLoss(engine, targets, data.expected["hjb_reference_embedding"], 64, 64)
+            loss = VideoLoss(engine, targets, data.expected["hjb_reference_embedding"], 64, 64, CHUNK)
             results.append(loss(data.expected["hjb_z_in"][3]))
     assert results[0][0] == pytest.approx(results[1][0], rel=1e-6)
     compare(results[0][1], results[1][1], cosine=0.99999)

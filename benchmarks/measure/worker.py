@@ -23,6 +23,7 @@ from sa.benchmarks.measure.timing import Samples, sample
 from sa.runtime.animator import animate
 from sa.runtime.backends.base import Engine
 from sa.runtime.backends.composed.plain_unet import PlainUNet
+from sa.runtime.backends.composed.window_gradient import WindowGradient
 from sa.runtime.backends.video_unet import VideoUNet
 from sa.runtime.case.case import Case
 from sa.runtime.contract import ROLES, Manifest, Role
@@ -126,6 +127,9 @@ class Peer:
         from sa.benchmarks.peers import open_loss_gradient
 
         return open_loss_gradient(self.kind, self.folder, self.manifest.shapes, self.threads, self.device)
+
+    def open_window_gradient(self, single: OpenSingle | None = None) -> WindowGradient:
+        raise ValueError("a peer computes the gradient of whole frames alone")
 
     def plan_memory(self, choices: Choices) -> None:
         """Does nothing: a peer's memory is not known in advance."""

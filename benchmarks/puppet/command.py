@@ -34,6 +34,14 @@ result. Writes the tables between the markers of docs/faster.md, and docs/faster
 and videos are kept in WORK, so an interrupted study continues where it stopped.
 """
 
+REFINING = """\
+Measure what it gives and costs to refine the face alone, and by the gradient of a window. Takes hours on a CPU.
+
+Exports the puppet checkpoint, animates held-out puppets with every choice in turns, and compares the videos with the
+truth. Writes the table between the markers of docs/refinement.md, and docs/refinement.png. Engine sets, cases and
+videos are kept in WORK, so an interrupted study continues where it stopped.
+"""
+
 QUALITY = """\
 Compare the videos of puppets with the truth, and print each figure's mean with a bootstrap interval of 95 %.
 
@@ -109,6 +117,23 @@ def _study(arguments: argparse.Namespace) -> None:
 
     with work_is_kept(arguments.work):
         study(arguments.work)
+
+
+def add_puppet_refining(commands: argparse._SubParsersAction) -> None:
+    refining = _add(
+        commands, "puppet-refining", "measure refinement of the face, and by a window, on puppets", REFINING
+    )
+    _add_work(refining, ".cache/puppet-refining")
+    refining.add_argument("--puppets", type=int, default=8, metavar="N", help="how many (default: %(default)s)")
+    refining.set_defaults(action=_refining)
+
+
+def _refining(arguments: argparse.Namespace) -> None:
+    _require_torch("puppet-refining")
+    from sa.benchmarks.puppet.refining import refining
+
+    with work_is_kept(arguments.work):
+        refining(arguments.work, arguments.puppets)
 
 
 def add_puppet_quality(commands: argparse._SubParsersAction) -> None:

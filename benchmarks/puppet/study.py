@@ -36,6 +36,7 @@ HJB_STEPS = 6  # for measuring refinement, which takes a hundred times as long a
 SHOWN = 4  # puppets in the figure
 ENGINES = {  # flags of sa-export
     "onnxruntime": ("--refine",),
+    "window": ("--refine", "--refine-window", "80"),
     "fp16": ("--precision", "fp16"),
     "paddle": ("--backend", "paddle"),
 }
@@ -51,8 +52,8 @@ class Setting:
 
 
 def _refined(name: str, iterations: int, **flags: str) -> Setting:
-    more = {f"--refine-{flag}": value for flag, value in flags.items()}
-    return Setting(name, {"--steps": str(HJB_STEPS), "--refine": "", "--refine-iters": str(iterations), **more})
+    more = {f"--refine-{flag}": value for flag, value in {"region": "frame", "iters": str(iterations), **flags}.items()}
+    return Setting(name, {"--steps": str(HJB_STEPS), "--refine": "", **more})
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,14 @@ def study(work: Path) -> None:
     sections = [_answer(work, title, question) for title, question in STUDY.items()]
     write_study(PAGE, "\n\n".join(sections))
     plain = Setting("plain")
-    results = [_animate(work, plain, number) for number in range(SHOWN)]
+    results = [animated(work, plain, number) for number in range(SHOWN)]
     figure([work / f"case-{number}-{FRAMES}" for number in range(SHOWN)], results).save(FIGURE)
 
 
 def _answer(work: Path, title: str, question: Question) -> str:
     """The section on one question."""
     results = {
-        setting: [_animate(work, setting, number) for number in range(question.puppets)]
+        setting: [animated(work, setting, number) for number in range(question.puppets)]
         for setting in question.settings
     }
     section = _section(title, {setting: list(measure(folders).values()) for setting, folders in results.items()})
@@ -131,7 +132,7 @@ def _engines(work: Path, name: str) -> Path:
     return folder
 
 
-def _animate(work: Path, setting: Setting, number: int) -> Path:
+def animated(work: Path, setting: Setting, number: int) -> Path:
     """The result folder of one held-out puppet with one setting."""
     case = work / f"case-{number}-{setting.frames}"
     if not (case / "identity.npy").exists():

@@ -18,6 +18,8 @@ from sa.export.networks.vae import VaeDecoder
 from sa.runtime.contract import Segment, Shapes, TensorSpec
 
 RefinePlanName = Literal["segmented", "whole"]
+DECODER_PARTS: dict[str, Part] = {"": "vae"}
+SMALL = 5e10  # FLOPs up to which one of many engines is certified at its own shapes
 RECOMPUTED = 1000  # FLOP per byte up to which a tensor is computed again on the way back rather than kept
 
 
@@ -41,24 +43,24 @@ def refine_definitions(plan: RefinePlanName, checkpoint: Checkpoint) -> RefineDe
     with paddle.LazyGuard():
         pieces = VaeDecoder(checkpoint.vae).segments()
     for i, piece in enumerate(pieces):
-        # There are many of them: only small ones are certified at their own shapes.
-        common = dict(parts=_DECODER_PARTS, last=False, affordable=5e10, index=i, piece=piece)
+        common = dict(parts=DECODER_PARTS, last=False, affordable=SMALL, index=i, piece=piece)
         forward = DecoderSegmentEngine(f"decoder_{piece.name}", **common)
         vjp = DecoderVjpEngine(f"decoder_{piece.name}_vjp", **common)
         engines += [forward, vjp]
-        # What goes into the last but one is needed again at once.
-        keep = piece.flops_per_byte > RECOMPUTED or i + 3 >= len(pieces)
+        keep = segment_keeps(piece, len(pieces) - 1 - i)
         segments.append(Segment(forward=forward.role, vjp=vjp.role, by_frame=piece.by_frame, keep=keep))
     loss = FaceLossEngine("face_loss", {"recogniser.": "arcface"}, kinked=True, arcface=arcface)
     return RefineDefinitions((embed, loss, *engines), tuple(segments))
 
 
+def segment_keeps(piece: DecoderPiece, left: int) -> bool:
+    """Whether a segment's result is kept; `left`: how many segments follow it."""
+    return piece.flops_per_byte > RECOMPUTED or left < 2  # what goes into the last but one is needed again at once
+
+
 def arcface_config(checkpoint: Checkpoint) -> ArcFaceConfig:
     shapes = {name: tensor.shape for name, tensor in checkpoint.tensors("arcface").items()}
     return config_from_tensors(shapes, str(checkpoint.path("arcface")))
-
-
-_DECODER_PARTS: dict[str, Part] = {"": "vae"}
 
 
 @dataclass(frozen=True)
@@ -86,11 +88,11 @@ class FaceLossEngine(EngineDefinition):
         return FaceLoss(self.arcface)
 
     def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
-        frames = (1, shapes.decode_chunk)
+        frames, (height, width) = (1, shapes.decode_chunk), self.pixels(shapes)
         return (
             self._differentiated(shapes),
-            spec("rows", frames, FACE_SIZE, shapes.height),
-            spec("columns", frames, FACE_SIZE, shapes.width),
+            spec("rows", frames, FACE_SIZE, height),
+            spec("columns", frames, FACE_SIZE, width),
             spec("reference", 1, self.arcface.features),
             spec("weights", frames),
         )
@@ -102,9 +104,13 @@ class FaceLossEngine(EngineDefinition):
         by = self._differentiated(shapes)
         return Gradient(by.name, None, by.model_copy(update={"name": "gradient"}))
 
+    def pixels(self, shapes: Shapes) -> tuple[int, int]:
+        """Height and width of what is decoded."""
+        return shapes.height, shapes.width
+
     def _differentiated(self, shapes: Shapes) -> TensorSpec:
         """What the loss is differentiated by."""
-        return spec("frames", (1, shapes.decode_chunk), 3, shapes.height, shapes.width)
+        return spec("frames", (1, shapes.decode_chunk), 3, *self.pixels(shapes))
 
 
 @dataclass(frozen=True)
@@ -129,20 +135,23 @@ class DecoderSegmentEngine(EngineDefinition):
         return VaeDecoder(checkpoint.vae)
 
     def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
-        return (self._tensor("x", shapes, 0),)
+        return (self.tensor("x", shapes, 0),)
 
     def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
-        return (self._tensor("y", shapes, 1),)
+        return (self.tensor("y", shapes, 1),)
 
     def method(self, network: nn.Layer) -> Callable:
         return network.segments()[self.index].forward
 
-    def _tensor(self, name: str, shapes: Shapes, end: int) -> TensorSpec:
+    def latents(self, shapes: Shapes) -> tuple[int, int]:
+        """Height and width of the latents that are decoded."""
+        return shapes.latent_height, shapes.latent_width
+
+    def tensor(self, name: str, shapes: Shapes, end: int) -> TensorSpec:
         """What goes in (end 0) or comes out (end 1)."""
         piece = self.piece
         frames = 1 if piece.by_frame else (1, shapes.decode_chunk)
-        scale = piece.scale[end]
-        return spec(name, frames, piece.channels[end], scale * shapes.latent_height, scale * shapes.latent_width)
+        return spec(name, frames, piece.channels[end], *(piece.scale[end] * side for side in self.latents(shapes)))
 
 
 class DecoderVjpEngine(DecoderSegmentEngine):
@@ -151,4 +160,4 @@ class DecoderVjpEngine(DecoderSegmentEngine):
     differentiates: ClassVar[bool] = True
 
     def gradient(self, checkpoint: Checkpoint, shapes: Shapes) -> Gradient:
-        return Gradient("x", self._tensor("dy", shapes, 1), self._tensor("dx", shapes, 0))
+        return Gradient("x", self.tensor("dy", shapes, 1), self.tensor("dx", shapes, 0))

@@ -27,6 +27,9 @@ class GroupNorm:
     eps: float
     silu: bool
 
+    def vjp(self, b: Backward, dy: str) -> str:
+        return group_norm_vjp(b, self, dy)
+
 
 def find_group_norms(edges: Graph) -> dict[str, GroupNorm]:
     """Every Reshape, InstanceNormalization, Reshape, Mul, Add (, Sigmoid, Mul) of a graph, by its result's name."""

@@ -10,7 +10,8 @@ import onnx
 from onnx import helper
 
 from sa.export.gradient.backward import Backward
-from sa.export.gradient.group_norm import find_group_norms, group_norm_vjp
+from sa.export.gradient.group_norm import find_group_norms
+from sa.export.gradient.line_silu import find_line_silus
 from sa.export.gradient.onnx_rules import RULES
 from sa.export.onnx.graph import Graph
 from sa.runtime.contract import TensorSpec
@@ -30,7 +31,7 @@ def differentiate(
     active = _descendants(graph, of)
     if output.name not in active:
         raise ValueError(f"{output.name} does not depend on {of}")
-    norms = find_group_norms(backward.edges)
+    units = find_line_silus(backward.edges) | find_group_norms(backward.edges)  # a norm ends in a line too
     seed = cotangent.name if cotangent is not None else backward.constant(np.ones(backward.shape(output.name)))
     cotangents: dict[str, list[str]] = {output.name: [seed]}
 
@@ -44,8 +45,8 @@ def differentiate(
         arriving = [total(name) for name in node.output if name in active]
         if not any(arriving):
             continue
-        if (norm := norms.get(node.output[0])) is not None:
-            cotangents.setdefault(norm.x, []).append(group_norm_vjp(backward, norm, arriving[0]))
+        if (unit := units.get(node.output[0])) is not None:
+            cotangents.setdefault(unit.x, []).append(unit.vjp(backward, arriving[0]))
             continue
         if node.op_type not in RULES:
             raise ValueError(f"no VJP rule for {node.op_type} (makes {node.output[0]})")

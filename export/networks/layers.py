@@ -4,6 +4,7 @@ Parameters have the names of the checkpoint, and its shapes; Linear weights alon
 """
 
 import math
+from collections.abc import Callable
 
 import paddle
 from paddle import nn
@@ -57,6 +58,28 @@ class GroupNorm(nn.Layer):
         groups = x.reshape([0, self.GROUPS, -1])
         centred = groups - groups.mean(axis=-1, keepdim=True)
         return F.group_norm(centred.reshape([0, *x.shape[1:]]), self.GROUPS, self.eps, self.weight, self.bias)
+
+    def line(self, parts: list[paddle.Tensor]) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """What the norm does to the channels of x, scale and shift [B, C]: the result is x * scale + shift.
+
+        parts: x [B, C, *, *], or parts of it along the last axis, all of one size.
+        """
+        groups = [part.reshape([0, self.GROUPS, -1]) for part in parts]
+        mean = sum(part.mean(axis=-1, keepdim=True) for part in groups) / len(parts)
+        squares = [(part - mean).square().mean(axis=-1, keepdim=True) for part in groups]
+        variance = sum(squares) / len(parts)
+        weight, bias = self.weight.reshape([1, self.GROUPS, -1]), self.bias.reshape([1, self.GROUPS, -1])
+        scale = weight / paddle.sqrt(variance + self.eps)
+        shift = bias - mean * scale
+        return scale.flatten(1), shift.flatten(1)
+
+
+Normalise = Callable[[GroupNorm, paddle.Tensor], paddle.Tensor]  # applies a norm to its input [B, C, *, *]
+
+
+def live(norm: GroupNorm, x: paddle.Tensor) -> paddle.Tensor:
+    """The norm as published: by the statistics of x itself."""
+    return norm(x)
 
 
 class Attention(nn.Layer):

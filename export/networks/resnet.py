@@ -4,7 +4,7 @@ import paddle
 from paddle import nn
 from paddle.nn import functional as F
 
-from sa.export.networks.layers import GroupNorm, TemporalConv, TimeMixer
+from sa.export.networks.layers import GroupNorm, Normalise, TemporalConv, TimeMixer, live
 
 
 class SpatialResBlock(nn.Layer):
@@ -20,11 +20,13 @@ class SpatialResBlock(nn.Layer):
         self.conv2 = nn.Conv2D(out_channels, out_channels, 3, padding=1)
         self.conv_shortcut = nn.Conv2D(channels, out_channels, 1) if channels != out_channels else None
 
-    def forward(self, x: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
-        y = self.conv1(F.silu(self.norm1(x)))
+    def forward(
+        self, x: paddle.Tensor, time: paddle.Tensor | None = None, normalise: Normalise = live
+    ) -> paddle.Tensor:
+        y = self.conv1(F.silu(normalise(self.norm1, x)))
         if time is not None:
             y = y + self.time_emb_proj(time).unsqueeze(-1).unsqueeze(-1)
-        y = self.conv2(F.silu(self.norm2(y)))
+        y = self.conv2(F.silu(normalise(self.norm2, y)))
         return y + (x if self.conv_shortcut is None else self.conv_shortcut(x))
 
 
@@ -40,12 +42,18 @@ class TemporalResBlock(nn.Layer):
         self.norm2 = GroupNorm(channels, eps)
         self.conv2 = TemporalConv(channels)
 
-    def forward(self, x: paddle.Tensor, scale: paddle.Tensor, time: paddle.Tensor | None = None) -> paddle.Tensor:
+    def forward(
+        self,
+        x: paddle.Tensor,
+        scale: paddle.Tensor,
+        time: paddle.Tensor | None = None,
+        normalise: Normalise = live,
+    ) -> paddle.Tensor:
         """The residual branch of x, times `scale` [1]."""
-        y = self.conv1(F.silu(self.norm1(x)))
+        y = self.conv1(F.silu(normalise(self.norm1, x)))
         if time is not None:
             y = y + self.time_emb_proj(time).unsqueeze(-1).unsqueeze(-1)
-        return self.conv2(F.silu(self.norm2(y)), scale)
+        return self.conv2(F.silu(normalise(self.norm2, y)), scale)
 
 
 class SpatioTemporalResBlock(nn.Layer):
@@ -73,11 +81,15 @@ class SpatioTemporalResBlock(nn.Layer):
         return self.over_time(self.spatial_res_block(x, time), time, frames)
 
     def over_time(
-        self, spatial: paddle.Tensor, time: paddle.Tensor | None = None, frames: int | None = None
+        self,
+        spatial: paddle.Tensor,
+        time: paddle.Tensor | None = None,
+        frames: int | None = None,
+        normalise: Normalise = live,
     ) -> paddle.Tensor:
         """The temporal half: the result of the spatial half, [B T, C, H, W] -> the block's result, the same shape."""
         channels, height, width = spatial.shape[1], spatial.shape[2], spatial.shape[3]
         clips = [1, -1] if frames is None else [-1, frames]
         flat = spatial.reshape([*clips, channels, height * width]).transpose([0, 2, 1, 3])
-        branch = self.temporal_res_block(flat, self.time_mixer.temporal_weight(), time)
+        branch = self.temporal_res_block(flat, self.time_mixer.temporal_weight(), time, normalise)
         return spatial + branch.transpose([0, 2, 1, 3]).reshape([-1, channels, height, width])

@@ -9,7 +9,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from sa.export.checkpoint.architecture import VaeConfig
-from sa.export.networks.layers import GroupNorm, TemporalConv, Upsample, attend_by_frame
+from sa.export.networks.layers import GroupNorm, Normalise, TemporalConv, Upsample, attend_by_frame, live
 from sa.export.networks.resnet import SpatialResBlock, SpatioTemporalResBlock
 
 EPS = 1e-6
@@ -115,11 +115,16 @@ class DecoderSegment:
     """
 
     name: str
-    forward: Callable[[paddle.Tensor], paddle.Tensor]
+    forward: Callable[..., paddle.Tensor]  # takes x, and `normalise` if it has norms
     by_frame: bool
     channels: tuple[int, int]  # of x and of y
     scale: tuple[int, int]  # of x and of y: pixels per latent pixel, along one side
     flops_per_byte: float = math.inf  # of computing y again rather than keeping it; inf where it must be kept
+    norms: tuple[int, ...] = ()  # the channels of its GroupNorms, in the order in which they are applied
+    block: SpatioTemporalResBlock | None = None  # whose temporal half it is
+
+    def run(self, x: paddle.Tensor, normalise: Normalise = live) -> paddle.Tensor:
+        return self.forward(x, normalise=normalise) if self.norms else self.forward(x)
 
 
 class DecoderMid(nn.Layer):
@@ -166,17 +171,20 @@ class Decoder(nn.Layer):
             by_frame: bool = True,
             growth: int = 1,
             flops_per_byte: float = math.inf,
+            norms: tuple[int, ...] = (),
+            block: SpatioTemporalResBlock | None = None,
         ) -> None:
             nonlocal channels, scale
-            chain.append(
-                DecoderSegment(name, forward, by_frame, (channels, width), (scale, scale * growth), flops_per_byte)
-            )
+            ends, scales = (channels, width), (scale, scale * growth)
+            chain.append(DecoderSegment(name, forward, by_frame, ends, scales, flops_per_byte, norms, block))
             channels, scale = width, scale * growth
 
         def add_block(name: str, block: SpatioTemporalResBlock, width: int) -> None:
-            add(f"{name}_spatial", block.spatial_res_block.forward, width)
+            add(f"{name}_spatial", block.spatial_res_block.forward, width, norms=(channels, width))
             # Two convolutions of 3 taps per 4-byte value.
-            add(f"{name}_temporal", block.over_time, width, by_frame=False, flops_per_byte=2 * 2 * 3 * width / 4)
+            again = 2 * 2 * 3 * width / 4
+            norms = width, width
+            add(f"{name}_temporal", block.over_time, width, False, flops_per_byte=again, norms=norms, block=block)
 
         add("in", self.conv_in.forward, self.widths[0])
         add_block("mid_0", self.mid_block.resnets[0], self.widths[0])
@@ -191,12 +199,12 @@ class Decoder(nn.Layer):
             if i < len(self.widths) - 1:
                 upsample = level.upsamplers[0].forward
                 add(f"up_{i}_upsample", upsample, width, growth=2, flops_per_byte=2 * 4 * width / 4)
-        add("out", self._to_pixels, self.out_channels)
+        add("out", self._to_pixels, self.out_channels, norms=(channels,))
         add("out_temporal", self._over_time, self.out_channels, by_frame=False)
         return chain
 
-    def _to_pixels(self, x: paddle.Tensor) -> paddle.Tensor:
-        return self.conv_out(F.silu(self.conv_norm_out(x)))
+    def _to_pixels(self, x: paddle.Tensor, normalise: Normalise = live) -> paddle.Tensor:
+        return self.conv_out(F.silu(normalise(self.conv_norm_out, x)))
 
     def _over_time(self, frames: paddle.Tensor) -> paddle.Tensor:
         channels, height, width = frames.shape[1], frames.shape[2], frames.shape[3]

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from sa.runtime.contract import DEEP, SHALLOW, EngineRecord, Manifest
+from sa.runtime.contract import DEEP, SHALLOW, EngineRecord, Manifest, Role
 from sa.runtime.errors import EngineSetError
 from sa.runtime.sampling.conditioning import KEPT_BYTES
 from sa.runtime.system.memory import available_memory
@@ -41,7 +41,8 @@ class Choices:
 
     frames: int
     low_memory: bool = False
-    refine: bool = False
+    refine: bool = False  # by the gradient of the whole frame, of some chunk at least
+    window: bool = False  # by the gradient of a window, of some chunk at least
     branches: int = 2  # guidance branches in one UNet call
     half: bool = False  # count a float32 set as if it were fp16
     tiles: int = 1  # of the video; the pose latents of several are kept beside those of the frames
@@ -166,9 +167,10 @@ class _Counted:
             unet += calls
         feature = self.deep_feature() if choices.cached else 0
         once = [engine("conditioning")] if self.manifest.specialized else []
-        refined = [self.refinement()] if choices.refine else []
+        refined = self.refinement()
         # In low memory engines are loaded one after the other, else all at once.
-        held = [] if choices.low_memory else [*unet, *(one for moment in refined for one in moment.engines)]
+        further = {one.role: one for moment in refined for one in moment.engines}  # both gradients' once
+        held = [] if choices.low_memory else [*unet, *further.values()]
         return [
             # A call has the feature of its own tile among its tensors.
             *(Moment(held or unet, self.working(one), features=(choices.tiles - 1) * feature) for one in calls),
@@ -181,15 +183,23 @@ class _Counted:
         (deep,) = (spec for spec in self.manifest.engine(SHALLOW).inputs if spec.name == DEEP)
         return 4 * math.prod(deep.largest) * self.choices.branches // 2
 
-    def refinement(self) -> Moment:
-        """The peak of the loss gradient's forward and backward pass."""
-        manifest, choices = self.manifest, self.choices
-        plan, chunk = manifest.refinement, manifest.shapes.decode_chunk
-        chain = [manifest.engine(role) for role in manifest.refinement_roles if role != "arcface"]
-        tensors = max(0, plan.predicted_bytes - sum(engine.weight_bytes for engine in chain))
-        if choices.low_memory and plan.plan == "segmented":
+    def refinement(self) -> list[Moment]:
+        """The peak of the loss gradient's forward and backward pass: of the whole frame, of a window, or of both."""
+        manifest, moments = self.manifest, []
+        if self.choices.refine:
+            moments.append(self._gradient(manifest.full_roles, manifest.refinement.predicted_bytes))
+        if self.choices.window and (window := manifest.refinement.window) is not None:
+            moments.append(self._gradient(manifest.window_roles, window.predicted_bytes))
+        return moments
+
+    def _gradient(self, roles: tuple[Role, ...], predicted_bytes: int) -> Moment:
+        choices, chunk = self.choices, self.manifest.shapes.decode_chunk
+        chain = [self.manifest.engine(role) for role in roles]
+        tensors = max(0, predicted_bytes - sum(engine.weight_bytes for engine in chain))
+        whole = self.manifest.refinement.plan == "whole"
+        if choices.low_memory and not whole:
             chain = [max(chain, key=self.weights)]
-        growth = WHOLE_GRADIENT if plan.plan == "whole" else 1.0
+        growth = WHOLE_GRADIENT if whole else 1.0
         return Moment(chain, tensors * min(choices.frames, choices.chunk or chunk) // chunk, growth)
 
     def stage(self, name: str, moments: list[Moment]) -> StageMemory:
@@ -219,10 +229,10 @@ def overhead(manifest: Manifest) -> Overhead:
     return OVERHEADS.get(manifest.backend, USUAL)
 
 
-def refinement_bytes(manifest: Manifest, device: str, low_memory: bool) -> int:
-    """Predicted bytes of one chunk's loss gradient alone."""
-    counted = _Counted(manifest, device, Choices(manifest.shapes.decode_chunk, low_memory, refine=True))
-    return counted.stage("refinement", [counted.refinement()]).predicted - counted.host_at_most
+def refinement_bytes(manifest: Manifest, device: str, low_memory: bool, full: bool = True, window: bool = False) -> int:
+    """Predicted bytes of one chunk's loss gradient alone: of the whole frame, of a window, or the larger."""
+    counted = _Counted(manifest, device, Choices(manifest.shapes.decode_chunk, low_memory, refine=full, window=window))
+    return counted.stage("refinement", counted.refinement()).predicted - counted.host_at_most
 
 
 def _available(device: str) -> int:

@@ -11,6 +11,7 @@ from sa.runtime.backends.composed.loss_gradient import SegmentedLossGradient
 from sa.runtime.backends.composed.on_demand import OnDemandEngine
 from sa.runtime.backends.composed.plain_unet import PlainUNet
 from sa.runtime.backends.composed.specialized_unet import SpecializedUNet
+from sa.runtime.backends.composed.window_gradient import WindowGradient
 from sa.runtime.backends.video_unet import VideoUNet
 from sa.runtime.contract import MANIFEST, ROLES, Manifest, Role
 from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, plan_memory
@@ -38,6 +39,8 @@ class EngineSource(Protocol):
     def open_unet(self, single: OpenSingle | None = None, cache_interval: int = 1) -> VideoUNet: ...
 
     def open_loss_gradient(self, single: OpenSingle | None = None) -> Engine: ...
+
+    def open_window_gradient(self, single: OpenSingle | None = None) -> WindowGradient: ...
 
     def plan_memory(self, choices: Choices) -> MemoryPlan | None: ...
 
@@ -137,6 +140,10 @@ class EngineSet:
         if self.manifest.refinement.plan == "whole":
             return single("loss_gradient")
         return SegmentedLossGradient(self.manifest, single)
+
+    def open_window_gradient(self, single: OpenSingle | None = None) -> WindowGradient:
+        """The engines for a chunk's loss gradient in a window. The set must have been made with --refine-window."""
+        return WindowGradient(self.manifest, single or self.open_single)
 
     def plan_memory(self, choices: Choices) -> MemoryPlan:
         """The memory that a run will take; EngineSetError if it cannot fit."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.backends.composed.window_gradient import WindowGradient
 from sa.runtime.backends.video_unet import VideoUNet
 from sa.runtime.contract import Manifest, Role
 from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, warm_bytes
@@ -104,6 +105,9 @@ class RunEngines:
 
     def open_loss_gradient(self, single: Callable[[Role], Engine] | None = None) -> Engine:
         return self._source.open_loss_gradient(single or self.open_single)
+
+    def open_window_gradient(self, single: Callable[[Role], Engine] | None = None) -> WindowGradient:
+        return self._source.open_window_gradient(single or self.open_single)
 
     def plan_memory(self, choices: Choices) -> MemoryPlan | None:
         return self._source.plan_memory(choices)

@@ -10,6 +10,7 @@ from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, gibibytes
 from sa.runtime.engine_set.open import EngineSource
 from sa.runtime.errors import InputError
 from sa.runtime.pipeline.settings import Settings
+from sa.runtime.refinement.window import Places
 from sa.runtime.sampling.denoiser import is_guided
 
 
@@ -49,13 +50,23 @@ def guides(settings: Settings, sigmas: np.ndarray, warnings: list[str]) -> bool:
 
 
 def planned_memory(
-    engines: EngineSource, frames: int, tiles: int, settings: Settings, guided: bool, warnings: list[str]
+    engines: EngineSource,
+    frames: int,
+    tiles: int,
+    settings: Settings,
+    guided: bool,
+    places: Places | None,
+    warnings: list[str],
 ) -> tuple[MemoryPlan | None, str | None]:
-    """What memory the run will take, and a sentence on it. None if it is unknown; EngineSetError if it cannot fit."""
+    """What memory the run will take, and a sentence on it. None if it is unknown; EngineSetError if it cannot fit.
+
+    places: those of the refinement, if there is one.
+    """
     choices = Choices(
         frames,
         engines.low_memory,
-        settings.refine is not None,
+        refine=places is not None and bool(places.full),
+        window=places is not None and bool(places.windows),
         branches=2 if guided else 1,
         tiles=tiles,
         cached=settings.cache_interval > 1,

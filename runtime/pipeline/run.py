@@ -4,7 +4,7 @@ import hashlib
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -32,9 +32,11 @@ from sa.runtime.pipeline.checks import device_warnings, embedder, guides, planne
 from sa.runtime.pipeline.report import run_report
 from sa.runtime.pipeline.resume import State, load_state, save_state
 from sa.runtime.pipeline.settings import Settings
+from sa.runtime.refinement.choices import settled
 from sa.runtime.refinement.faces import case_targets
 from sa.runtime.refinement.hjb import RefinedStep
 from sa.runtime.refinement.session import Refinement
+from sa.runtime.refinement.window import Places, find_places
 from sa.runtime.sampling.conditioning import make_conditioning
 from sa.runtime.sampling.denoiser import TiledDenoiser, guidance_scales
 from sa.runtime.sampling.noise import make_noise
@@ -53,8 +55,10 @@ class Run:
 
     def __init__(self, engines: RunEngines, case: Case, settings: Settings, tell: Listener, turn: threading.Lock):
         manifest, shapes = engines.manifest, engines.manifest.shapes
+        upstream = settings.compat == "upstream"
         if settings.refine is not None:
             require_refinement(engines.folder, manifest)
+            settings = replace(settings, refine=settled(settings.refine, upstream, engines.folder, manifest))
         if settings.cache_interval > 1:
             require_shallow_unet(engines.folder, manifest)
         self.account = Account(tell)
@@ -66,7 +70,6 @@ class Run:
         self._refinement: dict | None = None
         warnings = check_case(case, shapes, manifest.command)
         warnings += device_warnings(engines)
-        upstream = settings.compat == "upstream"
         self._identity = find_identity(
             settings.identity,
             case,
@@ -77,16 +80,33 @@ class Run:
         )
         self._noise = make_noise(settings.noise, settings.seed, shapes.height, shapes.width, shapes.tile_size)
         self._targets = case_targets(case, shapes, upstream, warnings) if settings.refine is not None else None
+        self._places = self._find_places(warnings)
         self._sigmas = make_sigmas(settings.schedule, settings.steps, manifest.schedule)
         self._tiles = tile_indices(case.frames, shapes.tile_size, settings.tile_overlap)
         self._guided = guides(settings, self._sigmas, warnings)
-        self._memory, said = planned_memory(engines, case.frames, len(self._tiles), settings, self._guided, warnings)
+        self._memory, said = planned_memory(
+            engines, case.frames, len(self._tiles), settings, self._guided, self._places, warnings
+        )
         if said is not None:
             tell(Message(said))
         for warning in warnings:
             self.account.warn(warning)
         # Import the library before there is anything to clean up: SIGTERM during Paddle's import ends the process.
         engine_class(engines.backend)
+
+    def _find_places(self, warnings: list[str]) -> Places | None:
+        """Which chunks' faces have a window of their own; None without refinement."""
+        if self._targets is None or self.settings.refine is None:
+            return None
+        manifest, window = self.engines.manifest, self.settings.refine.gradient == "window"
+        places = find_places(self._targets.boxes, manifest, window)
+        if window and places.full and manifest.refinement.window is not None:
+            warnings.append(
+                f"the faces of {len(places.full)} of {len(places.full) + len(places.windows)} chunks of frames do not "
+                f"fit into a window of {manifest.refinement.window.size} pixels: their gradient is that of the whole "
+                "frame, which takes more time and memory."
+            )
+        return places
 
     @property
     def key(self) -> dict:
@@ -146,9 +166,9 @@ class Run:
         guidance = guidance_scales(start, settings.guidance, case.frames) if self._guided else None
         with account.peaks.stage("denoising"), ExitStack() as stack:
             refinement = None
-            if self._targets is not None:
+            if self._targets is not None and self._places is not None:
                 with account.stage("loading refinement"):
-                    refinement = stack.enter_context(Refinement.open(engines, self._targets))
+                    refinement = stack.enter_context(Refinement(engines, self._targets, self._places))
             with account.stage("loading unet"):
                 unet = stack.enter_context(engines.open_unet(cache_interval=settings.cache_interval))
             units = (settings.steps - begun) * len(self._tiles)

@@ -13,9 +13,11 @@ import numpy as np
 
 from sa.runtime.backends.base import Engine
 from sa.runtime.refinement.faces import FACE_SIZE, FaceTargets, crop_matrices
+from sa.runtime.refinement.window import ChunkWindows
 from sa.runtime.sampling.sampler import Denoiser
 
 Region = Literal["face", "frame"]
+GradientOf = Literal["window", "frame"]
 LEARNING_RATE = 0.1  # at step 0; falls linearly and reaches 0 after the last step
 
 
@@ -25,7 +27,8 @@ class RefineSettings:
     end: int = 20  # the last step refined, inclusive as published
     iterations: int = 3
     tolerance: float | None = None  # stop a step's iterations once the loss falls by less than this share
-    region: Region = "frame"  # which latents move: all, as published, or the face's alone
+    region: Region | None = None  # which latents move: the face's, or all, as published; None: the usual ones
+    gradient: GradientOf | None = None  # of a window around the faces where they fit, or of the frame; None: the usual
 
     def gradients(self, steps: int) -> int:
         """The most loss gradients that a run of `steps` steps computes."""
@@ -63,9 +66,22 @@ class Adam:
 class VideoLoss:
     """The face loss of a whole video and its gradient. Chunks are independent, so going chunk by chunk is exact."""
 
-    def __init__(self, engine: Engine, targets: FaceTargets, embedding: np.ndarray, height: int, width: int):
-        """engine: computes a chunk's loss and gradient; embedding: [1, n], of the reference's face."""
+    def __init__(
+        self,
+        engine: Engine | None,
+        targets: FaceTargets,
+        embedding: np.ndarray,
+        height: int,
+        width: int,
+        chunk: int,
+        windows: ChunkWindows | None = None,
+    ):
+        """engine: computes a chunk's loss and gradient in the whole frame; None if all chunks have windows.
+
+        embedding: [1, n], of the reference's face; chunk: frames decoded at once.
+        """
         self.engine = engine
+        self._chunk, self._windows = chunk, windows
         self.embedding = embedding
         count = sum(box is not None for box in targets.boxes)
         self.weights = np.array([0.0 if box is None else 1.0 / count for box in targets.boxes], np.float32)
@@ -73,25 +89,31 @@ class VideoLoss:
 
     def __call__(self, latents: np.ndarray) -> tuple[float, np.ndarray]:
         """latents [1, T, 4, h, w] -> the mean of |1 - cos| over frames with a face, and its gradient, same shape."""
-        chunk = self.engine.contract.inputs[0].largest[0]
         loss, gradient = 0.0, np.zeros_like(latents)
-        for start in range(0, latents.shape[1], chunk):
-            part = slice(start, start + chunk)
+        for start in range(0, latents.shape[1], self._chunk):
+            part = slice(start, start + self._chunk)
             if not self.weights[part].any():
                 continue  # no face: nothing to compute, and the gradient is zero
             rows, columns = self.crops(part)
-            result = self.engine.infer(
-                {
-                    "latents": latents[0, part],
-                    "rows": rows,
-                    "columns": columns,
-                    "reference": self.embedding,
-                    "weights": self.weights[part],
-                }
-            )
-            loss += float(result["loss"][0])
-            gradient[0, part] = result["gradient"]
+            face = {
+                "rows": rows,
+                "columns": columns,
+                "reference": self.embedding,
+                "weights": self.weights[part],
+            }
+            if self._windows is not None and start in self._windows:
+                of_chunk, gradient[0, part] = self._windows(start, latents[0, part], face)
+            else:
+                assert self.engine is not None, "a chunk without a window needs the gradient of the whole frame"
+                result = self.engine.infer({"latents": latents[0, part], **face})
+                of_chunk, gradient[0, part] = float(result["loss"][0]), result["gradient"]
+            loss += of_chunk
         return loss, gradient
+
+    def begin_step(self) -> None:
+        """Called before a step's iterations."""
+        if self._windows is not None:
+            self._windows.begin_step()
 
     def crops(self, part: slice) -> list[np.ndarray]:
         """The crop matrices of a chunk. Those of a whole long video would take more memory than its latents."""

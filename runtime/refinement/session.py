@@ -2,16 +2,19 @@
 
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 
 import numpy as np
 
 from sa.runtime.backends.base import Engine
+from sa.runtime.backends.composed.window_gradient import WindowGradient
 from sa.runtime.backends.video_unet import VideoUNet
 from sa.runtime.engine_set.memory_plan import refinement_bytes
 from sa.runtime.engine_set.open import EngineSource
-from sa.runtime.refinement.faces import Box, FaceTargets
+from sa.runtime.refinement.faces import FaceTargets
 from sa.runtime.refinement.hjb import RefinedDenoiser, RefinedStep, RefineSettings, VideoLoss
 from sa.runtime.refinement.region import face_region
+from sa.runtime.refinement.window import ChunkWindows, Places
 from sa.runtime.sampling.sampler import Denoiser
 from sa.runtime.system.memory import resident_memory
 
@@ -19,27 +22,26 @@ from sa.runtime.system.memory import resident_memory
 class Refinement:
     """The refinement of one run. It holds engines: use it as a context manager."""
 
-    def __init__(self, engines: EngineSource, gradient: Engine, loss: VideoLoss, boxes: list[Box | None], before: int):
-        self.plan = engines.manifest.refinement
-        self._on_cpu = engines.device == "cpu"
-        self._predicted = refinement_bytes(engines.manifest, engines.device, engines.low_memory)
-        self._gradient = gradient
-        self._loss = loss
-        self._boxes, self._size = boxes, (engines.manifest.shapes.height, engines.manifest.shapes.width)
-        self._before = before
-        self._peak = before
-        self.denoiser: RefinedDenoiser
-
-    @classmethod
-    def open(cls, engines: EngineSource, targets: FaceTargets) -> "Refinement":
-        """Embed the reference's face and open the engines of the loss gradient."""
+    def __init__(self, engines: EngineSource, targets: FaceTargets, places: Places):
+        """Embed the reference's face and open the engines of the loss gradient that the chunks' places need."""
+        self._manifest, self._places, self._boxes = engines.manifest, places, targets.boxes
         shapes = engines.manifest.shapes
-        before = resident_memory()
+        self._size = shapes.height, shapes.width
+        self._on_cpu = engines.device == "cpu"
+        full, window = bool(places.full), bool(places.windows)
+        self._predicted = refinement_bytes(engines.manifest, engines.device, engines.low_memory, full, window)
+        self._before = self._peak = resident_memory()
         with engines.open_single("arcface") as arcface:
             embedding = arcface.infer({"face": targets.reference})["embedding"]
-        gradient = engines.open_loss_gradient()
-        loss = VideoLoss(gradient, targets, embedding, shapes.height, shapes.width)
-        return cls(engines, gradient, loss, targets.boxes, before)
+        self._gradients: list[Engine | WindowGradient] = []
+        with ExitStack() as opened:
+            frame = opened.enter_context(engines.open_loss_gradient()) if full else None
+            part = opened.enter_context(engines.open_window_gradient()) if window else None
+            self._gradients = [one for one in (frame, part) if one is not None]
+            self._opened = opened.pop_all()
+        windows = ChunkWindows(part, places.windows) if part is not None else None
+        self._loss = VideoLoss(frame, targets, embedding, *self._size, shapes.decode_chunk, windows)
+        self.denoiser: RefinedDenoiser
 
     def wrap(
         self,
@@ -60,8 +62,17 @@ class Refinement:
             started = time.perf_counter()
             result = self._loss(latents)
             seconds = time.perf_counter() - started
-            self._peak = max(self._peak, resident_memory(), getattr(self._gradient, "peak_resident", 0))
+            seen = [getattr(one, "peak_resident", 0) for one in self._gradients]
+            self._peak = max(self._peak, resident_memory(), *seen)
             return result
+
+        def before() -> None:
+            unet.unload()
+            self._loss.begin_step()
+
+        def after() -> None:
+            for one in self._gradients:
+                one.unload()
 
         self.denoiser = RefinedDenoiser(
             denoise,
@@ -69,16 +80,20 @@ class Refinement:
             sigmas,
             settings,
             lambda step: on_iteration(step, seconds),
-            before=unet.unload,
-            after=self._gradient.unload,
+            before=before,
+            after=after,
             region=None if settings.region == "frame" else face_region(self._boxes, *self._size),
         )
         return self.denoiser
 
     def report(self) -> dict:
         """The entry `refinement` of run.json. Bytes are measured on a CPU only."""
+        plan = self._manifest.refinement
         return {
-            "plan": self.plan.plan,
+            "plan": plan.plan,
+            "window": plan.window.size if plan.window is not None and self._places.windows else None,
+            "window_chunks": len(self._places.windows),
+            "frame_chunks": len(self._places.full),
             "predicted_bytes": self._predicted,
             "measured_bytes": self._peak - self._before if self._on_cpu else None,
             "iterations_saved": self.denoiser.saved,
@@ -88,4 +103,4 @@ class Refinement:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._gradient.close()
+        self._opened.close()

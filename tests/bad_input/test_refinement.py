@@ -47,6 +47,11 @@ FLAG_ROWS = [
         "--refine-tolerance must be 0 or more and less than 1, not nan.",
         flags=("--refine", "--refine-tolerance", "nan"),
     ),
+    Row(
+        "a gradient without --refine",
+        "--refine-gradient says how to refine: give it with --refine.",
+        flags=("--refine-gradient", "window"),
+    ),
 ]
 
 # With --refine.
@@ -123,6 +128,39 @@ def test_a_frame_on_which_the_published_code_fails(place, capsys):
         "run without --compat upstream."
     )
     fails("sa-run", [*run_arguments(place), "--refine", "--compat", "upstream"], place, 2, message, capsys)
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (
+            ("--refine-gradient", "window"),
+            3,
+            "{place}/engines was made without a window, which --refine-gradient window takes: rebuild it with "
+            "`sa-export --refine-window PIXELS --checkpoint CHECKPOINT --out ENGINES --backend onnxruntime "
+            "--precision fp32 --height 64 --width 64 --tile-size 5 --decode-chunk 4 --refine`, or leave the flag out.",
+        ),
+        (
+            ("--refine-gradient", "window", "--refine-region", "frame"),
+            2,
+            "--refine-gradient window is of the faces' surroundings, and --refine-region frame moves the whole frame: "
+            "leave out one of them.",
+        ),
+        (
+            ("--refine-region", "face", "--compat", "upstream"),
+            2,
+            "--refine-region face is not what --compat upstream reproduces: leave out one of them.",
+        ),
+        (
+            ("--refine-gradient", "window", "--compat", "upstream"),
+            2,
+            "--refine-gradient window is not what --compat upstream reproduces: leave out one of them.",
+        ),
+    ],
+)
+def test_choices_that_cannot_be_had(flags, code, message, place, capsys):
+    arguments = [*run_arguments(place), "--refine", *flags]
+    fails("sa-run", arguments, place, code, message.format(place=place), capsys)
 
 
 def test_engines_made_without_refinement(engines, case_folder, tmp_path, capsys):

@@ -283,6 +283,7 @@ OUT_ROWS = [
 ]
 
 # Refused before anything is read: there is no checkpoint here.
+LARGE = ("--height", "512", "--width", "512")
 FLAG_ROWS = [
     Row("height 100", "--height must be a multiple of 64, not 100.", flags=("--height", "100")),
     Row("width 0", "--width must be at least 64, not 0.", flags=("--width", "0")),
@@ -355,11 +356,46 @@ FLAG_ROWS = [
         "--refine-plan whole is for float32 engines: leave it out, or give --precision fp32.",
         flags=("--precision", "fp16", "--refine", "--refine-plan", "whole"),
     ),
+    Row(
+        "fp16 and a window",
+        "--refine-window is for float32 engines: leave it out, or give --precision fp32.",
+        flags=("--precision", "fp16", "--refine", "--refine-window", "256"),
+    ),
     Row("no threads", "--threads must be 1 to 1024, not 0.", flags=("--threads", "0")),
     Row(
         "a plan without refinement",
         "--refine-plan is how --refine is done: give it with --refine.",
         flags=("--refine-plan", "whole"),
+    ),
+    Row(
+        "a window without refinement",
+        "--refine-window adds to the segmented plan: give it with --refine, without --refine-plan.",
+        flags=("--refine-window", "256"),
+    ),
+    Row(
+        "a window of one engine",
+        "--refine-window adds to the segmented plan: give it with --refine, without --refine-plan.",
+        flags=("--refine", "--refine-window", "256", "--refine-plan", "whole"),
+    ),
+    Row(
+        "a window off the grid of latents",
+        "--refine-window must be a multiple of 8 from 64 to 504 in a frame of 512x512 pixels, not 250.",
+        flags=("--refine", "--refine-window", "250", *LARGE),
+    ),
+    Row(
+        "a window that is the frame",
+        "--refine-window must be a multiple of 8 from 64 to 504 in a frame of 512x512 pixels, not 512.",
+        flags=("--refine", "--refine-window", "512", *LARGE),
+    ),
+    Row(
+        "a window higher than the frame",
+        "--refine-window must be a multiple of 8 from 64 to 256 in a frame of 512x256 pixels, not 320.",
+        flags=("--refine", "--refine-window", "320", *LARGE, "--height", "256"),
+    ),
+    Row(
+        "a window in the smallest frame",
+        "a frame of 64x64 pixels has no room for a window: leave out --refine-window.",
+        flags=("--refine", "--refine-window", "64"),
     ),
 ]
 

@@ -8,7 +8,15 @@ from sample_manifest import engine, manifest, refining_manifest
 
 from sa.runtime.contract import ROLES, SPECIALIZED, TensorSpec
 from sa.runtime.engine_set import memory_plan
-from sa.runtime.engine_set.memory_plan import ARENA, OVERHEADS, USUAL, Choices, plan_memory, stage_memory
+from sa.runtime.engine_set.memory_plan import (
+    ARENA,
+    OVERHEADS,
+    USUAL,
+    Choices,
+    plan_memory,
+    refinement_bytes,
+    stage_memory,
+)
 from sa.runtime.errors import EngineSetError
 
 MB = 1_000_000
@@ -148,6 +156,36 @@ def test_segments_take_turns_too():
     made = manifest(engines=engines, refine=refine)
     assert by_stage(made, refine=True)["denoising"].least == 4 * MB + weights + 2000 * MB
     assert by_stage(made, refine=True, low_memory=True)["denoising"].least == 4 * 30 * MB + 2000 * MB
+
+
+def windowed():
+    """Two segments, the second with a window: 4 MB of weights each, 3 GB of tensors in the frame, 1 in the window."""
+    roles = [f"{where}_{name}" for where, name in (("decoder", "a"), ("decoder", "b"), ("window", "b"))]
+    first, second, part = (dict(forward=role, vjp=f"{role}_vjp", by_frame=True, keep=True) for role in roles)
+    further = ["arcface", "face_loss", "window_face_loss", "norms_b", *roles, *(f"{role}_vjp" for role in roles)]
+    engines = [engine(role, parameters=MB) for role in (*ROLES, *further)]
+    window = dict(
+        size=128,
+        whole=1,
+        segments=[part | dict(norms="norms_b")],
+        flops=1,
+        bytes=1,
+        predicted_bytes=6 * 4 * MB + 1000 * MB,
+    )
+    facts = dict(flops=1, bytes=1, predicted_bytes=5 * 4 * MB + 3000 * MB)
+    return manifest(engines=engines, refine=dict(plan="segmented", segments=[first, second], **facts, window=window))
+
+
+def test_a_window_takes_its_own_engines_and_tensors():
+    made = windowed()
+    assert by_stage(made, window=True)["denoising"].least == (1 + 6) * SMALL + 1000 * MB
+    assert by_stage(made, refine=True)["denoising"].least == (1 + 5) * SMALL + 3000 * MB
+    # The segment before the window serves both.
+    assert by_stage(made, refine=True, window=True)["denoising"].least == (1 + 9) * SMALL + 3000 * MB
+    assert by_stage(made, window=True, low_memory=True)["denoising"].least == SMALL + 1000 * MB
+    sizes = [refinement_bytes(made, "cpu", False, full, window) for full, window in ((False, True), (True, False))]
+    held = [int(USUAL.packed * count * SMALL + count * USUAL.engine) for count in (6, 5)]
+    assert sizes == [int(held[0] + ARENA * 1000 * MB), int(held[1] + ARENA * 3000 * MB)]
 
 
 def test_what_an_earlier_stage_needed_stays_in_the_arena():

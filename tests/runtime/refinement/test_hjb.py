@@ -90,7 +90,7 @@ def test_frames_without_a_face_have_no_weight_and_chunks_without_one_are_skipped
     engine = Recorder()
     box = Box(2, 9, 4, 20)
     boxes = [box, None, box, None, None, None, box]
-    loss = VideoLoss(engine, FaceTargets(None, boxes), np.zeros((1, 512), np.float32), 64, 48)
+    loss = VideoLoss(engine, FaceTargets(None, boxes), np.zeros((1, 512), np.float32), 64, 48, 3)
     latents = np.arange(7 * 4, dtype=np.float32).reshape(1, 7, 4, 1, 1)
     value, gradient = loss(latents)
     assert value == pytest.approx(1.0)

@@ -7,6 +7,7 @@ import pytest
 from onnx import helper
 
 from sa.export.gradient.group_norm import GroupNorm, _step
+from sa.export.gradient.line_silu import STEP
 from sa.export.onnx.rewrites.unroll_scans import unroll_scans
 
 SHAPES = {"weight": (3, 2, 4), "bias": (3, 2, 4), "x": (3, 2, 4, 5), "dy": (3, 2, 4, 5)}  # 3 steps of 2 groups
@@ -45,3 +46,20 @@ def test_all_steps_at_once_give_the_same(silu):
     for one, other in zip(found, wanted, strict=True):
         np.testing.assert_allclose(one, other, rtol=1e-5, atol=1e-6)
     assert not np.allclose(*wanted)
+
+
+def test_of_a_line_and_its_silu_too():
+    shapes = {"scale": (3, 4, 1), "shift": (3, 4, 1), "x": (3, 4, 5), "dy": (3, 4, 5)}  # 3 steps of 4 channels
+    scan = helper.make_node("Scan", list(shapes), ["dx"], body=STEP, num_scan_inputs=len(shapes))
+    values = [helper.make_tensor_value_info(name, 1, shape) for name, shape in shapes.items()]
+    result = helper.make_tensor_value_info("dx", 1, shapes["x"])
+    program = helper.make_model(
+        helper.make_graph([scan], "g", values, [result]), opset_imports=[helper.make_opsetid("", 17)]
+    )
+    generator = np.random.default_rng(1)
+    given = {name: generator.standard_normal(shape, np.float32) for name, shape in shapes.items()}
+    (wanted,) = run(program, given)
+    unroll_scans(program)
+    onnx.checker.check_model(program, full_check=True)
+    assert "Scan" not in {node.op_type for node in program.graph.node}
+    np.testing.assert_allclose(run(program, given)[0], wanted, rtol=1e-5, atol=1e-6)

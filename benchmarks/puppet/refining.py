@@ -1,0 +1,128 @@
+"""sa-bench puppet-refining: what it gives and costs to refine the face alone, and by the gradient of a window.
+
+It animates held-out puppets without refinement, as published, with the face's latents alone, and with a window's
+gradient, and compares the results with the truth. It writes the table between the markers of docs/refinement.md, and
+the picture beside it. Results in the work folder are kept, so an interrupted study continues where it stopped.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from sa.benchmarks.puppet.cases import TRUTH
+from sa.benchmarks.puppet.draw.sample_sheet import grid
+from sa.benchmarks.puppet.page import DOCS, figure_cell, write_study
+from sa.benchmarks.puppet.quality import interval, measure, read_frames
+from sa.benchmarks.puppet.study import FRAMES, HJB_STEPS, Setting, animated
+from sa.runtime.backends.libraries import quiet_paddle
+from sa.runtime.output.video import frame_path
+
+PAGE, PICTURES = DOCS / "refinement.md", DOCS / "refinement.png"
+PUPPETS = 8
+SHOWN, SHOWN_FRAME = 4, 6  # puppets, and which of their frames, in the picture
+WINDOW = 80  # pixels; the largest face of these puppets has 53
+ENGINES = "window"  # of study.ENGINES
+
+
+def _row(name: str, **flags: str) -> Setting:
+    refining = {"--refine": "", **{f"--refine-{flag}": value for flag, value in flags.items()}} if flags else {}
+    return Setting(name, {"--steps": str(HJB_STEPS), **refining}, engines=ENGINES)
+
+
+ROWS = (
+    _row("no refinement"),
+    _row("as published: `--refine-region frame`", region="frame"),
+    _row("the face's latents, gradient of the frame", gradient="frame"),
+    _row(f"the face's latents, gradient of a window of {WINDOW} pixels", gradient="window"),
+    _row("the same, 6 iterations", gradient="window", iters="6"),
+)
+TITLES = (
+    "PSNR, dB",
+    "PSNR in the face's box",
+    "PSNR elsewhere",
+    "CSIM",
+    "CSIM, 2nd embedder",
+    "seconds in the gradient",
+)
+
+
+@dataclass(frozen=True)
+class Refined:
+    """One video."""
+
+    psnr: float
+    face: float  # PSNR in the face's box
+    rest: float  # PSNR elsewhere
+    csim: float
+    csim_judge: float
+    seconds: float  # in the gradient, its norms included
+
+
+def refining(work: Path, puppets: int = PUPPETS) -> None:
+    """Animate, compare, and write the page and its picture; UserError if a command fails."""
+    quiet_paddle()
+    folders: dict[Setting, list[Path]] = {row: [] for row in ROWS}
+    for number in range(puppets):  # puppet by puppet, so that the rows take turns and an early end has whole rows
+        for row in ROWS:
+            folders[row].append(animated(work, row, number))
+    table = _table({row: refined(results) for row, results in folders.items()})
+    write_study(PAGE, table)
+    pictures(work, list(folders.values())).save(PICTURES)
+
+
+def refined(results: Sequence[Path]) -> list[Refined]:
+    """The figures of result folders."""
+    found = []
+    for folder, quality in measure(results).items():
+        run = json.loads((folder / "run.json").read_text())
+        case, count = Path(run["case"]), run["frames"]
+        result, truth = read_frames(folder / "frames", count), read_frames(case / TRUTH, count)
+        faces = np.stack([_mask(frame_path(case / "faces", i)) for i in range(count)])
+        inside, outside = masked_psnr(result, truth, faces), masked_psnr(result, truth, ~faces)
+        seconds = run["seconds"].get("refinement", float("nan"))
+        found.append(Refined(quality.psnr, inside, outside, quality.csim, quality.csim_judge, seconds))
+    return found
+
+
+def masked_psnr(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """Mean over frames [T, H, W, 3] of the PSNR of the pixels in mask [T, H, W], in dB."""
+    squares = ((result.astype(float) - truth) ** 2).mean(axis=-1)
+    errors = [frame[kept].mean() for frame, kept in zip(squares, mask, strict=True)]
+    return float((10 * np.log10(255**2 / np.maximum(errors, 1e-9))).mean())
+
+
+def _mask(path: Path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("L")) >= 128
+
+
+def _table(measured: dict[Setting, list[Refined]]) -> str:
+    lines = [f"| | {' | '.join(TITLES)} |", "|" + " --- |" * (len(TITLES) + 1)]
+    digits = (2, 2, 2, 3, 3, 1)
+    for row, videos in measured.items():
+        columns = zip(*(vars(video).values() for video in videos), strict=True)
+        cells = [figure_cell(interval(column), places) for column, places in zip(columns, digits, strict=True)]
+        lines.append(f"| {row.name} | {' | '.join(cells)} |")
+    count = len(next(iter(measured.values())))
+    often = "3 iterations if not said otherwise"
+    told = f"{count} held-out puppets, {FRAMES} frames, {HJB_STEPS} steps, guidance 1; {often}."
+    return "\n".join([*lines, "", told])
+
+
+def pictures(work: Path, results: Sequence[Sequence[Path]]) -> Image.Image:
+    """A row for each puppet: its reference, a frame of the result of each row, and the true one."""
+
+    def picture(path: Path) -> Image.Image:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+
+    rows = []
+    for number, of_puppet in enumerate(list(zip(*results, strict=True))[:SHOWN]):
+        case = work / f"case-{number}-{FRAMES}"
+        made = [picture(frame_path(folder / "frames", SHOWN_FRAME)) for folder in of_puppet]
+        rows.append([picture(case / "reference.png"), *made, picture(frame_path(case / TRUTH, SHOWN_FRAME))])
+    return grid(rows)

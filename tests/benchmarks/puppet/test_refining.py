@@ -1,0 +1,54 @@
+"""The table and picture of refinement, from figures that are known."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sa.benchmarks.puppet import PRESET, refining, study
+from sa.export.presets import check_window, load_preset
+
+
+def test_psnr_of_a_mask_sees_its_pixels_alone():
+    truth = np.full((2, 4, 4, 3), 100, np.uint8)
+    result, mask = truth.copy(), np.zeros((2, 4, 4), bool)
+    mask[:, :2] = True
+    result[:, :2] += 10
+    assert refining.masked_psnr(result, truth, mask) == pytest.approx(10 * np.log10(255**2 / 100))
+    assert refining.masked_psnr(result, truth, ~mask) > 100
+
+
+def test_the_table_has_a_row_for_every_choice_and_an_empty_cell_for_what_is_not_known():
+    videos = [refining.Refined(20.0, 19.0, 22.0, 0.9, 0.8, seconds) for seconds in (float("nan"), float("nan"))]
+    table = refining._table({row: videos for row in refining.ROWS})
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    assert len(lines) == 2 + len(refining.ROWS)
+    assert {line.count("|") for line in lines} == {len(refining.TITLES) + 2}
+    assert all(line.endswith("| 0.800 [0.800, 0.800] |  |") for line in lines[2:])
+
+
+def test_rows_differ_in_what_they_ask_of_sa_run():
+    asked = [tuple(row.flags.items()) for row in refining.ROWS]
+    assert len(set(asked)) == len(asked)
+    assert ("--refine-region", "frame") in asked[1] and ("--refine-gradient", "frame") in asked[2]
+    assert all(("--refine-gradient", "window") in flags for flags in asked[3:])
+    assert not any("--refine" in dict(flags) for flags in asked[:1])
+
+
+def test_the_window_is_a_part_of_the_puppets_frame():
+    flags = study.ENGINES[refining.ENGINES]
+    assert flags[flags.index("--refine-window") + 1] == str(refining.WINDOW)
+    check_window(refining.WINDOW, load_preset(PRESET).shapes)
+
+
+def test_the_picture_shows_reference_results_and_truth(tmp_path):
+    def frames(folder, colour, name="frame_6.png"):
+        folder.mkdir(parents=True)
+        Image.new("RGB", (128, 128), colour).save(folder / name)
+
+    frames(tmp_path / "case-0-8", "red", "reference.png")
+    frames(tmp_path / "case-0-8" / "truth", "lime")
+    for name, colour in (("a", "blue"), ("b", "black")):
+        frames(tmp_path / name / "frames", colour)
+    shown = refining.pictures(tmp_path, [[tmp_path / "a"], [tmp_path / "b"]])
+    centres = [shown.getpixel((2 + 64 + 130 * column, 66)) for column in range(4)]
+    assert centres == [(255, 0, 0), (0, 0, 255), (0, 0, 0), (0, 255, 0)]
