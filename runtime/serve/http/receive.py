@@ -127,7 +127,8 @@ class _Parts:
         try:
             settings = VideoSettings.model_validate_json(self._settings or b"{}", strict=True)
         except ValidationError as error:
-            raise _invalid(SETTINGS, f"settings cannot be used: {first_fault(error)}.") from None
+            fault = "they are no JSON" if error.errors()[0]["type"] == "json_invalid" else first_fault(error)
+            raise _invalid(SETTINGS, f"settings cannot be used: {fault}.") from None
         return Upload(self._folder, settings, self._hashes)
 
     def _grow(self, name: str, more: bytes) -> None:
