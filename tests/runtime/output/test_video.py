@@ -31,6 +31,19 @@ def test_mp4_has_every_frame_at_its_rate_and_colour(frames):
         np.testing.assert_allclose(frame.mean((0, 1)), (25 * i, 128, 255 - 25 * i), atol=6)
 
 
+def test_the_same_frames_are_the_same_bytes(tmp_path):
+    """Frames of which x264 made several files, with macroblock trees on a CPU with AVX-512."""
+    noise = np.random.default_rng(1)
+    for i in range(5):
+        coarse = Image.fromarray(noise.integers(0, 256, (8, 8, 3), dtype=np.uint8))
+        write_frame(tmp_path, i, np.asarray(coarse.resize((64, 64), Image.Resampling.BICUBIC)))
+    made = set()
+    for _ in range(100):
+        write_mp4(tmp_path / "video.mp4", tmp_path, 5, 8.0)
+        made.add((tmp_path / "video.mp4").read_bytes())
+    assert len(made) == 1
+
+
 def gif_times(path):
     with Image.open(path) as image:
         times = []
