@@ -13,8 +13,8 @@ from sa.runtime.case.audio import LAYOUT, RATE, audio_frame
 
 GIF_TICKS = 100  # a GIF counts time in hundredths of a second
 ENCODER_THREADS = 4  # always: the result depends on them, and must not depend on how many cores a machine has
-# With macroblock trees, the x264 in PyAV 18.1 made other bytes of the same frames in a tenth of the calls, on a CPU with
-# AVX-512; not with AVX2, nor without the trees.
+# With macroblock trees, the x264 of PyAV 18.1 made other bytes of the same frames in a tenth of the calls, on a CPU
+# with AVX-512; not with AVX2, nor without the trees.
 ENCODING = {"crf": "16", "preset": "medium", "x264-params": "mbtree=0"}
 AUDIO_BITS = 192_000  # a second
 UPSTREAM_GIF_MS = 125  # at every frame rate; Pillow stores 120 (docs/model.md, section 9)

@@ -102,16 +102,25 @@ def router(service: Service) -> APIRouter:
         folder = service.folders.job(id)
         if variant == "case":
             return _file(folder / PREVIEW, "video/mp4", f"{id}-preview.mp4", 409)
-        return _file(folder / STEP, "image/png", f"{id}-step.png", 409)
+        try:
+            strip = (folder / STEP).read_bytes()  # at once: the next step replaces it
+        except FileNotFoundError:
+            raise _missing(409) from None
+        return Response(strip, media_type="image/png")
 
     return routes
 
 
 def _file(path: Path, kind: str, name: str, missing: int = 404) -> FileResponse:
     if not path.is_file():
-        message = "it is not there yet: ask again later." if missing == 409 else "this video has no such file."
-        raise ApiError(missing, "conflict" if missing == 409 else "not_found", message)
+        raise _missing(missing)
     return FileResponse(path, media_type=kind, filename=name)
+
+
+def _missing(status: int) -> ApiError:
+    if status == 409:
+        return ApiError(409, "conflict", "it is not there yet: ask again later.")
+    return ApiError(404, "not_found", "this video has no such file.")
 
 
 def _of_case(job: Job, folder: Path, variant: Variant, index: int) -> FileResponse:

@@ -8,17 +8,22 @@ import { problem } from "./notice.js";
 import { preferred, say, setLanguage } from "./words.js";
 
 const $ = (id) => document.getElementById(id);
-const STATE_SECONDS = 10;
+const STATE_SECONDS = 10; // between looks at the server; sooner while it is not ready
+let next = 0;
 
 async function showState() {
   let text = "";
+  let again = STATE_SECONDS;
   try {
     await json("/health/ready");
     text = say("state.ready");
   } catch (error) {
+    again = 2;
     text = error instanceof Refusal && error.status ? `${say("state.waiting")} ${error.message}` : say("state.away");
   }
   if ($("server-state").textContent !== text) $("server-state").textContent = text;
+  clearTimeout(next);
+  next = setTimeout(showState, again * 1000);
 }
 
 async function begin() {
@@ -62,6 +67,5 @@ setUpForm((video) => {
 setUpHistory();
 setUpJob();
 showState();
-setInterval(showState, STATE_SECONDS * 1000);
 begin();
 

@@ -28,6 +28,7 @@ export async function openJob(id) {
     return;
   }
   $("job").hidden = false;
+  $("new").hidden = true;
   redrawJob();
   $("job-title").focus();
   poll(signal);
@@ -43,6 +44,7 @@ export function closeJob() {
   pictures = new Map();
   [video, step] = [null, null];
   $("job").hidden = true;
+  $("new").hidden = false;
   for (const id of ["preview", "step-shown", "shown-reference", "shown-pose", "shown-frame"]) $(id).removeAttribute("src");
   $("run").open = false;
 }
@@ -70,6 +72,7 @@ async function refresh(signal) {
   try {
     const found = await json(`/v1/videos/${video.id}`, { signal });
     if (signal.aborted) return;
+    if (found.status !== video.status) showHistory();
     video = found;
     redrawJob();
   } catch (error) {
@@ -147,11 +150,12 @@ function drawState() {
 
 async function showPreview() {
   if ($("preview").hasAttribute("src")) return;
-  $("preview").src = "";
   const { id } = video;
   try {
     const url = URL.createObjectURL(await blob(`/v1/videos/${id}/preview`));
-    if (video?.id === id) $("preview").src = url;
+    if (video?.id !== id) return;
+    $("preview").src = url;
+    if (!matchMedia("(prefers-reduced-motion: reduce)").matches) $("preview").play().catch(() => {});
     $("preview-missing").hidden = true;
   } catch {
     $("preview").removeAttribute("src");
@@ -252,7 +256,11 @@ export function setUpJob() {
   $("cancel").addEventListener("click", async () => {
     if (await remove(video.id)) location.hash = "";
   });
-  $("close").addEventListener("click", () => { location.hash = ""; });
+  $("close").addEventListener("click", () => {
+    location.hash = "";
+    $("new").hidden = false;
+    $("new-title").focus();
+  });
   $("before").addEventListener("click", () => move(-1));
   $("after").addEventListener("click", () => move(1));
   $("play").addEventListener("click", play);

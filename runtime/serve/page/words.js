@@ -70,7 +70,7 @@ export const WORDS = {
   "start": ["Start", "开始"],
   "cancel": ["Cancel and delete", "取消并删除"],
   "delete": ["Delete", "删除"],
-  "close": ["Close", "关闭"],
+  "close": ["Another video", "再做一个视频"],
   "open": ["Open", "打开"],
   "history": ["Your videos", "您的视频"],
   "history.none": ["There is none yet.", "还没有视频。"],
