@@ -1,17 +1,25 @@
 """The page in a real browser: the whole way by keyboard, on a phone, in the dark, in Chinese, asking nobody else."""
 
+import io
 import re
 import shutil
 from pathlib import Path
 
 import pytest
-from serving import FREE, Server, zipped
+from PIL import Image
+from serving import FREE, Server, until, zipped
 
 pytestmark = pytest.mark.serve
 playwright = pytest.importorskip("playwright.sync_api", reason="make test-serve installs it")
 
 WIDE, PHONE = {"width": 1000, "height": 800}, {"width": 320, "height": 568}
 SECONDS = 60_000  # milliseconds, for anything that is waited for
+PIXELS = """() => {
+  const image = document.getElementById("shown-frame");
+  const canvas = new OffscreenCanvas(image.naturalWidth || 1, image.naturalHeight || 1).getContext("2d");
+  canvas.drawImage(image, 0, 0);
+  return [...canvas.getImageData(0, 0, image.naturalWidth || 1, image.naturalHeight || 1).data];
+}"""
 LOOK = {"light-en": ("light", "en-US"), "dark-zh": ("dark", "zh-CN")}
 
 
@@ -100,7 +108,8 @@ def test_the_whole_way_by_keyboard(browser, server, case, tmp_path):
     page.keyboard.press("Enter")
     page.wait_for_selector("#job-title:focus")
     page.wait_for_selector("#start:visible")
-    page.wait_for_function("document.getElementById('preview').readyState >= 2")
+    page.wait_for_selector("#preview[src]")
+    until(lambda: page.evaluate("document.getElementById('preview').readyState >= 2"))
     press(page, "Tab", "#start")
     page.keyboard.press("Enter")
     page.wait_for_selector("#step-shown[src]", state="attached")
@@ -109,13 +118,11 @@ def test_the_whole_way_by_keyboard(browser, server, case, tmp_path):
     assert server.video(job)["settings"]["quality"] == "exact"
     press(page, "Tab", "#index")
     page.keyboard.press("End")
-    page.wait_for_function("document.getElementById('index-shown').textContent === 'Frame 5 of 5'")
+    playwright.expect(page.locator("#index-shown")).to_have_text("Frame 5 of 5")
     frame = server.client.get(f"/v1/videos/{job}/content", params={"variant": "frame", "index": 4}).content
-    page.wait_for_function("document.getElementById('shown-frame').complete")
-    shown = page.evaluate(
-        "async () => [...new Uint8Array(await (await fetch(document.getElementById('shown-frame').src)).arrayBuffer())]"
-    )
-    assert bytes(shown) == frame
+    with Image.open(io.BytesIO(frame)) as picture:
+        expected = list(picture.convert("RGBA").tobytes())
+    until(lambda: page.evaluate(PIXELS) == expected)
     press(page, "Tab", "[data-variant=video]")
     with page.expect_download() as download:
         page.keyboard.press("Enter")
@@ -123,7 +130,7 @@ def test_the_whole_way_by_keyboard(browser, server, case, tmp_path):
     assert Path(download.value.path()).read_bytes() == server.result(job)["animation.mp4"]
     press(page, "Tab", "#run summary")
     page.keyboard.press("Enter")
-    page.wait_for_function("document.querySelector('#run pre').textContent.includes('engines_digest')")
+    playwright.expect(page.locator("#run pre")).to_contain_text("engines_digest")
     press(page, "Tab", "#cancel")
     page.keyboard.press("Enter")
     press(page, "Tab", "dialog [value=yes]")
@@ -161,7 +168,7 @@ def test_what_is_missing_is_said_and_focused(browser, server, case):
         assert page.is_visible("#form-problem")
         fill()
     page.click("#submit")  # a zip file is no photo: the server says so
-    page.wait_for_function("document.getElementById('form-problem').textContent.includes('not a picture')")
+    playwright.expect(page.locator("#form-problem")).to_contain_text("not a picture", timeout=SECONDS)
     assert page.evaluate("document.activeElement.id") == "reference"
     visit.context.close()
 
