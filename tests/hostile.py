@@ -97,6 +97,11 @@ def npy(array: np.ndarray) -> bytes:
     return made.getvalue()
 
 
+def nobody() -> bytes:
+    """Keypoints without a person."""
+    return npz(driving=npy(np.zeros((8, 1, 133, 3))), reference=npy(np.zeros((1, 133, 3))))
+
+
 def npy_header(shape: str, descr: str = "'<f8'") -> bytes:
     text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}}}".encode()
     return b"\x93NUMPY\x01\x00" + struct.pack("<H", len(text)) + text
@@ -175,7 +180,7 @@ def references() -> Iterator[Hostile]:
         ("a BMP of absurd sides", bmp, "reference"),
         ("an archive", archive({"x": b""}), none),
     ):
-        yield Hostile(f"reference: {name}", words, {"reference": content, "driving": video()})
+        yield Hostile(f"reference: {name}", words, {"reference": content, "driving": video(), "keypoints": nobody()})
 
 
 def drivings() -> Iterator[Hostile]:
@@ -196,7 +201,7 @@ def drivings() -> Iterator[Hostile]:
         ("a day long", video(frames=3, gap=8 * 40_000), "s long"),
         ("thousands of frames", video(32, 32, frames=3000), "frames to take"),
     ):
-        yield Hostile(f"driving: {name}", words, {"reference": picture(), "driving": content})
+        yield Hostile(f"driving: {name}", words, {"reference": picture(), "driving": content, "keypoints": nobody()})
 
 
 def keypoints() -> Iterator[Hostile]:

@@ -65,6 +65,7 @@ class Service:
         self.database = Database(config.data / DATABASE)
         self.jobs, self.work = Jobs(self.database, config.limits.queue), Work(self.database)
         self.prepares = all(find_spec(name) is not None for name in ("cv2", "insightface", "onnxruntime"))
+        self.estimates = self.prepares and config.models is not None and has_pose_networks(config.models)
         self._inspector = Inspector(config.limits.check_seconds)
         self._supervisor: Supervisor | None = None
         self._closing = threading.Event()
@@ -142,7 +143,7 @@ class Service:
     def _require_preparation(self, upload: Upload) -> None:
         if not self.prepares:
             raise RefusedError("driving", "this server makes no cases: upload one as case, as sa-prepare makes it.")
-        if self.config.models is None and not (upload.folder / KEYPOINTS).exists():
+        if not self.estimates and not (upload.folder / KEYPOINTS).exists():
             raise RefusedError(
                 "keypoints", "this server has no pose networks: give keypoints beside the video, or a case."
             )
@@ -194,6 +195,13 @@ class Service:
         """Remove the jobs that ended longer ago than they are kept."""
         for job in self.jobs.ended_before(now - self.config.keep_days * 86400):
             self.delete(job)
+
+
+def has_pose_networks(models: Path) -> bool:
+    """InputError for a network that is not what its name says."""
+    from sa.runtime.prepare.estimate.models import PERSON_DETECTOR, POSE_NETWORK, find_model  # of the extra 'prepare'
+
+    return all(find_model(models, kind) is not None for kind in (PERSON_DETECTOR, POSE_NETWORK))
 
 
 def discard(folder: Path) -> None:

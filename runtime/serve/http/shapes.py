@@ -156,7 +156,7 @@ def engines_list(service: Service) -> EnginesList:
             )
         )
     server = Server(
-        photo_and_video=service.prepares and config.models is not None,
+        photo_and_video=service.estimates,
         keypoints=service.prepares,
         max_upload_bytes=limits.upload,
         max_frames=limits.frames,

@@ -61,7 +61,11 @@ def test_schemathesis_finds_no_violation(server):
         )
         @hypothesis.given(made=operation.as_strategy())
         def ask(made, operation=operation):
-            if "id" in (made.path_parameters or {}) and asked.get(operation.path, 0) % 2 and operation.method != "delete":
+            if (
+                "id" in (made.path_parameters or {})
+                and asked.get(operation.path, 0) % 2
+                and operation.method != "delete"
+            ):
                 made.path_parameters["id"] = server.job  # else nearly all answers were 404
             asked[operation.path] = asked.get(operation.path, 0) + 1
             made.call_and_validate(excluded_checks=left_out)
