@@ -1,7 +1,7 @@
 """make serve-demo: sa-serve with the puppet checkpoint, and files to try its page with.
 
-demo/try gets a photo, a driving video of another puppet with its keypoints, and a case. The puppets' keypoints are known,
-so no pose networks are needed. demo/models has the checkpoint's own face recogniser.
+demo/try gets a photo, a driving video of another puppet with its keypoints, and a case. The puppets' keypoints are
+known, so no pose networks are needed. demo/models has the checkpoint's own face recogniser.
 """
 
 import shutil
@@ -19,7 +19,6 @@ from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.engine_set.verify import read_manifest
 from sa.runtime.errors import EngineSetError
 from sa.runtime.output.video import encode_mp4
-from sa.runtime.prepare.estimate.models import FACE_RECOGNISER
 from sa.runtime.prepare.whole_body import BODY, BODY_SOURCES, COCO_BODY, KEYPOINTS
 from sa.runtime.serve.cli import main as sa_serve
 
@@ -40,7 +39,8 @@ def main(folder: Path = Path("demo")) -> int:
     models = folder / "models"
     models.mkdir(exist_ok=True)
     recogniser = next(engine for engine in read_manifest(engines)[0].engines if engine.role == "arcface")
-    shutil.copy(engines / recogniser.program, models / FACE_RECOGNISER.file)
+    for file in recogniser.files:
+        shutil.copy(engines / file.name, models / file.name)
     print(f"files to try: {tries}/photo.png, dance.mp4 and keypoints.npz, or case.zip")
     return sa_serve(["--engines", str(engines), "--data", str(folder / "serve"), "--models", str(models)])
 

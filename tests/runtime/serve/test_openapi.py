@@ -1,4 +1,4 @@
-"""The served description of the API: schemathesis sends what it allows and what it forbids, and compares the answers."""
+"""The served description of the API: schemathesis sends what it allows and what it forbids, and reads the answers."""
 
 import pytest
 from hostile import archive, case
@@ -53,7 +53,7 @@ def test_schemathesis_finds_no_violation(server):
         operation = result.ok()
 
         @hypothesis.settings(
-            max_examples=40,
+            max_examples=25,
             deadline=None,
             derandomize=True,
             database=None,
@@ -61,11 +61,8 @@ def test_schemathesis_finds_no_violation(server):
         )
         @hypothesis.given(made=operation.as_strategy())
         def ask(made, operation=operation):
-            if (
-                "id" in (made.path_parameters or {})
-                and asked.get(operation.path, 0) % 2
-                and operation.method != "delete"
-            ):
+            random_id = asked.get(operation.path, 0) % 2 or operation.method.upper() == "DELETE"
+            if "id" in (made.path_parameters or {}) and not random_id:
                 made.path_parameters["id"] = server.job  # else nearly all answers were 404
             asked[operation.path] = asked.get(operation.path, 0) + 1
             made.call_and_validate(excluded_checks=left_out)
