@@ -1,7 +1,6 @@
 """/v1/videos/{id}/events: server-sent events (WHATWG HTML, section 9.2), read from the store: none is missed."""
 
 import asyncio
-import threading
 import time
 from collections.abc import AsyncIterator
 from typing import Annotated
@@ -23,7 +22,7 @@ RETRY = "retry: 2000\n\n"  # milliseconds before a client connects again
 
 def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/v1/videos/{id}", tags=["events"])
-    places = threading.BoundedSemaphore(service.config.limits.streams)
+    streams = Streams(service)
 
     @routes.get(
         "/events",
@@ -43,20 +42,35 @@ def router(service: Service) -> APIRouter:
         last = int(last_event_id or 0)
         if job.status in ENDED and last and not events_after(service.database, id, last):
             return Response(status_code=204)
-        if not places.acquire(blocking=False):
+        if streams.open >= service.config.limits.streams:
             message = f"{service.config.limits.streams} event streams are open already: ask for the video instead."
             raise ApiError(429, "too_many_streams", message, headers={"Retry-After": "10"})
-        return StreamingResponse(_stream(service, id, last, places), media_type="text/event-stream")
+        return StreamingResponse(streams.of(id, last), media_type="text/event-stream")
 
     return routes
 
 
-async def _stream(service: Service, job: str, last: int, places: threading.BoundedSemaphore) -> AsyncIterator[str]:
-    try:
+class Streams:
+    """The event streams that are open."""
+
+    def __init__(self, service: Service):
+        self._service = service
+        self.open = 0
+
+    async def of(self, job: str, last: int) -> AsyncIterator[str]:
+        """The events of a job after this one, as they come."""
+        self.open += 1  # only here: of a client that is gone at once, nothing is begun that had to be ended
+        try:
+            async for piece in self._pieces(job, last):
+                yield piece
+        finally:
+            self.open -= 1
+
+    async def _pieces(self, job: str, last: int) -> AsyncIterator[str]:
         yield RETRY
         said = time.monotonic()
         while True:
-            state, found = await run_in_threadpool(_look, service, job, last)
+            state, found = await run_in_threadpool(_look, self._service, job, last)
             for event in found:
                 yield f"id: {event.id}\nevent: {event.type}\ndata: {event.data}\n\n"
                 last, said = event.id, time.monotonic()
@@ -70,8 +84,6 @@ async def _stream(service: Service, job: str, last: int, places: threading.Bound
                     yield ": still here\n\n"
                     said = time.monotonic()
                 await asyncio.sleep(LOOK_SECONDS)
-    finally:
-        places.release()
 
 
 def _look(service: Service, job: str, last: int) -> tuple[Job | None, list[StoredEvent]]:
