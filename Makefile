@@ -6,13 +6,13 @@ BIN := $(VENV)/bin
 # What is installed is what constraints.txt says, also of what builds the project itself.
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 INSTALL := $(PIP) --no-build-isolation --editable
-SETUP := bench,cpu,export,openvino,prepare,test
+SETUP := bench,cpu,export,openvino,prepare,serve,test
 # Two workers keep two cores busy; a third would wait for memory on a machine of 24 GiB.
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadscope
 
-.PHONY: install install-kernels install-peers check cli-reference demo gpu-check gpu-pack kernels lock map puppet puppet-study test \
-	test-browser test-fp16 test-kernels test-latest test-peers test-rtx true-size types versions clean
+.PHONY: install install-kernels install-peers check cli-reference demo gpu-check gpu-pack kernels lock map puppet puppet-study serve-demo test \
+	test-browser test-fp16 test-kernels test-latest test-peers test-rtx test-serve true-size types versions clean
 
 install: $(VENV)/installed
 
@@ -53,6 +53,10 @@ versions:
 	.cache/uv/bin/python -m pip install --quiet --disable-pip-version-check uv
 	$(PYTHON) .ci/versions.py .cache/uv/bin/uv
 
+# sa-serve with that checkpoint, and files to try it with in demo/try.
+serve-demo: install
+	$(BIN)/python -m sa.benchmarks.serve_demo
+
 demo: install
 	$(BIN)/python -m sa.benchmarks.demo
 
@@ -60,7 +64,7 @@ demo: install
 check: types
 	$(PYTEST) $(PARALLEL) -m '$(QUICK)'
 
-QUICK := not export and not browser and not fp16 and not gpu and not rtx
+QUICK := not export and not browser and not fp16 and not gpu and not rtx and not serve
 
 types: install .cache/packages/sa
 	$(BIN)/ruff check .
@@ -93,10 +97,21 @@ $(VENV)/installed-rtx: $(VENV)/installed
 	touch $@
 
 # The report in a real browser, which Debian calls chromium.
-test-browser: install
+test-browser: install chromium
+	$(PYTEST) -m browser tests/benchmarks/report/test_report_browser.py
+
+# sa-serve: its API against its description, kill -9 at random moments, a load, and its page in Chromium.
+test-serve: $(VENV)/installed-serve chromium
+	$(PYTEST) -m serve tests/runtime/serve
+
+$(VENV)/installed-serve: $(VENV)/installed
+	$(INSTALL) '.[$(SETUP),serve-test]'
+	touch $@
+
+.PHONY: chromium
+chromium:
 	command -v chromium || { test "$$(id -u)" = 0 && apt-get update -qq && apt-get install -y -qq chromium; } || \
 		{ echo "install Chromium first, on Debian: apt-get install chromium"; exit 1; }
-	$(PYTEST) -m browser tests/benchmarks/report/test_report_browser.py
 
 # On a machine with an NVIDIA GPU: the tests of tests/gpu and sa-bench on an engine set of true size, and one report of both,
 # gpu-report/gpu-report.md. It needs neither Paddle nor weights: engine sets come from benchmarks/gpu/sets.tar.xz. ONNX

@@ -68,6 +68,8 @@ def _say_what_differs(kept: dict | None, key: dict, tell: Listener) -> None:
 def _write_frames(result: Result, folder: Path) -> None:
     """Write the frames that an earlier command did not write yet."""
     folder.mkdir(exist_ok=True)
+    for unfinished in folder.glob("*.part"):  # a kill left it
+        unfinished.unlink()
     first = next(i for i in range(len(result) + 1) if not video.frame_path(folder, i).exists())
     if first < len(result):
         for i, frame in result.decode(first):

@@ -54,11 +54,11 @@ def test_the_wheel_loads_a_preset(installed):
 
 def test_the_commands_teach_and_say_which_extra_is_missing(installed, tmp_path):
     commands = installed.parent
-    for command in ("sa-run", "sa-export", "sa-prepare"):
+    for command in ("sa-run", "sa-export", "sa-prepare", "sa-serve"):
         help_text = run(commands / command, "--help").stdout
         assert "examples:" in help_text and "exit codes:" in help_text
         completion = run(commands / command, "--print-completion", "bash")
-        assert completion.returncode == 0 and "--out" in completion.stdout
+        assert completion.returncode == 0 and ("--data" if command == "sa-serve" else "--out") in completion.stdout
     done = run(commands / "sa-export", "--checkpoint", str(tmp_path), "--out", str(tmp_path / "out"))
     assert done.returncode == 2 and "pip install 'stableanimator-deploy[export]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1

@@ -52,9 +52,9 @@ class Case:
         if not folder.is_dir():
             raise InputError(f"{folder} is not a folder: give --case a folder with reference.png and poses/.")
         warnings: list[str] = []
-        reference_path = _find_reference(folder)
+        reference_path = find_reference(folder)
         reference = _checked_reference(read_image(reference_path), str(reference_path))
-        numbered = _numbered_images(folder / "poses", "pose images frame_0.png, frame_1.png, ...")
+        numbered = numbered_images(folder / "poses", "pose images frame_0.png, frame_1.png, ...")
         _warn_about_gaps(folder / "poses", list(numbered), warnings)
         identity, mask, faces = folder / "identity.npy", folder / "reference_mask.png", folder / "faces"
         audio = folder / AUDIO_FILE
@@ -118,7 +118,7 @@ class Case:
         if not isinstance(self.faces, Path):
             masks, where = self.faces, "the case"
         else:
-            found = _numbered_images(self.faces, "face masks frame_0.png, frame_1.png, ...")
+            found = numbered_images(self.faces, "face masks frame_0.png, frame_1.png, ...")
             masks, where = list(found.values()), str(self.faces)
         if len(masks) != self.frames:
             raise InputError(
@@ -169,7 +169,7 @@ def check_case(case: Case, shapes: Shapes, command: str) -> list[str]:
         )
     warnings = list(case.warnings)
     sizes = [open_picture(pose).size for pose in case.poses]
-    reference = _find_reference(Path(case.name)) if case.name != IN_MEMORY else "the reference"
+    reference = find_reference(Path(case.name)) if case.name != IN_MEMORY else "the reference"
     _warn_about_aspect(str(reference), case.reference.size, shapes, warnings)
     odd = [i for i, size in enumerate(sizes) if _stretch(size, shapes) > ASPECT_TOLERANCE]
     if odd:
@@ -187,7 +187,7 @@ def _checked_reference(reference: Image.Image, name: str) -> Image.Image:
     return reference
 
 
-def _find_reference(folder: Path) -> Path:
+def find_reference(folder: Path) -> Path:
     found = sorted(path for path in folder.glob("reference.*") if path.suffix.lower() in SUFFIXES)
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
@@ -198,7 +198,7 @@ def _find_reference(folder: Path) -> Path:
     return found[0]
 
 
-def _numbered_images(folder: Path, what: str) -> dict[int, Path]:
+def numbered_images(folder: Path, what: str) -> dict[int, Path]:
     """The images of a folder by the numbers in their names, in order. Every number must be unique."""
     if not folder.is_dir():
         raise InputError(f"{folder} is missing: a case needs a folder of {what}; add it.")

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from sa.runtime import PROJECT
 from sa.runtime.errors import InputError
-from sa.runtime.output.staging import replace_entry
+from sa.runtime.output.staging import replace_entry, resumable_folder
 
 RUN_FILE = "run.json"
+RESULTS = ("frames", "animation.mp4", "animation.gif", RUN_FILE)  # in this order
 
 
 def check_output(out: Path) -> None:
@@ -35,6 +36,20 @@ def _is_earlier_run(out: Path) -> bool:
     return isinstance(run, dict) and run.get("project") == PROJECT
 
 
+def take_back(out: Path) -> bool:
+    """Whether `out` holds a complete result. What a kill left half delivered goes back to where it can be resumed.
+
+    `out` is an empty folder, or one that runs alone have written into.
+    """
+    staging = resumable_folder(out, within=True)
+    if not staging.is_dir():
+        return (out / RUN_FILE).is_file()
+    for name in RESULTS:
+        if (out / name).exists():
+            replace_entry(out / name, staging / name)
+    return False
+
+
 def deliver(staging: Path, out: Path) -> None:
     """Move the finished results into `out`. Frames of an earlier run are removed; all other files there stay."""
     out.mkdir(exist_ok=True)
@@ -43,7 +58,7 @@ def deliver(staging: Path, out: Path) -> None:
         for path in earlier.iterdir():
             if not re.fullmatch(r"frame_\d+\.png", path.name):
                 shutil.move(path, staging / "frames" / path.name)
-    for name in ("frames", "animation.mp4", "animation.gif", RUN_FILE):
+    for name in RESULTS:
         if (staging / name).exists():
             replace_entry(staging / name, out / name)
         else:  # a GIF that was too long, while the earlier run had one

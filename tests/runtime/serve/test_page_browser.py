@@ -1,0 +1,267 @@
+"""The page in a real browser: the whole way by keyboard, on a phone, in the dark, in Chinese, asking nobody else."""
+
+import io
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from serving import FREE, Server, until, zipped
+
+pytestmark = pytest.mark.serve
+playwright = pytest.importorskip("playwright.sync_api", reason="make test-serve installs it")
+
+WIDE, PHONE = {"width": 1000, "height": 800}, {"width": 320, "height": 568}
+SECONDS = 60_000  # milliseconds, for anything that is waited for
+PIXELS = """() => {
+  const image = document.getElementById("shown-frame");
+  const canvas = new OffscreenCanvas(image.naturalWidth || 1, image.naturalHeight || 1).getContext("2d");
+  canvas.drawImage(image, 0, 0);
+  return [...canvas.getImageData(0, 0, image.naturalWidth || 1, image.naturalHeight || 1).data];
+}"""
+LOOK = {"light-en": ("light", "en-US"), "dark-zh": ("dark", "zh-CN")}
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = shutil.which("chromium") or pytest.fail("chromium is missing: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def server(engines, tmp_path_factory):
+    flags = ("--engines", engines("recipe_hjb", "onnxruntime", "--refine", "--refine-plan", "segmented"), *FREE)
+    with Server(tmp_path_factory.mktemp("data"), *flags, "--threads", 1) as server:
+        server.ready()
+        yield server
+
+
+@pytest.fixture
+def case(case_folder, tmp_path):
+    path = tmp_path / "case.zip"
+    path.write_bytes(zipped(case_folder("recipe_hjb")))
+    return path
+
+
+class Visit:
+    """A page that is open, everything it asked for, and what went wrong in it."""
+
+    def __init__(self, browser, server, viewport: dict, scheme: str = "light", language: str = "en-US", path: str = ""):
+        self.context = browser.new_context(
+            viewport=viewport, color_scheme=scheme, locale=language, reduced_motion="reduce"
+        )
+        self.page = self.context.new_page()
+        self.asked: list[str] = []
+        self.wrong: list[str] = []
+        self.page.on("request", lambda request: self.asked.append(request.url))
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("console", lambda said: self.wrong.append(said.text) if said.type == "error" else None)
+        self.page.set_default_timeout(SECONDS)
+        self.page.goto(server.address + path)
+        self.page.wait_for_selector("#quality input", state="attached")
+
+    def close(self, server) -> None:
+        self.context.close()
+        outside = [url for url in self.asked if not url.startswith((server.address, f"blob:{server.address}"))]
+        assert outside == [] and self.wrong == []
+
+
+def press(page, key: str, until: str, most: int = 60) -> None:
+    """Press a key until the element of this selector has the focus."""
+    for _ in range(most):
+        if page.evaluate("selector => document.activeElement?.matches(selector)", until):
+            return
+        page.keyboard.press(key)
+    raise AssertionError(f"{until} is not reached by {key}")
+
+
+def submit(page, case: Path) -> str:
+    """Fill in the form; the id of the job it made."""
+    page.check("[name=source][value=case]")
+    page.set_input_files("#case", case)
+    page.check("#consent")
+    page.click("#submit")
+    page.wait_for_selector("#start:visible")
+    return page.url.split("#")[1]
+
+
+def test_the_whole_way_by_keyboard(browser, server, case, tmp_path):
+    visit = Visit(browser, server, WIDE)
+    page = visit.page
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.className") == "skip"
+    press(page, "Tab", "[name=source]")
+    page.keyboard.press("ArrowDown")
+    press(page, "Tab", "#case")
+    with page.expect_file_chooser() as chosen:
+        page.keyboard.press("Enter")
+    chosen.value.set_files(case)
+    press(page, "Tab", "[name=quality]")
+    page.keyboard.press("ArrowUp")
+    press(page, "Tab", "#consent")
+    page.keyboard.press("Space")
+    press(page, "Tab", "#submit")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#job-title:focus")
+    page.wait_for_selector("#start:visible")
+    page.wait_for_selector("#preview[src]")
+    until(lambda: page.evaluate("document.getElementById('preview').readyState >= 2"))
+    press(page, "Tab", "#start")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#step-shown[src]", state="attached")
+    page.wait_for_selector("#result:visible")
+    job = page.url.split("#")[1]
+    assert server.video(job)["settings"]["quality"] == "exact"
+    press(page, "Tab", "#index")
+    page.keyboard.press("End")
+    playwright.expect(page.locator("#index-shown")).to_have_text("Frame 5 of 5")
+    frame = server.client.get(f"/v1/videos/{job}/content", params={"variant": "frame", "index": 4}).content
+    with Image.open(io.BytesIO(frame)) as picture:
+        expected = list(picture.convert("RGBA").tobytes())
+    until(lambda: page.evaluate(PIXELS) == expected)
+    press(page, "Tab", "[data-variant=video]")
+    with page.expect_download() as download:
+        page.keyboard.press("Enter")
+    assert download.value.suggested_filename == f"{job}.mp4"
+    assert Path(download.value.path()).read_bytes() == server.result(job)["animation.mp4"]
+    press(page, "Tab", "#run summary")
+    page.keyboard.press("Enter")
+    playwright.expect(page.locator("#run pre")).to_contain_text("engines_digest")
+    press(page, "Tab", "#cancel")
+    page.keyboard.press("Enter")
+    press(page, "Tab", "dialog [value=yes]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#job", state="hidden")
+    assert server.client.get(f"/v1/videos/{job}").status_code == 404
+    visit.close(server)
+
+
+def test_a_job_is_cancelled_while_it_is_at_work(browser, server, case):
+    visit = Visit(browser, server, WIDE)
+    page = visit.page
+    page.check("#refine")
+    job = submit(page, case)
+    page.click("#start")
+    page.wait_for_selector("#stages [aria-current] >> text=Sample")
+    page.click("#cancel")
+    page.click("dialog [value=yes]")
+    page.wait_for_selector("#new:visible")
+    assert server.client.get(f"/v1/videos/{job}").status_code == 404
+    visit.close(server)
+
+
+def test_what_is_missing_is_said_and_focused(browser, server, case):
+    visit = Visit(browser, server, WIDE)
+    page = visit.page
+    for field, fill in (
+        ("reference", lambda: page.set_input_files("#reference", case)),
+        ("driving", lambda: page.set_input_files("#driving", case)),
+        ("keypoints", lambda: page.set_input_files("#keypoints", case)),
+        ("consent", lambda: page.check("#consent")),
+    ):
+        page.click("#submit")
+        page.wait_for_selector(f"#{field}:focus")
+        assert page.is_visible("#form-problem")
+        fill()
+    page.click("#submit")  # a zip file is no photo: the server says so
+    playwright.expect(page.locator("#form-problem")).to_contain_text("not a picture", timeout=SECONDS)
+    assert page.evaluate("document.activeElement.id") == "reference"
+    visit.context.close()
+
+
+@pytest.mark.parametrize("look", LOOK)
+def test_it_fits_a_phone_in_every_state(browser, server, case, look, tmp_path):
+    scheme, language = LOOK[look]
+    visit = Visit(browser, server, PHONE, scheme, language)
+    page = visit.page
+
+    def fits() -> None:
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+        small = page.evaluate(
+            "[...document.querySelectorAll('button')].filter(b => b.offsetParent && b.offsetHeight < 24).length"
+        )
+        assert small == 0
+
+    fits()
+    job = submit(page, case)
+    fits()
+    page.click("#start")
+    page.wait_for_selector("#result:visible")
+    fits()
+    page.screenshot(path=str(tmp_path / "phone.png"), full_page=True)
+    assert page.evaluate("document.documentElement.lang") == language[:2]
+    dark = page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(17, 19, 22)"
+    assert dark == (scheme == "dark")
+    server.client.delete(f"/v1/videos/{job}")
+    visit.close(server)
+
+
+@pytest.mark.parametrize("look", LOOK)
+def test_axe_finds_nothing_serious(browser, server, case, look):
+    from axe_playwright_python.sync_playwright import Axe
+
+    scheme, language = LOOK[look]
+    visit = Visit(browser, server, WIDE, scheme, language)
+    page = visit.page
+
+    def look_at(state: str) -> None:
+        found = Axe().run(page).response["violations"]
+        assert [(one["id"], one["help"], one["nodes"][0]["html"]) for one in found] == [], state
+
+    look_at("the form")
+    page.click("#submit")
+    look_at("a complaint")
+    job = submit(page, case)
+    look_at("the review")
+    page.click("#cancel")
+    look_at("the question")
+    page.click("dialog [value=no]")
+    page.click("#start")
+    page.wait_for_selector("#step:visible")
+    look_at("at work")
+    page.wait_for_selector("#result:visible")
+    look_at("the result")
+    server.client.delete(f"/v1/videos/{job}")
+    visit.context.close()
+
+
+def test_axe_would_tell(browser):
+    from axe_playwright_python.sync_playwright import Axe
+
+    page = browser.new_page()
+    page.set_content("<html><body><img src='x'><input><p style='color:#ccc;background:#fff'>pale</p></body></html>")
+    found = {one["id"] for one in Axe().run(page).response["violations"]}
+    assert {"image-alt", "label", "color-contrast", "html-has-lang"} <= found
+    page.close()
+
+
+def test_every_word_is_there_in_both_languages():
+    page = Path(__file__).parents[3] / "runtime" / "serve" / "page"
+    words = (page / "words.js").read_text(encoding="utf-8")
+    known = re.findall(r'^  "([^"]+)": \["[^"]+", "[^"]+"\],$', words, re.MULTILINE)
+    assert len(known) == len(set(known)) > 80
+    sources = "".join(path.read_text(encoding="utf-8") for path in page.iterdir() if path.name != "words.js")
+    used = set(re.findall(r'data-word="([^"]+)"', sources)) | set(re.findall(r'say\("([^"]+)"', sources))
+    assert used <= set(known)
+
+
+def test_a_token_is_asked_for_and_used(browser, engines, case, tmp_path):
+    token = tmp_path / "token"
+    token.write_text("a-token-of-24-characters\n")
+    flags = ("--engines", engines("recipe_hjb", "onnxruntime"), *FREE, "--token", token, "--threads", 1)
+    with Server(tmp_path / "data", *flags) as server:
+        context = browser.new_context(viewport=WIDE)
+        page = context.new_page()
+        page.goto(server.address)
+        page.fill("#token", "a-token-of-24-characters")
+        page.keyboard.press("Enter")
+        page.wait_for_selector("#quality input")
+        submit(page, case)
+        page.click("#start")
+        page.wait_for_selector("#result:visible", timeout=SECONDS)
+        page.wait_for_selector("#shown-frame[src]")
+        context.close()
