@@ -48,7 +48,6 @@ exit codes: 0 done, 2 a flag or the case cannot be used, 3 the engine set is mis
 
 
 def parser() -> argparse.ArgumentParser:
-    default = quality_settings(DEFAULT)
     parser = argparse.ArgumentParser(
         "sa-run", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -56,6 +55,20 @@ def parser() -> argparse.ArgumentParser:
     files.add_argument("--engines", type=Path, required=True, metavar="DIR", help="engine set written by sa-export")
     files.add_argument("--case", type=Path, required=True, metavar="DIR", help="reference image and poses")
     files.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    add_settings(parser, files)
+    output = parser.add_argument_group("output and machine")
+    add_video(output)
+    add_machine(output)
+    output.add_argument(
+        "--fresh", action="store_true", help="begin anew instead of going on where a killed command was"
+    )
+    output.add_argument("--quiet", action="store_true", help="no progress, no summary: errors only")
+    return parser
+
+
+def add_settings(parser: argparse.ArgumentParser, files: argparse._ArgumentGroup) -> None:
+    """The flags that decide how a case is animated, as `settings_from` and `part_from` read them."""
+    default = quality_settings(DEFAULT)
     files.add_argument(
         "--identity", metavar="FILE|none", help="identity embedding (.npy) instead of the case's; none: zeros"
     )
@@ -151,11 +164,18 @@ def parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="end a step's gradient steps once the loss falls by less than this share, such as 0.01 (never)",
     )
-    output = parser.add_argument_group("output and machine")
+
+
+def add_video(output: argparse._ArgumentGroup) -> None:
+    """The flags of the written video."""
     output.add_argument(
         "--fps", type=float, help="frames per second of the written videos (default: the driving video's, else 8)"
     )
     output.add_argument("--no-audio", action="store_true", help="leave the case's audio out of the video")
+
+
+def add_machine(output: argparse._ArgumentGroup) -> None:
+    """Where and how the engines run."""
     output.add_argument(
         "--device",
         choices=["cpu", "cuda"],
@@ -168,14 +188,9 @@ def parser() -> argparse.ArgumentParser:
         help="load each engine only while its stage is at work, in the refinement only while its segment is: the same "
         "frames from less memory, later by the loading",
     )
-    output.add_argument(
-        "--fresh", action="store_true", help="begin anew instead of going on where a killed command was"
-    )
     output.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")
     output.add_argument("--verify", action="store_true", help="hash every engine file again, changed or not")
     output.add_argument("--engines-digest", metavar="SHA256", help="run only the engine set with this manifest hash")
-    output.add_argument("--quiet", action="store_true", help="no progress, no summary: errors only")
-    return parser
 
 
 def require(good: bool, flag: str, expected: str, found: object) -> None:

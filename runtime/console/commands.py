@@ -39,9 +39,13 @@ def run_command(
     except Exception as error:
         if os.environ.get(DEBUG):
             raise
-        what = " ".join(str(error).split())[:300]
-        return _fail(name, f"unexpected {type(error).__name__}: {what}; run again with {DEBUG}=1 and report it.", 1)
+        return _fail(name, f"{unexpected(error)}; run again with {DEBUG}=1 and report it.", 1)
     return 0
+
+
+def unexpected(error: Exception) -> str:
+    """An error that nobody foresaw, on one line."""
+    return f"unexpected {type(error).__name__}: {' '.join(str(error).split())[:300]}"
 
 
 def _fail(name: str, sentence: str, code: int) -> int:

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from sa.runtime import PROJECT
 from sa.runtime.errors import InputError
-from sa.runtime.output.staging import replace_entry
+from sa.runtime.output.staging import replace_entry, resumable_folder
 
 RUN_FILE = "run.json"
+RESULTS = ("frames", "animation.mp4", "animation.gif", RUN_FILE)  # in this order
 
 
 def check_output(out: Path) -> None:
@@ -43,8 +44,28 @@ def deliver(staging: Path, out: Path) -> None:
         for path in earlier.iterdir():
             if not re.fullmatch(r"frame_\d+\.png", path.name):
                 shutil.move(path, staging / "frames" / path.name)
-    for name in ("frames", "animation.mp4", "animation.gif", RUN_FILE):
+    for name in RESULTS:
+        if not (staging / name).exists():  # a GIF that was too long, while the earlier run had one
+            (out / name).unlink(missing_ok=True)
+    _move(staging, out)
+
+
+def finish_delivery(out: Path) -> None:
+    """Deliver what a killed command had finished in `out`, an existing folder, and did not move there whole.
+
+    The caller holds a lock, so that no other command is at work on `out`.
+    """
+    staging = resumable_folder(out, within=True)
+    if not (staging / RUN_FILE).exists():  # written last
+        return
+    if (staging / "frames").exists():  # moved first
+        deliver(staging, out)
+    else:
+        _move(staging, out)
+    shutil.rmtree(staging)
+
+
+def _move(staging: Path, out: Path) -> None:
+    for name in RESULTS:
         if (staging / name).exists():
             replace_entry(staging / name, out / name)
-        else:  # a GIF that was too long, while the earlier run had one
-            (out / name).unlink(missing_ok=True)

@@ -84,7 +84,7 @@ def resumable(place: Path, key: dict, fresh: bool = False, within: bool = False)
     another key, or if `fresh`, it starts empty. It is removed if the block ends in any other way. `key` must be
     JSON-serialisable.
     """
-    folder = _resumable_folder(place, within)
+    folder = resumable_folder(place, within)
     home = folder.parent
     lock = FileLock(folder / "lock", timeout=0)  # the system releases it when the process ends
 
@@ -107,13 +107,14 @@ def resumable(place: Path, key: dict, fresh: bool = False, within: bool = False)
 def kept_key(place: Path, within: bool = False) -> dict | None:
     """The key of what an earlier `resumable` left for `place`; None: it left nothing."""
     try:
-        key = json.loads((_resumable_folder(place, within) / KEY).read_text(encoding="utf-8"))
+        key = json.loads((resumable_folder(place, within) / KEY).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
     return key if isinstance(key, dict) else None
 
 
-def _resumable_folder(place: Path, within: bool) -> Path:
+def resumable_folder(place: Path, within: bool) -> Path:
+    """Where `resumable` keeps what is unfinished."""
     place = place.absolute()
     return (place if within and place.is_dir() else place.parent) / f".{place.name}.partial"
 

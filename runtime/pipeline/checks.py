@@ -48,20 +48,24 @@ def guides(settings: Settings, sigmas: np.ndarray, warnings: list[str]) -> bool:
     return False
 
 
-def planned_memory(
-    engines: EngineSource, frames: int, tiles: int, settings: Settings, guided: bool, warnings: list[str]
-) -> tuple[MemoryPlan | None, str | None]:
-    """What memory the run will take, and a sentence on it. None if it is unknown; EngineSetError if it cannot fit."""
-    choices = Choices(
+def memory_choices(frames: int, tiles: int, settings: Settings, guided: bool, low_memory: bool) -> Choices:
+    """What of a run decides how much memory it takes."""
+    return Choices(
         frames,
-        engines.low_memory,
+        low_memory,
         settings.refine is not None,
         branches=2 if guided else 1,
         tiles=tiles,
         cached=settings.cache_interval > 1,
         both_counts=guided and settings.guidance_interval is not None,
     )
-    plan = engines.plan_memory(choices)
+
+
+def planned_memory(
+    engines: EngineSource, frames: int, tiles: int, settings: Settings, guided: bool, warnings: list[str]
+) -> tuple[MemoryPlan | None, str | None]:
+    """What memory the run will take, and a sentence on it. None if it is unknown; EngineSetError if it cannot fit."""
+    plan = engines.plan_memory(memory_choices(frames, tiles, settings, guided, engines.low_memory))
     if plan is None:
         return None, None
     worst, free = gibibytes(plan.worst.predicted), gibibytes(plan.available)
