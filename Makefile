@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadscope
 
 .PHONY: install install-kernels install-peers check cli-reference demo gpu-check gpu-pack kernels lock map puppet puppet-study test \
-	test-browser test-fp16 test-kernels test-latest test-peers test-rtx true-size types versions clean
+	test-browser test-fp16 test-kernels test-latest test-peers test-ray test-rtx true-size types versions clean
 
 install: $(VENV)/installed
 
@@ -78,6 +78,14 @@ test: types
 
 test-peers: install-peers
 	$(PYTEST) tests/benchmarks/peers tests/benchmarks/puppet/training tests/benchmarks/measure/test_quality_trial.py
+
+# sa-batch on Ray clusters of this machine.
+test-ray: $(VENV)/installed-ray
+	$(PYTEST) tests/runtime/batch/test_ray.py
+
+$(VENV)/installed-ray: $(VENV)/installed
+	$(INSTALL) '.[$(SETUP),ray]'
+	touch $@
 
 # fp16 engine sets, emulated, against float64.
 test-fp16: install

@@ -23,7 +23,7 @@ def require_room(engines: EngineSet, jobs: Sequence[Job], workers: int) -> None:
     """
     if workers < 2:
         return
-    free, needed = available_memory(), PROCESS + max((_bytes(engines, job) for job in jobs), default=0)
+    free, needed = available_memory(), worker_bytes(engines, jobs)
     if workers * needed <= free:
         return
     fit = max(1, free // needed)
@@ -32,6 +32,11 @@ def require_room(engines: EngineSet, jobs: Sequence[Job], workers: int) -> None:
         f"{workers} workers would take {gibibytes(workers * needed)} together, {gibibytes(needed)} each at its most, "
         f"but {gibibytes(free)} of memory are free: give --workers {fit}{smaller}."
     )
+
+
+def worker_bytes(engines: EngineSet, jobs: Sequence[Job]) -> int:
+    """What a worker on a CPU takes with the case that takes most."""
+    return PROCESS + max((_bytes(engines, job) for job in jobs), default=0)
 
 
 def stay_loaded(engines: EngineSet, workers: int) -> bool:

@@ -3,16 +3,20 @@
 import argparse
 import math
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from sa.runtime.batch.capacity import require_room, stay_loaded
+from sa.runtime.batch.capacity import require_room, stay_loaded, worker_bytes
 from sa.runtime.batch.cases import find_jobs
 from sa.runtime.batch.job import Job
 from sa.runtime.batch.jobs import Jobs
 from sa.runtime.batch.processes import WorkerProcess
 from sa.runtime.batch.progress import Progress
+from sa.runtime.batch.ray_cluster import RayWorker, cluster, ray_workers
 from sa.runtime.batch.scheduler import Worker, run_jobs
 from sa.runtime.batch.summary import batch_report, show, write_report
+from sa.runtime.batch.work import LOCKS
 from sa.runtime.batch.worker import WorkerConfig
 from sa.runtime.cli import add_machine, add_settings, add_video, require
 from sa.runtime.console.commands import run_command
@@ -38,6 +42,7 @@ the summary and in batch.json; the others are made.
 examples:
   sa-batch --engines engines/ --cases inference/ --out results/ --workers 2
   sa-batch --engines engines/ --cases cases.jsonl --out results/ --devices 0,1,2,3 --price 2.5
+  sa-batch --engines engines/ --cases cases.jsonl --out results/ --ray 10.0.0.1:6379
 
 exit codes: 0 all cases are done, 1 a case failed, 2 a flag or the list cannot be used, 3 the engine set is missing or
 does not fit
@@ -56,9 +61,25 @@ def parser() -> argparse.ArgumentParser:
     files.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go, a folder each")
     files.add_argument("--force", action="store_true", help="make again what is done")
     workers = parser.add_argument_group("workers", "processes that keep their engines loaded from case to case")
-    where = workers.add_mutually_exclusive_group()
-    where.add_argument("--workers", type=int, metavar="N", help="so many on the CPU, which share the threads (1)")
-    where.add_argument("--devices", metavar="0,1,...", help="one on each of these GPUs")
+    workers.add_argument(
+        "--workers",
+        type=int,
+        metavar="N",
+        help="so many on the CPU, which share the threads (default: 1; with --ray, one for each GPU or node)",
+    )
+    workers.add_argument("--devices", metavar="0,1,...", help="one on each of these GPUs of this machine")
+    workers.add_argument(
+        "--ray",
+        metavar="ADDRESS|auto",
+        help="on the nodes of a Ray cluster, which see --engines, --cases and --out at the same paths; auto: that of "
+        "this machine, begun now if there is none; needs the extra 'ray'",
+    )
+    workers.add_argument(
+        "--node-engines",
+        type=Path,
+        metavar="DIR",
+        help="with --ray: copy the engine set once to this folder of every node's own disk, and check its hashes there",
+    )
     workers.add_argument(
         "--retries", type=int, default=1, metavar="N", help="how often a case is tried again whose worker ended (1)"
     )
@@ -86,56 +107,70 @@ def devices_from(arguments: argparse.Namespace) -> list[int] | None:
     return [int(word) for word in words]
 
 
-def local_workers(arguments: argparse.Namespace, engines: EngineSet, devices: list[int] | None) -> list[Worker]:
+def local_workers(arguments: argparse.Namespace, engines: EngineSet, jobs: list[Job]) -> list[Worker]:
     """One for each device, or several on the CPU. Threads are divided among them."""
-    count = len(devices) if devices is not None else arguments.workers or 1
+    devices = devices_from(arguments)
+    count = min(len(jobs), arguments.workers or 1) if devices is None else len(devices)
+    if devices is None and engines.device != "cpu" and count > 1:
+        raise InputError(f"{engines.folder} runs on GPUs here: give --devices with their numbers, not --workers.")
+    if engines.device == "cpu":
+        require_room(engines, jobs, count)
     threads = max(1, (arguments.threads or usable_cores()) // count)
-    config = WorkerConfig(
-        engines.folder.absolute(),
-        engines.digest,
-        engines.device,
-        threads,
-        engines.low_memory,
-        stay_loaded(engines, count),
-    )
+    config = _config(engines, threads, stay_loaded(engines, count))
     if devices is not None:
         return [WorkerProcess(f"gpu-{number}", config, number) for number in devices]
     return [WorkerProcess(f"worker-{number}", config) for number in range(1, count + 1)]
 
 
+def cluster_workers(ray: Any, arguments: argparse.Namespace, engines: EngineSet, jobs: list[Job]) -> list[RayWorker]:
+    """Actors, each with a GPU if the engines run on one."""
+    config, on_gpu = _config(engines, 1, None), engines.device != "cpu"
+    memory = 0 if on_gpu else worker_bytes(engines, jobs)
+    return ray_workers(ray, config, arguments.workers, arguments.threads, on_gpu, memory, arguments.node_engines)
+
+
+def _config(engines: EngineSet, threads: int, keep: bool | None) -> WorkerConfig:
+    return WorkerConfig(engines.folder.absolute(), engines.digest, engines.device, threads, engines.low_memory, keep)
+
+
 def run(arguments: argparse.Namespace) -> None:
-    a, devices = arguments, devices_from(arguments)
+    a = arguments
     require(a.workers is None or 1 <= a.workers <= MOST_WORKERS, "--workers", f"1 to {MOST_WORKERS}", a.workers)
     require(0 <= a.retries <= 100, "--retries", "0 to 100", a.retries)
     require(math.isfinite(a.price) and a.price >= 0, "--price", "0 or more", a.price)
-    jobs = find_jobs(a.cases, a.out, a)
-    if devices is not None and a.device == "cpu":
+    devices_from(a)
+    if a.devices is not None and (a.workers is not None or a.ray is not None):
+        raise InputError(f"--devices has a worker for each: leave out {'--ray' if a.ray else '--workers'}.")
+    if a.devices is not None and a.device == "cpu":
         raise InputError("--devices are GPUs: leave out --device cpu, or give --workers for the CPU.")
+    if a.node_engines is not None and a.ray is None:
+        raise InputError("--node-engines is for the nodes of a cluster: give it with --ray.")
+    jobs = find_jobs(a.cases, a.out, a)
     reporter = Reporter(a.quiet)
     with reporter.stage("checking engine set"):
         engines = EngineSet.open(
             a.engines,
             verify=a.verify,
             digest=a.engines_digest,
-            device="cuda" if devices is not None else a.device,
+            device="cuda" if a.devices is not None else a.device,
             threads=a.threads,
             low_memory=a.low_memory,
         )
-    if devices is None and engines.device != "cpu" and (a.workers or 1) > 1:
-        raise InputError(f"{a.engines} runs on GPUs here: give --devices with their numbers, not --workers.")
-    if engines.device == "cpu":
-        require_room(engines, jobs, min(a.workers or 1, len(jobs)))
-    _make(arguments, jobs, engines, local_workers(a, engines, devices)[: len(jobs)], reporter)
+    if a.ray is None:
+        _make(a, jobs, engines, local_workers(a, engines, jobs), reporter)
+    else:
+        with cluster(a.ray) as ray:
+            _make(a, jobs, engines, cluster_workers(ray, a, engines, jobs), reporter)
 
 
 def _make(
-    arguments: argparse.Namespace, jobs: list[Job], engines: EngineSet, workers: list[Worker], reporter: Reporter
+    arguments: argparse.Namespace, jobs: list[Job], engines: EngineSet, workers: Sequence[Worker], reporter: Reporter
 ) -> None:
     """Do the jobs, and say what became of them; UserError if one failed."""
     out, started = arguments.out, time.perf_counter()
     work = Jobs(jobs, arguments.retries)
     try:
-        out.mkdir(parents=True, exist_ok=True)
+        (out / LOCKS).mkdir(parents=True, exist_ok=True)
     except FileExistsError:
         raise InputError(f"{out} is a file: give --out a folder.") from None
     interrupted = False

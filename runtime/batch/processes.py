@@ -29,6 +29,9 @@ class WorkerProcess:
         self._closed = False
         self._process: subprocess.Popen[str] | None = None
 
+    def ready(self) -> bool:
+        return not self._closed
+
     def run(self, job: Job, tell: Callable[[dict], None]) -> Outcome:
         """Have a job done. `tell` is given what the worker says meanwhile. WorkerEndedError if it ends."""
         process = self._started()

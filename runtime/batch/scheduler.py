@@ -18,6 +18,9 @@ class Worker(Protocol):
 
     name: str
 
+    def ready(self) -> bool:
+        """Wait until it can take a job; False once it is closed."""
+
     def run(self, job: Job, tell: Callable[[dict], None]) -> Outcome:
         """WorkerEndedError if the worker ends. The next call starts it anew."""
 
@@ -48,7 +51,7 @@ def run_jobs(jobs: Jobs, workers: Sequence[Worker], progress: Progress) -> None:
 
 
 def _serve(jobs: Jobs, worker: Worker, progress: Progress) -> None:
-    while (entry := jobs.take(worker.name)) is not None:
+    while worker.ready() and (entry := jobs.take(worker.name)) is not None:
         outcome = _attempt(entry, worker, progress)
         if jobs.ended(entry, outcome):
             progress.ended(entry)

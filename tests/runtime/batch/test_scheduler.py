@@ -21,6 +21,9 @@ class Stand:
     def __init__(self, name, answers):
         self.name, self.answers, self.did, self.closed = name, answers, [], False
 
+    def ready(self):
+        return not self.closed
+
     def run(self, job, tell):
         tell({"share": 0.5})
         self.did.append(job.name)
