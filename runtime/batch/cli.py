@@ -18,7 +18,7 @@ from sa.runtime.batch.scheduler import Worker, run_jobs
 from sa.runtime.batch.summary import batch_report, show, write_report
 from sa.runtime.batch.work import LOCKS
 from sa.runtime.batch.worker import WorkerConfig
-from sa.runtime.cli import add_machine, add_settings, add_video, require
+from sa.runtime.cli import add_machine, add_settings, add_video, devices_from, require
 from sa.runtime.console.commands import run_command
 from sa.runtime.console.progress import Reporter
 from sa.runtime.engine_set.open import EngineSet
@@ -69,6 +69,11 @@ def parser() -> argparse.ArgumentParser:
     )
     workers.add_argument("--devices", metavar="0,1,...", help="one on each of these GPUs of this machine")
     workers.add_argument(
+        "--split-tiles",
+        action="store_true",
+        help="make one case at a time, and spread the tiles of its steps over the workers: for few and long videos",
+    )
+    workers.add_argument(
         "--ray",
         metavar="ADDRESS|auto",
         help="on the nodes of a Ray cluster, which see --engines, --cases and --out at the same paths; auto: that of "
@@ -94,31 +99,23 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def devices_from(arguments: argparse.Namespace) -> list[int] | None:
-    """The numbers of --devices, None without; InputError if they are none."""
-    if arguments.devices is None:
-        return None
-    words = arguments.devices.split(",")
-    if not all(word.isdecimal() and len(word) <= 3 for word in words) or len(set(map(int, words))) != len(words):
-        raise InputError(
-            f"--devices must be numbers of GPUs, each once, such as 0,1, not {arguments.devices[:80]!r}: for a CPU "
-            "give --workers."
-        )
-    return [int(word) for word in words]
-
-
 def local_workers(arguments: argparse.Namespace, engines: EngineSet, jobs: list[Job]) -> list[Worker]:
     """One for each device, or several on the CPU. Threads are divided among them."""
-    devices = devices_from(arguments)
-    count = min(len(jobs), arguments.workers or 1) if devices is None else len(devices)
+    devices = devices_from(arguments.devices)
+    count = arguments.workers or 1 if devices is None else len(devices)
+    if not arguments.split_tiles:
+        count = min(count, len(jobs))
     if devices is None and engines.device != "cpu" and count > 1:
         raise InputError(f"{engines.folder} runs on GPUs here: give --devices with their numbers, not --workers.")
+    if arguments.split_tiles:
+        config = _config(engines, arguments.threads or usable_cores(), None, count)
+        return [WorkerProcess(f"{count} tile workers", config, devices)]
     if engines.device == "cpu":
         require_room(engines, jobs, count)
     threads = max(1, (arguments.threads or usable_cores()) // count)
     config = _config(engines, threads, stay_loaded(engines, count))
     if devices is not None:
-        return [WorkerProcess(f"gpu-{number}", config, number) for number in devices]
+        return [WorkerProcess(f"gpu-{number}", config, [number]) for number in devices[:count]]
     return [WorkerProcess(f"worker-{number}", config) for number in range(1, count + 1)]
 
 
@@ -129,8 +126,10 @@ def cluster_workers(ray: Any, arguments: argparse.Namespace, engines: EngineSet,
     return ray_workers(ray, config, arguments.workers, arguments.threads, on_gpu, memory, arguments.node_engines)
 
 
-def _config(engines: EngineSet, threads: int, keep: bool | None) -> WorkerConfig:
-    return WorkerConfig(engines.folder.absolute(), engines.digest, engines.device, threads, engines.low_memory, keep)
+def _config(engines: EngineSet, threads: int, keep: bool | None, tile_workers: int = 1) -> WorkerConfig:
+    return WorkerConfig(
+        engines.folder.absolute(), engines.digest, engines.device, threads, engines.low_memory, keep, tile_workers
+    )
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -138,11 +137,13 @@ def run(arguments: argparse.Namespace) -> None:
     require(a.workers is None or 1 <= a.workers <= MOST_WORKERS, "--workers", f"1 to {MOST_WORKERS}", a.workers)
     require(0 <= a.retries <= 100, "--retries", "0 to 100", a.retries)
     require(math.isfinite(a.price) and a.price >= 0, "--price", "0 or more", a.price)
-    devices_from(a)
+    devices_from(a.devices)
     if a.devices is not None and (a.workers is not None or a.ray is not None):
         raise InputError(f"--devices has a worker for each: leave out {'--ray' if a.ray else '--workers'}.")
     if a.devices is not None and a.device == "cpu":
         raise InputError("--devices are GPUs: leave out --device cpu, or give --workers for the CPU.")
+    if a.split_tiles and a.ray is not None:
+        raise InputError("--split-tiles is for the devices of one machine: leave out --ray.")
     if a.node_engines is not None and a.ray is None:
         raise InputError("--node-engines is for the nodes of a cluster: give it with --ray.")
     jobs = find_jobs(a.cases, a.out, a)

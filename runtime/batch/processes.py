@@ -2,18 +2,16 @@
 
 import contextlib
 import json
-import os
-import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from sa.runtime.batch.job import Job, Outcome
 from sa.runtime.batch.worker import WorkerConfig
+from sa.runtime.system.child import how_it_ended, seeing
 
 PATIENCE = 5.0  # seconds for a worker to end by itself
-VISIBLE = "CUDA_VISIBLE_DEVICES"
 
 
 class WorkerEndedError(Exception):
@@ -21,10 +19,10 @@ class WorkerEndedError(Exception):
 
 
 class WorkerProcess:
-    def __init__(self, name: str, config: WorkerConfig, gpu: int | None = None):
-        """gpu: its number among those this process may use; the worker sees no other."""
+    def __init__(self, name: str, config: WorkerConfig, gpus: Sequence[int] | None = None):
+        """gpus: those of the worker, which sees no other; None: it sees what this process does."""
         self.name = name
-        self._config, self._gpu = config, gpu
+        self._config, self._gpus = config, gpus
         self._lock = threading.Lock()
         self._closed = False
         self._process: subprocess.Popen[str] | None = None
@@ -73,17 +71,13 @@ class WorkerProcess:
             return self._process
 
     def _start(self) -> subprocess.Popen[str]:
-        environment = dict(os.environ)
-        if self._gpu is not None:
-            visible = [word for word in environment.get(VISIBLE, "").split(",") if word]
-            environment[VISIBLE] = visible[self._gpu] if self._gpu < len(visible) else str(self._gpu)
         process = subprocess.Popen(
             [sys.executable, "-m", "sa.runtime.batch.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
             encoding="utf-8",
-            env=environment,
+            env=seeing(self._gpus),
             start_new_session=True,  # Ctrl-C is for sa-batch, which ends its workers
         )
         assert process.stdin is not None
@@ -91,11 +85,3 @@ class WorkerProcess:
             process.stdin.write(self._config.to_json() + "\n")
             process.stdin.flush()
         return process
-
-
-def how_it_ended(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"signal {signal.Signals(-code).name}"
-    return f"signal {-code}"

@@ -13,7 +13,7 @@ from sa.runtime.animator import animate, made_from
 from sa.runtime.batch.job import Job, Outcome
 from sa.runtime.case.case import Case
 from sa.runtime.console.commands import unexpected
-from sa.runtime.errors import InputError, UserError
+from sa.runtime.errors import InputError, LostWorkerError, UserError
 from sa.runtime.events import Event, FrameDecoded, Listener, StepDone, TileDone
 from sa.runtime.output.result import RUN_FILE, finish_delivery
 from sa.runtime.pipeline.pipeline import Pipeline
@@ -35,6 +35,8 @@ def work_on(pipeline: Callable[[], Pipeline], job: Job, listen: Listener | None 
             return _animated(pipeline(), job, listen, started)
     except Timeout:
         return Outcome("busy")
+    except LostWorkerError as error:
+        return Outcome("failed", str(error), again=True, seconds=time.perf_counter() - started)
     except UserError as error:
         return Outcome("failed", str(error), seconds=time.perf_counter() - started)
     except Exception as error:

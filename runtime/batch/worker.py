@@ -19,6 +19,8 @@ from pydantic import TypeAdapter
 
 from sa.runtime.batch.job import Job
 from sa.runtime.batch.work import share_done, work_on
+from sa.runtime.cli import split_engines
+from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.events import Event, Warned
 from sa.runtime.pipeline.pipeline import Pipeline
 
@@ -33,6 +35,7 @@ class WorkerConfig:
     threads: int
     low_memory: bool
     keep: bool | None  # engines stay loaded between jobs; None: if the worker finds room
+    tile_workers: int = 1  # processes that the tiles of a step are spread over
 
     def to_json(self) -> str:
         return _CONFIG.dump_json(self).decode()
@@ -42,14 +45,15 @@ class WorkerConfig:
         return _CONFIG.validate_json(line)
 
     def open(self) -> Pipeline:
-        return Pipeline.open(
+        engines = EngineSet.open(
             self.engines,
             device=self.device,
             threads=self.threads,
             low_memory=self.low_memory,
             digest=self.digest,
-            keep=self.keep,
         )
+        gpus = None if engines.device == "cpu" else list(range(self.tile_workers))
+        return Pipeline(split_engines(engines, self.tile_workers, gpus), self.keep)
 
 
 _CONFIG = TypeAdapter(WorkerConfig)

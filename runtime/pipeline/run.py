@@ -158,6 +158,7 @@ class Run:
             step = begun
 
             def on_tile(tile: int) -> None:
+                engines.check()
                 account.tell(TileDone(step + 1, settings.steps, tile + 1, len(self._tiles), clock.advance()))
 
             def on_iteration(record: RefinedStep, seconds: float) -> None:

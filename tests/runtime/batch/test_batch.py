@@ -125,6 +125,13 @@ def test_a_foreign_folder_is_left_alone(place, tmp_path):
     assert (out / "case-1" / "mine.txt").read_text() == "mine" and (out / "case-2").read_text() == "a file"
 
 
+def test_tiles_of_one_case_after_the_other_are_spread(place, tmp_path):
+    out = tmp_path / "out"
+    assert main(arguments(place, out, "--workers", "2", "--split-tiles")) == 1
+    assert results(out) == results(place / "single")
+    assert {case["worker"] for case in cases(out).values()} == {"2 tile workers"}
+
+
 def test_workers_that_do_not_fit_are_refused_before_anything_is_loaded(place, tmp_path, capsys, monkeypatch):
     from sa.runtime.batch import capacity
 
@@ -144,6 +151,10 @@ def test_workers_that_do_not_fit_are_refused_before_anything_is_loaded(place, tm
         (("--devices", "0,0"), "--devices must be numbers of GPUs, each once"),
         (("--devices", "cpu"), "--devices must be numbers of GPUs, each once"),
         (("--devices", "0,1", "--device", "cpu"), "--devices are GPUs"),
+        (("--devices", "0", "--workers", "2"), "--devices has a worker for each: leave out --workers."),
+        (("--devices", "0", "--ray", "auto"), "--devices has a worker for each: leave out --ray."),
+        (("--split-tiles", "--ray", "auto"), "--split-tiles is for the devices of one machine"),
+        (("--node-engines", "x"), "--node-engines is for the nodes of a cluster"),
         (("--steps", "0"), "--steps must be 1 to 1000"),
         (("--cases", "nowhere"), "nowhere cannot be read"),
     ],

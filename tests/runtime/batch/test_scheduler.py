@@ -6,7 +6,7 @@ import pytest
 
 from sa.runtime.batch.job import Job, Outcome
 from sa.runtime.batch.jobs import Jobs
-from sa.runtime.batch.processes import WorkerEndedError, how_it_ended
+from sa.runtime.batch.processes import WorkerEndedError
 from sa.runtime.batch.progress import Progress
 from sa.runtime.batch.scheduler import run_jobs
 from sa.runtime.console.progress import Reporter
@@ -117,7 +117,3 @@ def test_the_time_left_is_that_of_what_was_not_there_already(tmp_path, monkeypat
         jobs.ended(entry, outcome)
     jobs.entries[2].share = 0.5  # 1.5 of 4 jobs in 10 seconds
     assert progress.seconds_left() == pytest.approx(10 / 1.5 * 2.5)
-
-
-def test_how_a_worker_ended_is_said():
-    assert how_it_ended(-9) == "signal SIGKILL" and how_it_ended(3) == "exit code 3"
