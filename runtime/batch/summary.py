@@ -49,11 +49,13 @@ def show(report: dict, out: Path, reporter: Reporter) -> None:
         each = f"{seconds / frames:.2f}" if frames and seconds is not None else ""
         cost = "" if case["cost_per_video_second"] is None else f"{case['cost_per_video_second']:.4g}"
         rows.append([case["name"], state, "" if seconds is None else f"{seconds:.1f}", str(frames or ""), each, cost])
-    total = sum(case["state"] == "done" for case in report["cases"])
+    states = [case["state"] for case in report["cases"]]
+    title = f"{len(rows)} cases in {report['seconds']:.1f} s in {out}: {states.count('done')} made, "
+    title += f"{states.count('skipped')} there already, {states.count('failed')} failed"
     columns = ["case", "state", "seconds", "frames", "s per frame", "cost per video second"]
     if report["price_per_worker_hour"] is None:
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    reporter.table(f"{total} of {len(rows)} cases made in {report['seconds']:.1f} s in {out}", columns, rows)
+    reporter.table(title, columns, rows)
     if report["cost_per_video_second"] is not None:
         reporter.say(f"a second of video cost {report['cost_per_video_second']:.4g} on average")
     for case in report["cases"]:

@@ -75,23 +75,24 @@ class VideoLoss:
         """latents [1, T, 4, h, w] -> the mean of |1 - cos| over frames with a face, and its gradient, same shape."""
         chunk = self.engine.contract.inputs[0].largest[0]
         loss, gradient = 0.0, np.zeros_like(latents)
-        for start in range(0, latents.shape[1], chunk):
-            part = slice(start, start + chunk)
-            if not self.weights[part].any():
-                continue  # no face: nothing to compute, and the gradient is zero
-            rows, columns = self.crops(part)
-            result = self.engine.infer(
-                {
-                    "latents": latents[0, part],
-                    "rows": rows,
-                    "columns": columns,
-                    "reference": self.embedding,
-                    "weights": self.weights[part],
-                }
-            )
+        parts = [slice(start, start + chunk) for start in range(0, latents.shape[1], chunk)]
+        # Without a face there is nothing to compute, and the gradient is zero.
+        parts = [part for part in parts if self.weights[part].any()]
+        results = self.engine.infer_each(self._inputs(latents, part) for part in parts)
+        for part, result in zip(parts, results, strict=True):
             loss += float(result["loss"][0])
             gradient[0, part] = result["gradient"]
         return loss, gradient
+
+    def _inputs(self, latents: np.ndarray, part: slice) -> dict[str, np.ndarray]:
+        rows, columns = self.crops(part)
+        return {
+            "latents": latents[0, part],
+            "rows": rows,
+            "columns": columns,
+            "reference": self.embedding,
+            "weights": self.weights[part],
+        }
 
     def crops(self, part: slice) -> list[np.ndarray]:
         """The crop matrices of a chunk. Those of a whole long video would take more memory than its latents."""

@@ -1,12 +1,15 @@
-"""An engine set whose UNet runs in several processes, on a device each. All other engines run in this one."""
+"""An engine set whose UNet and loss gradient run in several processes, on a device each. The rest runs in this one."""
 
 from collections.abc import Sequence
 
+from sa.runtime.backends.base import Engine
+from sa.runtime.backends.composed.loss_gradient import loss_gradient_contract
 from sa.runtime.backends.video_unet import VideoUNet
-from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, gibibytes, stage_memory
+from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, gibibytes
 from sa.runtime.engine_set.open import EngineSet, OpenSingle
 from sa.runtime.errors import EngineSetError
 from sa.runtime.split.process import TileWorkerProcess
+from sa.runtime.split.split_gradient import SplitLossGradient
 from sa.runtime.split.split_unet import SplitUNet
 from sa.runtime.split.tile_worker import TileWorkerConfig
 from sa.runtime.system.processors import usable_cores
@@ -25,26 +28,31 @@ class SplitEngines(EngineSet):
 
     def open_unet(self, single: OpenSingle | None = None, cache_interval: int = 1) -> VideoUNet:
         """The workers keep their engines from one video to the next, so `single` has none to give."""
-        if not self._started or not all(worker.alive for worker in self._started):
-            self.close()
-            self._start()
-        return SplitUNet(self._started, cache_interval)
+        return SplitUNet(self._workers_alive(), cache_interval)
+
+    def open_loss_gradient(self, single: OpenSingle | None = None) -> Engine:
+        return SplitLossGradient(self._workers_alive(), loss_gradient_contract(self.manifest))
 
     def plan_memory(self, choices: Choices) -> MemoryPlan:
         """As for one process; EngineSetError if the further workers do not fit on the CPU beside it."""
         plan = super().plan_memory(choices)
         if self.device != "cpu":
             return plan
-        alone = Choices(choices.frames, self.low_memory, branches=choices.branches, cached=choices.cached)
-        each = next(stage.least for stage in stage_memory(self.manifest, "cpu", alone) if stage.stage == "denoising")
-        heaviest = max(stage.least for stage in plan.stages)
-        fit = 1 + max(0, plan.available - heaviest) // each
+        each = next(stage.least for stage in plan.stages if stage.stage == "denoising")
+        own = max(stage.least for stage in plan.stages if stage.stage != "denoising")
+        fit = max(1, (plan.available - own) // each)
         if fit < self.workers:
             raise EngineSetError(
                 f"{self.workers} tile workers take at least {gibibytes(each)} each beside the run's own "
-                f"{gibibytes(heaviest)}, but {gibibytes(plan.available)} of memory are free: give --tile-workers {fit}."
+                f"{gibibytes(own)}, but {gibibytes(plan.available)} of memory are free: give --tile-workers {fit}."
             )
         return plan
+
+    def _workers_alive(self) -> list[TileWorkerProcess]:
+        if not self._started or not all(worker.alive for worker in self._started):
+            self.close()
+            self._start()
+        return self._started
 
     def _start(self) -> None:
         threads = max(1, (self.threads or usable_cores()) // self.workers)

@@ -2,7 +2,8 @@
 
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 
 from sa.runtime import errors
@@ -12,6 +13,7 @@ from sa.runtime.split.tile_worker import TileWorkerConfig
 from sa.runtime.system.child import how_it_ended, seeing
 
 Answer = tuple[dict, Arrays]
+AHEAD = 2  # requests that each worker has at most, in its hands or waiting for it
 
 
 class TileWorkerProcess:
@@ -68,3 +70,20 @@ class TileWorkerProcess:
             kind = getattr(errors, answer["kind"], UserError)
             raise MemoryError if answer["kind"] == "MemoryError" else kind(answer["error"])
         return answer, made
+
+
+def ask_all(workers: Sequence[TileWorkerProcess], do: str, arrays: Arrays | None = None, **fields: object) -> None:
+    """Ask all the same, and wait for them."""
+    for asked in [worker.ask(do, arrays, **fields) for worker in workers]:
+        asked.result()
+
+
+def in_order(asked: "Iterable[Future[Answer]]", ahead: int) -> Iterator[Arrays]:
+    """The answers in the order of the requests, at most `ahead` of which are out at a time."""
+    waiting: deque[Future[Answer]] = deque()
+    for request in asked:
+        waiting.append(request)
+        if len(waiting) >= ahead:
+            yield waiting.popleft().result()[1]
+    while waiting:
+        yield waiting.popleft().result()[1]

@@ -1,6 +1,5 @@
 """A UNet whose tiles are computed by several processes. The same tile always goes to the same one."""
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 
@@ -8,10 +7,8 @@ import numpy as np
 
 from sa.runtime.backends.video_unet import TileInput, VideoConditions, VideoUNet
 from sa.runtime.sampling.conditioning import KEPT_BYTES
-from sa.runtime.split.process import Answer, TileWorkerProcess
+from sa.runtime.split.process import AHEAD, Answer, TileWorkerProcess, ask_all, in_order
 from sa.runtime.split.tile_worker import OPEN, STEP, TILE, UNLOAD, VIDEO, WARNINGS
-
-AHEAD = 2  # tiles that each worker has at most, in its hands or waiting for it
 
 
 class SplitUNet(VideoUNet):
@@ -36,13 +33,8 @@ class SplitUNet(VideoUNet):
 
     def velocities(self, tiles: Iterable[TileInput]) -> Iterator[np.ndarray]:
         """In the order of the tiles, whichever is ready first."""
-        asked: deque[Future[Answer]] = deque()
-        for given in tiles:
-            asked.append(self._ask(*given))
-            if len(asked) >= AHEAD * len(self._workers):
-                yield asked.popleft().result()[1]["velocity"]
-        while asked:
-            yield asked.popleft().result()[1]["velocity"]
+        asked = (self._ask(*given) for given in tiles)
+        return (made["velocity"] for made in in_order(asked, AHEAD * len(self._workers)))
 
     def _ask(self, latents: np.ndarray, pose_latents: np.ndarray, tile: int) -> "Future[Answer]":
         arrays, keep = {"latents": latents}, False
@@ -68,6 +60,4 @@ class SplitUNet(VideoUNet):
                 worker.close()
 
     def _all(self, do: str, arrays: dict[str, np.ndarray] | None = None, **fields: object) -> None:
-        """Ask all workers the same, and wait for them."""
-        for asked in [worker.ask(do, arrays, **fields) for worker in self._workers]:
-            asked.result()
+        ask_all(self._workers, do, arrays, **fields)

@@ -10,12 +10,20 @@ from pathlib import Path
 
 import numpy as np
 
+from sa.runtime.backends.base import Engine
 from sa.runtime.backends.video_unet import VideoConditions, VideoUNet, read_only
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import UserError
 from sa.runtime.split.messages import Arrays, receive, send
 
+# What it is asked to do: for the UNet, and for the refinement's loss gradient.
 OPEN, VIDEO, STEP, TILE, WARNINGS, UNLOAD = "open", "video", "step", "tile", "warnings", "unload"
+OPEN_GRADIENT, GRADIENT, UNLOAD_GRADIENT, CLOSE_GRADIENT = (
+    "open gradient",
+    "gradient",
+    "unload gradient",
+    "close gradient",
+)
 
 
 @dataclass(frozen=True)
@@ -43,6 +51,7 @@ class TileWorker:
         )
         self._unet: VideoUNet
         self._interval = 0
+        self._gradient: Engine
         self._poses: dict[int, np.ndarray] = {}  # by tile
 
     def answer(self, what: dict, arrays: Arrays) -> tuple[dict, Arrays]:
@@ -60,6 +69,14 @@ class TileWorker:
                 return {"warnings": self._unet.warnings()}, {}
             case "unload":
                 self._unet.unload()
+            case "open gradient":
+                self._gradient = self._engines.open_loss_gradient()
+            case "gradient":
+                return {}, self._gradient.infer(arrays)
+            case "unload gradient":
+                self._gradient.unload()
+            case "close gradient":
+                self._gradient.close()
         return {}, {}
 
     def _open(self, cache_interval: int) -> None:

@@ -39,11 +39,17 @@ def test_the_frames_are_those_of_one_process(engines, case_folder, tmp_path, fur
         assert run(set_, case, tmp_path / workers, *further, "--tile-workers", workers) == one
 
 
-def test_in_low_memory_and_refined_too(engines, case_folder, tmp_path):
-    set_, case = engines("recipe_hjb", "onnxruntime", "--refine"), case_folder("recipe_hjb")
+@pytest.mark.parametrize("plan", ["segmented", "whole"])
+def test_refined_and_in_low_memory_too(engines, case_folder, tmp_path, plan):
+    """Its 5 frames are 2 chunks of the loss gradient."""
+    set_ = engines("recipe_hjb", "onnxruntime", "--refine", "--refine-plan", plan)
+    case = case_folder("recipe_hjb")
     further = ("--refine", "--refine-end", "1", "--refine-iters", "1")
     one = run(set_, case, tmp_path / "one", *further)
-    assert run(set_, case, tmp_path / "two", *further, "--low-memory", "--tile-workers", "2") == one
+    for name, flags in (("two", ()), ("low", ("--low-memory",))):
+        assert run(set_, case, tmp_path / name, *further, *flags, "--tile-workers", "2") == one
+        both = (json.loads((tmp_path / out / "run.json").read_text()) for out in ("one", name))
+        assert next(both)["refine"] == next(both)["refine"]
 
 
 def test_pose_latents_that_are_not_kept_are_sent_again(engines, case_folder, monkeypatch):
