@@ -13,7 +13,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "constraints.txt"
-SETUPS = ("bench,cpu,export,openvino,prepare,test,peers,kernels,tensorrt-rtx", "bench,cuda,export,test")
+SETUPS = ("bench,cpu,export,openvino,prepare,test,peers,kernels,ray,tensorrt-rtx", "bench,cuda,export,test")
 # NVIDIA's libraries, which PyTorch's CUDA build pins to versions of its own.
 PINNED_ELSEWHERE = ("nvidia-cu", "nvidia-nv")
 BUILD = ("setuptools", "wheel")  # what builds the project itself, which pip would else fetch at its newest

@@ -1,4 +1,4 @@
-"""A checkpoint of true size by recipe, for machines without Paddle: what each peer's network expects, drawn with NumPy."""
+"""A checkpoint of true size by recipe, for machines without Paddle: all that the peers' networks expect."""
 
 import shutil
 from collections.abc import Mapping

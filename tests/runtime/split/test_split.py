@@ -119,7 +119,7 @@ def test_workers_that_do_not_fit_are_refused_with_the_number_that_does(engines, 
     heaviest = max(stage.least for stage in set_.plan_memory(Choices(7)).stages)
     with SplitEngines(set_, 5) as split:
         assert split.plan_memory(Choices(7)).stages == set_.plan_memory(Choices(7)).stages
-        monkeypatch.setattr(memory_plan, "available_memory", lambda: int(2.5 * heaviest))
+        monkeypatch.setattr(memory_plan, "available_memory", lambda: int(3.5 * heaviest))
         with pytest.raises(EngineSetError, match=r"5 tile workers take at least .* give --tile-workers [234]\.$"):
             split.plan_memory(Choices(7))
 
