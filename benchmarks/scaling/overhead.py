@@ -1,7 +1,7 @@
 """python -m sa.benchmarks.scaling.overhead: the cases of a folder by sa-run in a loop and by sa-batch, in turns.
 
-Every worker has one thread. CPU seconds are those of all processes but Ray's, and vary less than seconds do where others
-use the machine too.
+Every worker has one thread. CPU seconds are those of all processes but Ray's. They vary less than seconds do where
+others use the machine too.
 """
 
 import argparse
