@@ -8,6 +8,7 @@ from sa.runtime.batch.job import Job, Outcome
 from sa.runtime.batch.jobs import Entry, Jobs
 from sa.runtime.batch.processes import WorkerEndedError
 from sa.runtime.batch.progress import Progress
+from sa.runtime.console.commands import unexpected
 from sa.runtime.system import signals
 
 TICK = 0.2  # seconds between looks at the clock
@@ -69,3 +70,5 @@ def _attempt(entry: Entry, worker: Worker, progress: Progress) -> Outcome:
         return worker.run(entry.job, tell)
     except WorkerEndedError as error:
         return Outcome("failed", f"its worker ended ({error}).", again=True)
+    except Exception as error:  # such as no memory for another process; the other jobs go on
+        return Outcome("failed", f"{unexpected(error)}.", again=True)

@@ -9,13 +9,14 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from sa.runtime.animator import animate, made_from
+from sa.runtime.animator import MP4_FILE, animate, made_from
 from sa.runtime.batch.job import Job, Outcome
 from sa.runtime.case.case import Case
 from sa.runtime.console.commands import unexpected
 from sa.runtime.errors import InputError, LostWorkerError, UserError
 from sa.runtime.events import Event, FrameDecoded, Listener, StepDone, TileDone
 from sa.runtime.output.result import RUN_FILE, finish_delivery
+from sa.runtime.output.video import frame_path
 from sa.runtime.pipeline.pipeline import Pipeline
 
 LOCKS = ".sa-batch"  # a folder in --out
@@ -69,7 +70,7 @@ def _animated(pipeline: Pipeline, job: Job, listen: Listener | None, started: fl
     try:
         finish_delivery(job.out)
         earlier = None if job.force else _earlier(job.out)
-        if earlier is not None and earlier.get("made_from") == _wanted(pipeline, case, job):
+        if earlier is not None and earlier.get("made_from") == _wanted(pipeline, case, job) and _whole(job.out, case):
             return _outcome(earlier, skipped=True)
         report = animate(pipeline, case, job.out, job.settings, listen, audio=job.audio)
     finally:
@@ -91,6 +92,11 @@ def _earlier(out: Path) -> dict | None:
     except (OSError, ValueError, RecursionError):
         return None
     return report if isinstance(report, dict) else None
+
+
+def _whole(out: Path, case: Case) -> bool:
+    """Whether nobody has removed the video or its frames."""
+    return (out / MP4_FILE).is_file() and all(frame_path(out / "frames", i).is_file() for i in range(case.frames))
 
 
 def _outcome(report: dict, seconds: float | None = None, skipped: bool = False) -> Outcome:

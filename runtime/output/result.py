@@ -5,9 +5,11 @@ import re
 import shutil
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from sa.runtime import PROJECT
 from sa.runtime.errors import InputError
-from sa.runtime.output.staging import replace_entry, resumable_folder
+from sa.runtime.output.staging import RESUMABLE_LOCK, replace_entry, resumable_folder
 
 RUN_FILE = "run.json"
 RESULTS = ("frames", "animation.mp4", "animation.gif", RUN_FILE)  # in this order
@@ -53,15 +55,23 @@ def deliver(staging: Path, out: Path) -> None:
 def finish_delivery(out: Path) -> None:
     """Deliver what a killed command had finished in `out`, an existing folder, and did not move there whole.
 
-    The caller holds a lock, so that no other command is at work on `out`.
+    Nothing is done to a folder that a command is at work on.
     """
     staging = resumable_folder(out, within=True)
     if not (staging / RUN_FILE).exists():  # written last
         return
-    if (staging / "frames").exists():  # moved first
-        deliver(staging, out)
-    else:
-        _move(staging, out)
+    lock = FileLock(staging / RESUMABLE_LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return
+    try:
+        if (staging / "frames").exists():  # moved first
+            deliver(staging, out)
+        else:
+            _move(staging, out)
+    finally:
+        lock.release()  # before the folder is removed: Windows cannot remove an open file
     shutil.rmtree(staging)
 
 

@@ -9,8 +9,11 @@ from pathlib import Path
 import psutil
 import pytest
 from batches import BROKEN, COMMAND, FLAGS, arguments, begun, cases, place, results, worker_with
+from filelock import FileLock
 
 from sa.runtime.batch.cli import main
+from sa.runtime.output.result import finish_delivery
+from sa.runtime.output.staging import RESUMABLE_LOCK
 
 
 def test_eight_cases_one_broken_and_a_worker_killed(place, tmp_path, capfd):
@@ -95,6 +98,8 @@ def test_other_settings_another_case_and_force_make_a_case_again(place, tmp_path
     assert states("--fps", "12") == ["done", "done"]
     assert states("--fps", "12", "--seed", "3") == ["done", "done"]
     assert states("--fps", "12", "--seed", "3", "--force") == ["done", "done"]
+    (out / "case-2" / "frames" / "frame_3.png").unlink()
+    assert states("--fps", "12", "--seed", "3") == ["skipped", "done"]
     run = out / "case-1" / "run.json"
     run.write_text(run.read_text().replace('"engine set": "', '"engine set": "0'))
     assert states("--fps", "12", "--seed", "3") == ["done", "skipped"]
@@ -111,6 +116,16 @@ def test_a_delivery_that_was_killed_is_finished(place, tmp_path):
     main(arguments(place, out))
     assert cases(out)["case-1"]["state"] == "skipped"
     assert results(out) == results(place / "single") and not staging.exists()
+
+
+def test_a_delivery_that_is_under_way_is_left_to_its_command(place, tmp_path):
+    case, staging = tmp_path / "case", tmp_path / "case" / ".case.partial"
+    shutil.copytree(place / "single" / "case-1", staging)
+    with FileLock(staging / RESUMABLE_LOCK):
+        finish_delivery(case)
+        assert (staging / "run.json").exists() and not (case / "frames").exists()
+    finish_delivery(case)
+    assert not staging.exists() and (case / "run.json").exists() and (case / "frames" / "frame_6.png").exists()
 
 
 def test_a_foreign_folder_is_left_alone(place, tmp_path):

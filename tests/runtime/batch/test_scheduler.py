@@ -65,6 +65,20 @@ def test_a_job_is_tried_again_when_its_worker_ended_and_not_more_often_than_aske
     assert all(by_name[name].outcome == DONE for name in "adef")
 
 
+def test_a_worker_that_cannot_even_start_does_not_hold_up_the_batch(tmp_path):
+    jobs = Jobs(jobs_of(tmp_path, "a", "b"), 0)
+
+    class Broken(Stand):
+        def run(self, job, tell):
+            if job.name == "a":
+                raise OSError("no more processes")
+            return DONE
+
+    run_jobs(jobs, [Broken("w", {})], Progress(Reporter(quiet=True), jobs.entries))
+    assert jobs.entries[0].outcome.reason == "unexpected OSError: no more processes."
+    assert jobs.entries[1].outcome == DONE
+
+
 def test_a_case_that_cannot_be_used_is_not_tried_again(tmp_path):
     broken = Outcome("failed", "it is broken.")
     entries, stands = all_run(tmp_path, {"a": [broken]}, retries=5, workers=1)
