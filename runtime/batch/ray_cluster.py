@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -18,6 +19,7 @@ from sa.runtime.errors import EngineSetError, InputError, first_line
 from sa.runtime.system.processors import usable_cores
 
 LOOK = 1.0  # seconds between questions to an actor
+ANSWER = 10.0  # seconds for a cluster to answer
 
 
 @dataclass(frozen=True)
@@ -87,13 +89,15 @@ def cluster(address: str) -> Iterator[Any]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     quiet = dict(logging_level=logging.ERROR, log_to_driver=False)
     try:
+        if address != "auto":
+            _require_answer(address)
         try:
             ray.init(address=address, **quiet)
         except ConnectionError:
             if address != "auto":
                 raise
             ray.init(address="local", num_cpus=usable_cores(), include_dashboard=False, **quiet)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"--ray {address} cannot be reached ({first_line(error)}): give the address of a cluster, such as "
             "10.0.0.1:6379, or auto."
@@ -102,6 +106,12 @@ def cluster(address: str) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _require_answer(address: str) -> None:
+    """OSError or ValueError unless something answers there. Ray itself would try for minutes."""
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), ANSWER).close()
 
 
 def ray_workers(

@@ -93,7 +93,8 @@ def test_auto_begins_a_cluster_here_and_gives_the_same_bytes(place, tmp_path):
     }
 
 
-def test_an_address_without_a_cluster_is_one_sentence(place, tmp_path, capsys):
-    assert main(arguments(place, tmp_path / "out", "--ray", "127.0.0.1:1")) == 2
+@pytest.mark.parametrize("address", ["127.0.0.1:1", "nonsense", "ray://127.0.0.1:x"])
+def test_an_address_without_a_cluster_is_one_sentence(place, tmp_path, capsys, address):
+    assert main(arguments(place, tmp_path / "out", "--ray", address)) == 2
     said = capsys.readouterr().err
-    assert "--ray 127.0.0.1:1 cannot be reached" in said
+    assert f"--ray {address} cannot be reached" in said and said.count("\n") == 1
