@@ -2,7 +2,7 @@
 
 A worker has the tiles i, i + N, i + 2N, ... of a step, so a step takes as long as the worker that has most of them.
 What is not spread stays: the sums over tiles, and the sampler. Contenders take turns, because a shared machine's speed
-varies.
+varies; and all are processes of their own, to which a busy system gives equal shares.
 """
 
 import argparse
@@ -31,9 +31,7 @@ class StepModel:
     rest: float = 0.0  # what is not spread
 
     def seconds(self, tiles: int, workers: int) -> float:
-        """A step, on so many workers; one is the process itself, which sends nothing."""
-        if workers == 1:
-            return tiles * self.call + self.rest
+        """A step, on so many workers."""
         return math.ceil(tiles / workers) * (self.call + self.transfer) + self.rest
 
     def speed_up(self, tiles: int, workers: int) -> float:
@@ -61,13 +59,12 @@ def step_seconds(pipeline: Pipeline, case: Case, overlap: int, steps: int) -> tu
 def measure(
     engines: Path, case: Path, counts: list[int], workers: list[int], overlap: int, steps: int, rounds: int
 ) -> str:
-    """Markdown: a row for each number of tiles. Every worker, and the one process, has one thread."""
+    """Markdown: a row for each number of tiles. A worker has one thread, and the one alone is a process too."""
     shapes = EngineSet.open(engines).manifest.shapes
     read = Case.read(case)
-    pipelines = {1: Pipeline(EngineSet.open(engines, threads=1), keep=True)}
-    split = {n: SplitEngines(EngineSet.open(engines, threads=n), n) for n in workers}
-    pipelines |= {n: Pipeline(one, keep=True) for n, one in split.items()}
-    head = ["tiles", "s a step, 1 process", *(f"{n} workers" for n in workers)]
+    split = {n: SplitEngines(EngineSet.open(engines, threads=n), n) for n in (1, *workers)}
+    pipelines = {n: Pipeline(one, keep=True) for n, one in split.items()}
+    head = ["tiles", "s a step, 1 worker", *(f"{n} workers" for n in workers)]
     head += [f"speed-up, {n}, measured (lowest, highest of a round)" for n in workers] + [
         f"{n}, model" for n in workers
     ]

@@ -15,8 +15,8 @@ def test_the_last_round_of_tiles_limits_the_speed_up():
 
 def test_transfers_and_what_is_not_spread_count():
     model = StepModel(call=2.0, transfer=0.5, rest=1.0)
-    assert model.seconds(8, 1) == 17 and model.seconds(8, 4) == 2 * 2.5 + 1
-    assert model.speed_up(8, 8) == pytest.approx(17 / 3.5)
+    assert model.seconds(8, 1) == 21 and model.seconds(8, 4) == 2 * 2.5 + 1
+    assert model.speed_up(8, 8) == pytest.approx(21 / 3.5)
 
 
 def test_a_case_of_so_many_tiles_is_measured(engines, case_folder):
