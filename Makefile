@@ -11,8 +11,8 @@ SETUP := bench,cpu,export,openvino,prepare,serve,test
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadscope
 
-.PHONY: install install-kernels install-peers check cli-reference demo gpu-check gpu-pack kernels lock map puppet puppet-study serve-demo test \
-	test-browser test-fp16 test-kernels test-latest test-peers test-rtx test-serve true-size types versions clean
+.PHONY: install install-kernels install-peers check cli-reference demo gpu-check gpu-pack kernels lock map puppet puppet-study serve-demo \
+	test test-browser test-fp16 test-kernels test-latest test-peers test-ray test-rtx test-serve true-size types versions clean
 
 install: $(VENV)/installed
 
@@ -82,6 +82,14 @@ test: types
 
 test-peers: install-peers
 	$(PYTEST) tests/benchmarks/peers tests/benchmarks/puppet/training tests/benchmarks/measure/test_quality_trial.py
+
+# sa-batch on Ray clusters of this machine.
+test-ray: $(VENV)/installed-ray
+	$(PYTEST) tests/runtime/batch/test_ray.py
+
+$(VENV)/installed-ray: $(VENV)/installed
+	$(INSTALL) '.[$(SETUP),ray]'
+	touch $@
 
 # fp16 engine sets, emulated, against float64.
 test-fp16: install

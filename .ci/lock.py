@@ -14,7 +14,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 LOCK = ROOT / "constraints.txt"
 SETUPS = (
-    "bench,cpu,export,openvino,prepare,serve,test,serve-test,peers,kernels,tensorrt-rtx",
+    "bench,cpu,export,openvino,prepare,ray,serve,test,serve-test,peers,kernels,tensorrt-rtx",
     "bench,cuda,export,test",
 )
 # NVIDIA's libraries, which PyTorch's CUDA build pins to versions of its own.

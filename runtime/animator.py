@@ -15,6 +15,7 @@ from sa.runtime.pipeline.pipeline import Pipeline
 from sa.runtime.pipeline.run import Result, Run
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.system import signals
+from sa.runtime.system.hashing import sha256
 
 MP4_FILE = "animation.mp4"
 GIF_FRAMES = 300  # Pillow holds a GIF's frames in memory, and nobody plays a longer one
@@ -44,11 +45,17 @@ def animate(
         _write_frames(result, folder / "frames")
         with run.account.stage("writing video"):
             audible = _write_videos(folder, run, result, audio)
-        report = result.report | {"audio": audible}
+        report = result.report | {"audio": audible, "made_from": made_from(run, audio)}
         (folder / RUN_FILE).write_text(json.dumps(report, indent=1) + "\n")
         with signals.ignored():
             deliver(folder, out)
     return report
+
+
+def made_from(run: Run, audio: bool) -> dict:
+    """What decides every file of a result to the byte. A folder whose run.json has the same need not be made again."""
+    given = run.case.audio if audio else None
+    return run.key | {"fps": run.fps, "audio": None if given is None else sha256(given, use_cache=False)}
 
 
 def _say_what_differs(kept: dict | None, key: dict, tell: Listener) -> None:

@@ -2,6 +2,7 @@
 
 import argparse
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -19,6 +20,8 @@ from sa.runtime.pipeline.quality import DEFAULT, qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import GradientOf, RefineSettings, Region
 from sa.runtime.sampling.schedule import ScheduleName
+from sa.runtime.split.engines import SplitEngines
+from sa.runtime.system.child import seeing
 
 DESCRIPTION = """\
 Animate a person: a reference image follows a sequence of poses, on engines made by sa-export.
@@ -48,7 +51,6 @@ exit codes: 0 done, 2 a flag or the case cannot be used, 3 the engine set is mis
 
 
 def parser() -> argparse.ArgumentParser:
-    default = quality_settings(DEFAULT)
     parser = argparse.ArgumentParser(
         "sa-run", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -56,6 +58,32 @@ def parser() -> argparse.ArgumentParser:
     files.add_argument("--engines", type=Path, required=True, metavar="DIR", help="engine set written by sa-export")
     files.add_argument("--case", type=Path, required=True, metavar="DIR", help="reference image and poses")
     files.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
+    add_settings(parser, files)
+    output = parser.add_argument_group("output and machine")
+    add_video(output)
+    add_machine(output)
+    split = output.add_mutually_exclusive_group()
+    split.add_argument(
+        "--devices",
+        metavar="0,1,...",
+        help="spread the tiles of every step over these GPUs: the same frames, sooner, for videos of several tiles",
+    )
+    split.add_argument(
+        "--tile-workers",
+        type=int,
+        metavar="N",
+        help="spread them over so many processes on the CPU, which share the threads (default: 1, this one)",
+    )
+    output.add_argument(
+        "--fresh", action="store_true", help="begin anew instead of going on where a killed command was"
+    )
+    output.add_argument("--quiet", action="store_true", help="no progress, no summary: errors only")
+    return parser
+
+
+def add_settings(parser: argparse.ArgumentParser, files: argparse._ArgumentGroup) -> None:
+    """The flags that decide how a case is animated, as `settings_from` and `part_from` read them."""
+    default = quality_settings(DEFAULT)
     files.add_argument(
         "--identity", metavar="FILE|none", help="identity embedding (.npy) instead of the case's; none: zeros"
     )
@@ -158,11 +186,18 @@ def parser() -> argparse.ArgumentParser:
         metavar="SHARE",
         help="end a step's gradient steps once the loss falls by less than this share, such as 0.01 (never)",
     )
-    output = parser.add_argument_group("output and machine")
+
+
+def add_video(output: argparse._ArgumentGroup) -> None:
+    """The flags of the written video."""
     output.add_argument(
         "--fps", type=float, help="frames per second of the written videos (default: the driving video's, else 8)"
     )
     output.add_argument("--no-audio", action="store_true", help="leave the case's audio out of the video")
+
+
+def add_machine(output: argparse._ArgumentGroup) -> None:
+    """Where and how the engines run."""
     output.add_argument(
         "--device",
         choices=["cpu", "cuda"],
@@ -175,14 +210,9 @@ def parser() -> argparse.ArgumentParser:
         help="load each engine only while its stage is at work, in the refinement only while its segment is: the same "
         "frames from less memory, later by the loading",
     )
-    output.add_argument(
-        "--fresh", action="store_true", help="begin anew instead of going on where a killed command was"
-    )
     output.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")
     output.add_argument("--verify", action="store_true", help="hash every engine file again, changed or not")
     output.add_argument("--engines-digest", metavar="SHA256", help="run only the engine set with this manifest hash")
-    output.add_argument("--quiet", action="store_true", help="no progress, no summary: errors only")
-    return parser
 
 
 def require(good: bool, flag: str, expected: str, found: object) -> None:
@@ -256,8 +286,31 @@ def part_from(flag: str | None) -> tuple[int, int] | None:
     return int(first), int(last)
 
 
+def devices_from(flag: str | None) -> list[int] | None:
+    """The numbers of --devices, None without; InputError if they are none."""
+    if flag is None:
+        return None
+    words = flag.split(",")
+    if not all(word.isdecimal() and len(word) <= 3 for word in words) or len(set(map(int, words))) != len(words):
+        raise InputError(f"--devices must be numbers of GPUs, each once, such as 0,1, not {flag[:80]!r}.")
+    return [int(word) for word in words]
+
+
+def split_engines(engines: EngineSet, tile_workers: int | None, gpus: list[int] | None) -> EngineSet:
+    """The engine set with its UNet in several processes, if these are more than one."""
+    if gpus is None and engines.device != "cpu" and (tile_workers or 1) > 1:
+        raise InputError(f"{engines.folder} runs on a GPU here: give --devices, not --tile-workers.")
+    workers = tile_workers or 1 if gpus is None else len(gpus)
+    return SplitEngines(engines, workers, gpus) if workers > 1 else engines
+
+
 def run(arguments: argparse.Namespace) -> None:
     settings, part = settings_from(arguments), part_from(arguments.frames)
+    gpus, tile_workers = devices_from(arguments.devices), arguments.tile_workers
+    require(tile_workers is None or 1 <= tile_workers <= 64, "--tile-workers", "1 to 64", tile_workers)
+    if gpus is not None:
+        require(arguments.device != "cpu", "--device", "cuda, or left out, with --devices", arguments.device)
+        os.environ.update(seeing(gpus))  # before anything looks at them; what this process does is done by the first
     reporter = Reporter(arguments.quiet)
     with reporter.stage("checking engine set"):
         engines = EngineSet.open(
@@ -265,14 +318,15 @@ def run(arguments: argparse.Namespace) -> None:
             verify=arguments.verify,
             digest=arguments.engines_digest,
             refine=settings.refine is not None,
-            device=arguments.device,
+            device="cuda" if gpus is not None else arguments.device,
             threads=arguments.threads,
             low_memory=arguments.low_memory,
         )
+        engines = split_engines(engines, tile_workers, None if gpus is None else list(range(len(gpus))))
     case = Case.read(arguments.case)
     if part is not None:
         case = case.part(*part)
-    with Pipeline(engines, keep=False) as pipeline:
+    with engines, Pipeline(engines, keep=False) as pipeline:
         listener = ConsoleListener(reporter)
         report = animate(
             pipeline, case, arguments.out, settings, listener, fresh=arguments.fresh, audio=not arguments.no_audio

@@ -37,6 +37,12 @@ class CancelledError(UserError):
     exit_code = 130
 
 
+class LostWorkerError(CancelledError):
+    """A process that a run had part of its work done by ended. What is done is kept."""
+
+    exit_code = 1
+
+
 class InterruptedRunError(UserError):
     """Ctrl-C or SIGTERM; the same command can resume the work."""
 

@@ -54,7 +54,7 @@ def test_the_wheel_loads_a_preset(installed):
 
 def test_the_commands_teach_and_say_which_extra_is_missing(installed, tmp_path):
     commands = installed.parent
-    for command in ("sa-run", "sa-export", "sa-prepare", "sa-serve"):
+    for command in ("sa-run", "sa-batch", "sa-export", "sa-prepare", "sa-serve"):
         help_text = run(commands / command, "--help").stdout
         assert "examples:" in help_text and "exit codes:" in help_text
         completion = run(commands / command, "--print-completion", "bash")

@@ -1,7 +1,7 @@
 """The interface between the runtime and the engine libraries."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Protocol, overload
 
@@ -83,6 +83,11 @@ class Engine(ABC):
                     f"{list(spec.shape)}; rebuild the engine set with sa-export."
                 )
         return outputs
+
+    def infer_each(self, given: Iterable[Mapping[str, Tensor]]) -> Iterator[dict[str, np.ndarray]]:
+        """The outputs for each of the inputs, in their order. An engine on several devices computes some at once."""
+        for inputs in given:
+            yield self.infer(inputs)
 
     def infer_into(self, inputs: Mapping[str, Tensor], outputs: Mapping[str, Tensor]) -> None:
         """Run once and write each output into the tensor given for it, which is contiguous and has its exact shape."""

@@ -1,10 +1,13 @@
 """The UNet as a run uses it: told once what stays in a video, once what stays in a step, then called tile by tile."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import TracebackType
 
 import numpy as np
+
+TileInput = tuple[np.ndarray, np.ndarray, int]  # what `VideoUNet.velocity` takes
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,11 @@ class VideoUNet(ABC):
         `tile`: which of the video it is, for what a UNet keeps of a tile from step to step.
         Pose latents that are read-only are taken to stay as they are: a GPU that has them does not get them again.
         """
+
+    def velocities(self, tiles: Iterable[TileInput]) -> Iterator[np.ndarray]:
+        """Those of a step's tiles, in their order. A UNet on several devices computes some at once."""
+        for latents, pose_latents, tile in tiles:
+            yield self.velocity(latents, pose_latents, tile)
 
     @abstractmethod
     def warnings(self) -> tuple[str, ...]:

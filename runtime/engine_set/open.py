@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol
 
 from sa.runtime.backends import open_engine
@@ -148,6 +149,17 @@ class EngineSet:
     def plan_memory(self, choices: Choices) -> MemoryPlan:
         """The memory that a run will take; EngineSetError if it cannot fit."""
         return plan_memory(self.folder, self.manifest, self.device, choices)
+
+    def close(self) -> None:
+        """End what the set itself has started: nothing, unless its UNet runs in other processes."""
+
+    def __enter__(self) -> "EngineSet":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
 
     @property
     def size(self) -> int:

@@ -97,6 +97,10 @@ class RunEngines:
         self.low_memory = self._source.low_memory
         self.backend = self._source.backend
 
+    def check(self) -> None:
+        """End the run if that is asked for. Engines in other processes do not ask by themselves."""
+        self._check()
+
     def open_single(self, role: Role) -> Engine:
         return self._warm.lend(role, self._check)
 

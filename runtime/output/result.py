@@ -5,9 +5,11 @@ import re
 import shutil
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from sa.runtime import PROJECT
 from sa.runtime.errors import InputError
-from sa.runtime.output.staging import replace_entry, resumable_folder
+from sa.runtime.output.staging import RESUMABLE_LOCK, replace_entry, resumable_folder
 
 RUN_FILE = "run.json"
 RESULTS = ("frames", "animation.mp4", "animation.gif", RUN_FILE)  # in this order
@@ -59,7 +61,35 @@ def deliver(staging: Path, out: Path) -> None:
             if not re.fullmatch(r"frame_\d+\.png", path.name):
                 shutil.move(path, staging / "frames" / path.name)
     for name in RESULTS:
+        if not (staging / name).exists():  # a GIF that was too long, while the earlier run had one
+            (out / name).unlink(missing_ok=True)
+    _move(staging, out)
+
+
+def finish_delivery(out: Path) -> None:
+    """Deliver what a killed command had finished in `out`, an existing folder, and did not move there whole.
+
+    Nothing is done to a folder that a command is at work on.
+    """
+    staging = resumable_folder(out, within=True)
+    if not (staging / RUN_FILE).exists():  # written last
+        return
+    lock = FileLock(staging / RESUMABLE_LOCK, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        return
+    try:
+        if (staging / "frames").exists():  # moved first
+            deliver(staging, out)
+        else:
+            _move(staging, out)
+    finally:
+        lock.release()  # before the folder is removed: Windows cannot remove an open file
+    shutil.rmtree(staging)
+
+
+def _move(staging: Path, out: Path) -> None:
+    for name in RESULTS:
         if (staging / name).exists():
             replace_entry(staging / name, out / name)
-        else:  # a GIF that was too long, while the earlier run had one
-            (out / name).unlink(missing_ok=True)

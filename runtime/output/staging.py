@@ -16,6 +16,7 @@ from sa.runtime.errors import CancelledError, InputError, InterruptedRunError, U
 from sa.runtime.system import signals
 
 KEY = "key.json"  # says what a resumable folder was begun with
+RESUMABLE_LOCK = "lock"  # in it
 
 CONTENT, LOCK = "content", "staging.lock"  # in a folder of `staged`, whose lock is its owner's as long as it works
 
@@ -86,7 +87,7 @@ def resumable(place: Path, key: dict, fresh: bool = False, within: bool = False)
     """
     folder = resumable_folder(place, within)
     home = folder.parent
-    lock = FileLock(folder / "lock", timeout=0)  # the system releases it when the process ends
+    lock = FileLock(folder / RESUMABLE_LOCK, timeout=0)  # the system releases it when the process ends
 
     def make() -> Path:
         folder.mkdir(exist_ok=True)
@@ -125,7 +126,7 @@ def _start_over_unless(folder: Path, key: str, fresh: bool) -> None:
     if not fresh and note.exists() and note.read_bytes() == key.encode():
         return
     for entry in folder.iterdir():
-        if entry.name != "lock":
+        if entry.name != RESUMABLE_LOCK:
             shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
     note.write_bytes(key.encode())
 

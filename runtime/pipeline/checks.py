@@ -49,6 +49,27 @@ def guides(settings: Settings, sigmas: np.ndarray, warnings: list[str]) -> bool:
     return False
 
 
+def memory_choices(
+    frames: int,
+    tiles: int,
+    settings: Settings,
+    guided: bool,
+    low_memory: bool,
+    places: Places | None = None,
+) -> Choices:
+    """What of a run decides how much memory it takes. places: those of the refinement, if they are known."""
+    return Choices(
+        frames,
+        low_memory,
+        refine=settings.refine is not None if places is None else bool(places.full),
+        window=places is not None and bool(places.windows),
+        branches=2 if guided else 1,
+        tiles=tiles,
+        cached=settings.cache_interval > 1,
+        both_counts=guided and settings.guidance_interval is not None,
+    )
+
+
 def planned_memory(
     engines: EngineSource,
     frames: int,
@@ -62,17 +83,7 @@ def planned_memory(
 
     places: those of the refinement, if there is one.
     """
-    choices = Choices(
-        frames,
-        engines.low_memory,
-        refine=places is not None and bool(places.full),
-        window=places is not None and bool(places.windows),
-        branches=2 if guided else 1,
-        tiles=tiles,
-        cached=settings.cache_interval > 1,
-        both_counts=guided and settings.guidance_interval is not None,
-    )
-    plan = engines.plan_memory(choices)
+    plan = engines.plan_memory(memory_choices(frames, tiles, settings, guided, engines.low_memory, places))
     if plan is None:
         return None, None
     worst, free = gibibytes(plan.worst.predicted), gibibytes(plan.available)

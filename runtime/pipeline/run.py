@@ -178,9 +178,11 @@ class Run:
             step = begun
 
             def on_tile(tile: int) -> None:
+                engines.check()
                 account.tell(TileDone(step + 1, settings.steps, tile + 1, len(self._tiles), clock.advance()))
 
             def on_iteration(record: RefinedStep, seconds: float) -> None:
+                engines.check()
                 account.add_seconds("refinement", seconds)
                 loss, norm = record.losses[-1], record.gradient_norms[-1]
                 number, left = len(record.losses), clock.advance()

@@ -90,30 +90,33 @@ class VideoLoss:
     def __call__(self, latents: np.ndarray) -> tuple[float, np.ndarray]:
         """latents [1, T, 4, h, w] -> the mean of |1 - cos| over frames with a face, and its gradient, same shape."""
         loss, gradient = 0.0, np.zeros_like(latents)
-        for start in range(0, latents.shape[1], self._chunk):
-            part = slice(start, start + self._chunk)
-            if not self.weights[part].any():
-                continue  # no face: nothing to compute, and the gradient is zero
-            rows, columns = self.crops(part)
-            face = {
-                "rows": rows,
-                "columns": columns,
-                "reference": self.embedding,
-                "weights": self.weights[part],
-            }
-            if self._windows is not None and start in self._windows:
-                of_chunk, gradient[0, part] = self._windows(start, latents[0, part], face)
-            else:
-                assert self.engine is not None, "a chunk without a window needs the gradient of the whole frame"
-                result = self.engine.infer({"latents": latents[0, part], **face})
-                of_chunk, gradient[0, part] = float(result["loss"][0]), result["gradient"]
-            loss += of_chunk
+        parts = [slice(start, start + self._chunk) for start in range(0, latents.shape[1], self._chunk)]
+        # Without a face there is nothing to compute, and the gradient is zero.
+        parts = [part for part in parts if self.weights[part].any()]
+        whole = [part for part in parts if self._windows is None or part.start not in self._windows]
+        losses: dict[int, float] = {}
+        if whole:
+            assert self.engine is not None, "a chunk without a window needs the gradient of the whole frame"
+            results = self.engine.infer_each({"latents": latents[0, part], **self._face(part)} for part in whole)
+            for part, result in zip(whole, results, strict=True):
+                losses[part.start], gradient[0, part] = float(result["loss"][0]), result["gradient"]
+        for part in parts:
+            if self._windows is not None and part.start in self._windows:
+                made = self._windows(part.start, latents[0, part], self._face(part))
+                losses[part.start], gradient[0, part] = made
+        for part in parts:  # added up in one order, whoever computed them
+            loss += losses[part.start]
         return loss, gradient
 
     def begin_step(self) -> None:
         """Called before a step's iterations."""
         if self._windows is not None:
             self._windows.begin_step()
+
+    def _face(self, part: slice) -> dict[str, np.ndarray]:
+        """What the gradient of a chunk takes beside its latents."""
+        rows, columns = self.crops(part)
+        return {"rows": rows, "columns": columns, "reference": self.embedding, "weights": self.weights[part]}
 
     def crops(self, part: slice) -> list[np.ndarray]:
         """The crop matrices of a chunk. Those of a whole long video would take more memory than its latents."""

@@ -67,16 +67,17 @@ class TiledDenoiser:
         total = np.zeros_like(scaled)
         weight = np.zeros((1, scaled.shape[1], 1, 1, 1), np.float32)
         self.unet.begin_step(time, branches)
-        for i, tile in enumerate(self.tiles):
+        given = ((scaled[:, tile], self.conditioning.pose_latents.of(tile), i) for i, tile in enumerate(self.tiles))
+        for i, velocity in enumerate(self.unet.velocities(given)):
+            tile = self.tiles[i]
             # No frame occurs twice in a tile, so indexed addition counts every frame.
-            total[:, tile] += self.weights * self._tile_velocity(scaled[:, tile], tile, i)
+            total[:, tile] += self.weights * self._guided(velocity, tile)
             weight[:, tile] += self.weights
             self.on_tile(i)
         return total / weight
 
-    def _tile_velocity(self, scaled: np.ndarray, tile: np.ndarray, number: int) -> np.ndarray:
-        """scaled [1, t, 4, h, w] -> the velocity of a tile, guided if the step has both branches, in one UNet call."""
-        velocity = self.unet.velocity(scaled, self.conditioning.pose_latents.of(tile), number)
+    def _guided(self, velocity: np.ndarray, tile: np.ndarray) -> np.ndarray:
+        """velocity [b, t, 4, h, w] of a tile, in one UNet call -> [1, t, 4, h, w], guided if it has both branches."""
         if self.guidance is None or len(velocity) == 1:
             return velocity
         with_person, without = velocity[:1], velocity[1:]

@@ -9,7 +9,7 @@ from contextlib import ExitStack
 
 import numpy as np
 
-from sa.runtime.backends.base import Engine, Tensor
+from sa.runtime.backends.base import Engine, Interface, Tensor
 from sa.runtime.backends.composed.segment_chain import SegmentChain
 from sa.runtime.contract import EngineContract, Manifest, Role, Signature, TensorSpec
 from sa.runtime.system.memory import release_freed
@@ -28,12 +28,20 @@ def loss_signature(first: EngineContract, face_loss: EngineContract) -> Signatur
     return Signature("loss_gradient", (latents, *face_loss.inputs[1:]), (face_loss.outputs[0], gradient))
 
 
+def loss_gradient_contract(manifest: Manifest) -> Interface:
+    """The signature of a set's loss gradient, by whichever plan."""
+    plan = manifest.refinement
+    if plan.plan == "whole":
+        return manifest.engine("loss_gradient")
+    return loss_signature(manifest.engine(plan.segments[0].forward), manifest.engine("face_loss"))
+
+
 class SegmentedLossGradient(Engine):
     """The plan `segmented`: one engine and one VJP engine per segment of the decoder."""
 
     def __init__(self, manifest: Manifest, open_engine: Callable[[Role], Engine]):
         segments = manifest.refinement.segments
-        super().__init__(loss_signature(manifest.engine(segments[0].forward), manifest.engine("face_loss")))
+        super().__init__(loss_gradient_contract(manifest))
         with ExitStack() as opened:
 
             def loaded(role: Role) -> Engine:

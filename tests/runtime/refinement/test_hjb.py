@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from shared import relative
 
+from sa.runtime.backends.base import Engine
 from sa.runtime.contract import TensorSpec
 from sa.runtime.refinement.faces import Box, FaceTargets
 from sa.runtime.refinement.hjb import Adam, RefinedDenoiser, RefineSettings, VideoLoss
@@ -80,6 +81,8 @@ class Recorder:
     def __init__(self):
         self.contract = SimpleNamespace(inputs=[TensorSpec(name="latents", shape=((1, 3), 4, 8, 8))])
         self.calls = []
+
+    infer_each = Engine.infer_each
 
     def infer(self, inputs):
         self.calls.append(inputs)

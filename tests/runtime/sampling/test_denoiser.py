@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from sa.runtime.backends.video_unet import VideoUNet
 from sa.runtime.sampling.conditioning import Conditioning
 from sa.runtime.sampling.denoiser import TiledDenoiser, guidance_scales
 from sa.runtime.sampling.sampler import timestep
@@ -23,6 +24,8 @@ class FormulaUNet:
     def begin_step(self, time, branches=None):
         self.steps.append(time)
         self.branches = branches
+
+    velocities = VideoUNet.velocities
 
     def velocity(self, latents, pose_latents, tile):
         assert tile == len(self.calls) % 3, "tiles come with their numbers"

@@ -1,0 +1,1 @@
+"""How work spreads over devices: a fleet simulated, and the tiles of one video measured."""

@@ -1,0 +1,1 @@
+"""sa-batch: many cases on many devices."""
