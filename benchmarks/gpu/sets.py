@@ -1,4 +1,4 @@
-"""The engine sets of the project's own pack: those of the golden cases, and one of true size."""
+"""The engine sets of the project's own pack: those of the golden cases, and two of true size."""
 
 import shutil
 import subprocess
@@ -17,6 +17,7 @@ FUSED = tuple(f"{name}-cuda" for name in SMALL)  # in the CUDA provider's operat
 _SIZE = "--height 256 --width 256 --decode-chunk 4 --refine"
 TRUE_SIZE = {  # flags of sa-export
     "true-256-fp32": f"{_SIZE} --tile-size 2",
+    "true-256-fp16-cuda": f"{_SIZE} --tile-size 16 --precision fp16 --device cuda",
 }
 
 

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from PIL import Image
+
 from sa.runtime.errors import UserError
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
@@ -16,6 +18,11 @@ def write_study(page: Path, text: str) -> None:
     if not marker:
         raise UserError(f"{page} lacks the lines {BEGIN} and {END}, between which the tables go; put them in.")
     page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
+
+
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """A picture of the documentation, in 256 colours: drawn people have few, and the file has a third of the size."""
+    picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def figure_cell(figure: tuple[float, float, float], digits: int) -> str:

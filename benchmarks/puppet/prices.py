@@ -16,7 +16,7 @@ from sa.benchmarks.puppet import CHECKPOINT, PRESET
 from sa.benchmarks.puppet.cases import embed_reference, write_case
 from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.draw.trade_off import trade_off
-from sa.benchmarks.puppet.page import DOCS, figure_cell, write_study
+from sa.benchmarks.puppet.page import DOCS, figure_cell, save_picture, write_study
 from sa.benchmarks.puppet.quality import VideoQuality, interval, measure, psnr, read_frames, summary
 from sa.benchmarks.puppet.rounded import RoundedSet
 from sa.export.cli import main as sa_export
@@ -101,7 +101,7 @@ def prices(work: Path) -> None:
         points = [(row.price.quality if row.price in named else "", row.share, row.converged[0]) for row in shown]
         PLOT.write_text(trade_off(points))
         pictures = [[found.converged(number), *(found.of(price, number) for price in named)] for number in range(SHOWN)]
-        grid([[_picture(folder) for folder in row] for row in pictures]).save(PICTURES)
+        save_picture(grid([[_picture(folder) for folder in row] for row in pictures]), PICTURES)
     finally:
         for pipeline in pipelines.values():
             pipeline.close()

@@ -15,7 +15,7 @@ from PIL import Image
 
 from sa.benchmarks.puppet.cases import TRUTH
 from sa.benchmarks.puppet.draw.sample_sheet import grid
-from sa.benchmarks.puppet.page import DOCS, figure_cell, write_study
+from sa.benchmarks.puppet.page import DOCS, figure_cell, save_picture, write_study
 from sa.benchmarks.puppet.quality import interval, measure, read_frames
 from sa.benchmarks.puppet.study import FRAMES, HJB_STEPS, Setting, animated
 from sa.runtime.backends.libraries import quiet_paddle
@@ -71,7 +71,7 @@ def refining(work: Path, puppets: int = PUPPETS) -> None:
             folders[row].append(animated(work, row, number))
     table = _table({row: refined(results) for row, results in folders.items()})
     write_study(PAGE, table)
-    pictures(work, list(folders.values())).save(PICTURES)
+    save_picture(pictures(work, list(folders.values())), PICTURES)
 
 
 def refined(results: Sequence[Path]) -> list[Refined]:

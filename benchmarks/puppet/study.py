@@ -16,7 +16,7 @@ from PIL import Image
 from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET, STEPS
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
 from sa.benchmarks.puppet.draw.sample_sheet import grid
-from sa.benchmarks.puppet.page import DOCS, figure_cell, write_study
+from sa.benchmarks.puppet.page import DOCS, figure_cell, save_picture, write_study
 from sa.benchmarks.puppet.quality import VideoQuality, measure, psnr, read_frames, summary
 from sa.benchmarks.puppet.rounded import RoundedSet
 from sa.export.cli import main as sa_export
@@ -112,7 +112,7 @@ def study(work: Path) -> None:
     write_study(PAGE, "\n\n".join(sections))
     plain = Setting("plain")
     results = [animated(work, plain, number) for number in range(SHOWN)]
-    figure([work / f"case-{number}-{FRAMES}" for number in range(SHOWN)], results).save(FIGURE)
+    save_picture(figure([work / f"case-{number}-{FRAMES}" for number in range(SHOWN)], results), FIGURE)
 
 
 def _answer(work: Path, title: str, question: Question) -> str:
