@@ -42,7 +42,7 @@ class SegmentedLossGradient(Engine):
 
     def __init__(self, manifest: Manifest, open_engine: Callable[[Role], Engine]):
         segments = manifest.refinement.segments
-        super().__init__(loss_gradient_contract(manifest))
+        super().__init__(loss_signature(manifest.engine(segments[0].forward), manifest.engine("face_loss")))
         self.segments = segments
         self.peak_resident = resident_memory()  # bytes; the most seen between engine calls
         with ExitStack() as opened:
