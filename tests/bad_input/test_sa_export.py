@@ -315,8 +315,8 @@ FLAG_ROWS = [
         flags=("--onednn",),
     ),
     Row(
-        "--device without plans",
-        "--device is a choice of TensorRT for RTX: give it with --backend tensorrt-rtx.",
+        "--device of another library",
+        "--device sm89 is none of ONNX Runtime: choose cpu or cuda.",
         flags=("--device", "sm89"),
     ),
     Row(

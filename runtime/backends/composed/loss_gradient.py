@@ -41,7 +41,7 @@ class SegmentedLossGradient(Engine):
 
     def __init__(self, manifest: Manifest, open_engine: Callable[[Role], Engine]):
         segments = manifest.refinement.segments
-        super().__init__(loss_gradient_contract(manifest))
+        super().__init__(loss_signature(manifest.engine(segments[0].forward), manifest.engine("face_loss")))
         with ExitStack() as opened:
 
             def loaded(role: Role) -> Engine:

@@ -36,8 +36,9 @@ class StubOnnxRuntime:
         if not self.loads:
             print("Failed to load libcudnn.so.9.")
 
-    def InferenceSession(self, path, options, providers, enable_fallback):  # noqa: N802
+    def InferenceSession(self, path, options, providers, enable_fallback, disabled_optimizers):  # noqa: N802
         assert enable_fallback == 0, "a failure would end on the CPU"
+        assert disabled_optimizers == []
         session = StubSession(self, path.read_text(), options, providers)
         self.sessions.append(session)
         return session
