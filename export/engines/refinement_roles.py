@@ -55,7 +55,7 @@ def refine_definitions(plan: RefinePlanName, checkpoint: Checkpoint) -> RefineDe
 
 def segment_keeps(piece: DecoderPiece, left: int) -> bool:
     """Whether a segment's result is kept; `left`: how many segments follow it."""
-    return piece.flops_per_byte > RECOMPUTED or left < 2  # what goes into the last but one is needed again at once
+    return piece.flops_per_byte > RECOMPUTED or left <= 2  # what goes into the last but one is needed again at once
 
 
 def arcface_config(checkpoint: Checkpoint) -> ArcFaceConfig:

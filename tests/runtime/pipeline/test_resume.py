@@ -199,7 +199,7 @@ def test_refinement_settings_are_part_of_the_key(engines, case_folder):
 
 @pytest.mark.parametrize(
     "change",
-    [{"schedule": "ays"}, {"guidance_interval": (0.1, 20.0)}, {"refine": RefineSettings(0, 3, 2, region="face")}],
+    [{"schedule": "ays"}, {"guidance_interval": (0.1, 20.0)}, {"refine": RefineSettings(0, 3, 2, region="frame")}],
 )
 def test_what_changes_the_frames_is_part_of_the_key_and_a_name_is_not(change, engines, case_folder):
     case, usual = Case.read(case_folder("recipe_hjb")), {"refine": RefineSettings(0, 3, 2)}
