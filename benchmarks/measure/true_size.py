@@ -47,7 +47,8 @@ def make_checkpoint(folder: Path) -> None:
     # In its own process: it imports Paddle, which would make every later child slower to start.
     code = (
         "import sys; from pathlib import Path; "
-        "from sa.benchmarks.fixtures.checkpoints import FULL_SIZE, FULL_SIZE_ARCFACE, write_checkpoint; "
+        "from sa.benchmarks.fixtures.checkpoints import FULL_SIZE_ARCFACE, write_checkpoint; "
+        "from sa.benchmarks.fixtures.layout import FULL_SIZE; "
         "write_checkpoint(Path(sys.argv[1]), FULL_SIZE, FULL_SIZE_ARCFACE)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)

@@ -9,7 +9,8 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.backends.video_unet import VideoUNet
 from sa.runtime.engine_set.memory_plan import refinement_bytes
 from sa.runtime.engine_set.open import EngineSource
-from sa.runtime.refinement.faces import Box, FaceTargets
+from sa.runtime.refinement.crops import Box
+from sa.runtime.refinement.faces import FaceTargets
 from sa.runtime.refinement.hjb import RefinedDenoiser, RefinedStep, RefineSettings, VideoLoss
 from sa.runtime.refinement.region import face_region
 from sa.runtime.sampling.sampler import Denoiser
