@@ -97,16 +97,14 @@ class Stage:
         while not self.ended and not self.machine.out_of_time:
             self._update(loss)
             self.seconds = time.monotonic() - started
-            stops = self.ended or self.machine.out_of_time
-            if stops or self.step % self.check_every == 0:
-                with self._averaged():
-                    measured = check()
-                    self._log(measured)
-                    show(self.folder / f"sheet-{self.step:06}.png")
+            checks = self.ended or self.machine.out_of_time or self.step % self.check_every == 0
+            if not checks and self.step % LOG_EVERY:
+                continue
+            measured = self._measure(check, show) if checks else {}
+            self._log(measured)
+            if checks:
                 self._keep_best(measured)
-            elif self.step % LOG_EVERY == 0:
-                self._log({})
-            if stops or self.step % self.check_every == 0 or time.monotonic() - saved > SAVE_EVERY:
+            if checks or time.monotonic() - saved > SAVE_EVERY:
                 self._save()
                 saved = time.monotonic()
         if self.schedule.steps is not None and not self.ended:
@@ -141,6 +139,12 @@ class Stage:
         for name in state.keys() - floats:
             self.average[name].copy_(state[name])
 
+    def _measure(self, check: Callable[[], dict[str, float]], show: Callable[[Path], None]) -> dict[str, float]:
+        with self._averaged():
+            measured = check()
+            show(self.folder / f"sheet-{self.step:06}.png")
+        return measured
+
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
         """Within the block the network holds the average weights and is in evaluation mode."""
@@ -159,7 +163,6 @@ class Stage:
             "network": self.network.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
-            "losses": [float(value) for value in self._losses],
             "record": self._record,
         }
         _write(self.folder / STATE, state)
@@ -182,12 +185,13 @@ class Stage:
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
-        self._losses = [torch.tensor(value) for value in state["losses"]]
+        self._losses = []
         self._record = state["record"]
         rows = [row for row in _read_log(self.folder / LOG) if int(row["step"]) <= self.step]
         _write_log(self.folder / LOG, rows)
 
     def _log(self, measured: dict[str, float]) -> None:
+        """Write a row. Nothing is saved but after this, so no saved weights come of a loss that is not finite."""
         loss = float(torch.stack([value.cpu() for value in self._losses]).mean())
         self._losses.clear()
         if not math.isfinite(loss):

@@ -8,15 +8,13 @@ from dataclasses import dataclass, field, replace
 import torch
 from torch import nn
 
-from sa.runtime.errors import InputError, UserError
+from sa.runtime.errors import InputError, InterruptedRunError
 
 GPU_BATCHES = 4  # times as many samples in a step as on a CPU: small batches leave a GPU waiting
 
 
-class OutOfTime(UserError):  # noqa: N818 - everything is saved
-    """The time for training ended before the work did."""
-
-    exit_code = 0
+class OutOfTime(InterruptedRunError):  # noqa: N818 - everything is saved
+    """The time for training ended before the work did; the same command can resume it."""
 
 
 @dataclass(frozen=True)

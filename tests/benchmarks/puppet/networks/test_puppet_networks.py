@@ -12,10 +12,7 @@ from sa.benchmarks.peers.networks import vae as vae_peer  # noqa: E402
 from sa.benchmarks.puppet.networks.image_encoder import ImageEncoder  # noqa: E402
 from sa.benchmarks.puppet.networks.unet import UNet  # noqa: E402
 from sa.benchmarks.puppet.networks.vae import Vae  # noqa: E402
-from sa.benchmarks.puppet.training import (
-    diffusion,
-    publish,
-)
+from sa.benchmarks.puppet.training import diffusion, publish  # noqa: E402
 from sa.benchmarks.puppet.training.diffusion import Animator  # noqa: E402
 from sa.export.checkpoint.checkpoint import Checkpoint  # noqa: E402
 
