@@ -94,10 +94,12 @@ class Stage:
         self._resume()
         started = time.monotonic() - self.seconds
         saved = time.monotonic()
-        while not self.ended and not self.machine.out_of_time:
+        stops = self.ended
+        while not stops:
             self._update(loss)
             self.seconds = time.monotonic() - started
-            checks = self.ended or self.machine.out_of_time or self.step % self.check_every == 0
+            stops = self.ended or self.machine.out_of_time
+            checks = stops or self.step % self.check_every == 0
             if not checks and self.step % LOG_EVERY:
                 continue
             measured = self._measure(check, show) if checks else {}

@@ -64,8 +64,7 @@ class Work:
     def examples(self) -> tuple[Examples, Examples]:
         """The clips to learn from and the held-out clips, by the checkpoint's encoder and ArcFace."""
         encoder = self.vae()
-        # The encoder's blocks at full resolution are never trained, so they do nothing.
-        vae.rest(vae.finest(encoder))
+        vae.rest(vae.silent(encoder))
         arcface = published(self.checkpoint, "arcface", _new_arcface())
         with self.drawn() as (album, drawn, held_album, held_drawn):
             return (

@@ -49,7 +49,8 @@ def train_pictures(
 ) -> Vae:
     """Encoder and spatial decoder, on crops of single pictures."""
     network.to(machine.device).requires_grad_(True)
-    rest(finest(network))
+    left_out = silent(network)
+    rest(left_out)
     for name, parameter in network.decoder.named_parameters():
         parameter.requires_grad_("time" not in name and "temporal" not in name)
     wanted = bytes_to_tensor(held_out.pictures[:HELD_OUT, 0])
@@ -73,7 +74,7 @@ def train_pictures(
         lambda: {"psnr": psnr(network.decoder(network.encode(wanted)[0], None), wanted)},
         lambda path: _show(network, wanted, path),
     )
-    rest(finest(network), False)
+    rest(left_out, False)
     return trained
 
 
@@ -139,6 +140,11 @@ def finest(network: Vae) -> list[SpatialResBlock]:
     """The blocks at full resolution, which cost more than all others together."""
     late: list[SpatioTemporalResBlock] = list(network.decoder.up_blocks[-1].resnets)
     return [*network.encoder.down_blocks[0].resnets, *(block.spatial_res_block for block in late)]
+
+
+def silent(network: Vae) -> list[SpatialResBlock]:
+    """Those of the finest blocks that do nothing, because they were not trained yet."""
+    return [block for block in finest(network) if not block.conv2.weight.any() and not block.conv2.bias.any()]
 
 
 def rest(blocks: list[SpatialResBlock], idle: bool = True) -> None:

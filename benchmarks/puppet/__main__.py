@@ -7,7 +7,7 @@ from sa.benchmarks.puppet.command import add_puppet_train
 from sa.runtime.errors import UserError
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(prog="python -m sa.benchmarks.puppet.training")
+    parser = argparse.ArgumentParser(prog="python -m sa.benchmarks.puppet")
     add_puppet_train(parser.add_subparsers(required=True))
     arguments = parser.parse_args(["puppet-train", *sys.argv[1:]])
     try:
