@@ -77,7 +77,7 @@ test: types
 	$(PYTEST) $(PARALLEL)
 
 test-peers: install-peers
-	$(PYTEST) tests/benchmarks/peers tests/benchmarks/puppet/training tests/benchmarks/measure/test_quality_trial.py
+	$(PYTEST) tests/benchmarks/peers tests/benchmarks/puppet/networks tests/benchmarks/puppet/training tests/benchmarks/measure/test_quality_trial.py
 
 # fp16 engine sets, emulated, against float64.
 test-fp16: install
