@@ -94,7 +94,7 @@ def add_puppet_train(commands: argparse._SubParsersAction) -> None:
 
 def _train(arguments: argparse.Namespace) -> None:
     if find_spec("torch") is None:
-        raise InputError("puppet-train needs PyTorch: pip install torch")
+        raise InputError("puppet-train needs PyTorch: pip install 'stableanimator-deploy[peers]'")
     from sa.benchmarks.puppet.training import train
     from sa.benchmarks.puppet.training.machine import Machine
 
