@@ -81,7 +81,7 @@ test: types
 	$(PYTEST) $(PARALLEL)
 
 test-peers: install-peers
-	$(PYTEST) tests/benchmarks/peers tests/benchmarks/puppet/training tests/benchmarks/measure/test_quality_trial.py
+	$(PYTEST) tests/benchmarks/peers tests/benchmarks/puppet/networks tests/benchmarks/puppet/training tests/benchmarks/measure/test_quality_trial.py
 
 # sa-batch on Ray clusters of this machine.
 test-ray: $(VENV)/installed-ray

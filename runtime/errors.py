@@ -1,8 +1,10 @@
 """Errors for the user. Each message is one sentence, and each class has an exit code."""
 
 import reprlib
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+if TYPE_CHECKING:
+    from pydantic import ValidationError
 
 # pydantic's wording and ours
 PLAINER = {
@@ -54,7 +56,7 @@ def first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
-def first_fault(error: ValidationError) -> str:
+def first_fault(error: "ValidationError") -> str:
     """The first thing pydantic found wrong, as a clause for a message: `height must be ..., not ...`."""
     fault = error.errors()[0]
     where, kind, found = ".".join(str(part) for part in fault["loc"]), fault["type"], reprlib.repr(fault["input"])

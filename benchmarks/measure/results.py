@@ -69,11 +69,12 @@ class Estimate(_Record):
     high: float
 
 
-# Each figure of quality.VideoQuality, estimated over the videos of a row; None where no video has it.
+# Each figure of quality.VideoQuality, estimated over the videos of a row; None where no video has it, or where an older
+# version wrote the row, which did not measure it.
 QualityEstimates = create_model(
     "QualityEstimates",
     __base__=_Record,
-    **{field.name: (Estimate | None, ...) for field in fields(quality.VideoQuality)},
+    **{field.name: (Estimate | None, None) for field in fields(quality.VideoQuality)},
 )
 
 

@@ -48,7 +48,7 @@ def make_checkpoint(folder: Path) -> None:
     code = (
         "import sys; from pathlib import Path; "
         "from sa.benchmarks.fixtures.checkpoints import FULL_SIZE_ARCFACE, write_checkpoint; "
-        "from sa.benchmarks.fixtures.configs import FULL_SIZE; "
+        "from sa.benchmarks.fixtures.layout import FULL_SIZE; "
         "write_checkpoint(Path(sys.argv[1]), FULL_SIZE, FULL_SIZE_ARCFACE)"
     )
     subprocess.run([sys.executable, "-c", code, str(folder)], check=True)

@@ -8,11 +8,13 @@ measured process holds nothing but the peer.
 """
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from sa.export.checkpoint.checkpoint import Checkpoint
-from sa.runtime.backends.base import Engine
-from sa.runtime.contract import Role, Shapes
 from sa.runtime.errors import UserError
+
+if TYPE_CHECKING:
+    from sa.runtime.backends.base import Engine
+    from sa.runtime.contract import Role, Shapes
 
 # Ways to run PyTorch, and torch.onnx.export; "-fp16" converts weights and activations to fp16.
 KINDS = ("eager", "compile", "graph", "eager-fp16", "compile-fp16", "graph-fp16", "onnx")
@@ -22,12 +24,12 @@ UPSTREAM = "upstream:"  # followed by the folder of a checkout of the published 
 def open_peer(
     kind: str,
     checkpoint: Path,
-    role: Role,
-    shapes: Shapes,
+    role: "Role",
+    shapes: "Shapes",
     threads: int | None = None,
     cache: Path | None = None,
     device: str = "cpu",
-) -> Engine:
+) -> "Engine":
     """One network of the checkpoint folder as an engine, with the inputs and outputs of that role's exported engine.
 
     kind: "eager"; "compile", torch.compile with its defaults; "graph", torch.compile with CUDA graphs, on a GPU alone;
@@ -37,6 +39,8 @@ def open_peer(
     one that the peer can run on here.
     """
     _check(kind, cache)
+    from sa.export.checkpoint.checkpoint import Checkpoint
+
     opened = Checkpoint(checkpoint)
     if kind.startswith(UPSTREAM):
         from sa.benchmarks.peers.upstream import open_upstream
@@ -52,18 +56,19 @@ def open_peer(
     return open_torch(opened, role, shapes, threads, way, precision == "fp16", device)
 
 
-def prepare(kind: str, checkpoint: Path, role: Role, shapes: Shapes, cache: Path | None = None) -> None:
+def prepare(kind: str, checkpoint: Path, role: "Role", shapes: "Shapes", cache: Path | None = None) -> None:
     """Export one network to ONNX, unless `cache` has it already. Other kinds have nothing to prepare."""
     _check(kind, cache)
     if kind == "onnx":
         from sa.benchmarks.peers.onnx_engine import exported
+        from sa.export.checkpoint.checkpoint import Checkpoint
 
         exported(Checkpoint(checkpoint), role, shapes, cache)
 
 
 def open_loss_gradient(
-    kind: str, checkpoint: Path, shapes: Shapes, threads: int | None = None, device: str = "cpu"
-) -> Engine:
+    kind: str, checkpoint: Path, shapes: "Shapes", threads: int | None = None, device: str = "cpu"
+) -> "Engine":
     """The gradient of the face loss by autograd (`contracts.loss_gradient_contract`); UserError except for "eager"."""
     if kind != "eager":
         name = kind.partition(":")[0]
@@ -72,6 +77,7 @@ def open_loss_gradient(
         )
     from sa.benchmarks.peers.contracts import loss_gradient_contract
     from sa.benchmarks.peers.loss_gradient import FaceLoss, LossGradientEngine
+    from sa.export.checkpoint.checkpoint import Checkpoint
 
     face_loss = FaceLoss.open(Checkpoint(checkpoint), threads, device)
     return LossGradientEngine(loss_gradient_contract(shapes), face_loss)

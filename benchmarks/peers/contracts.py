@@ -7,6 +7,7 @@ the two.
 from collections.abc import Mapping
 
 from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT
+from sa.benchmarks.fixtures.layout import FACE_SIZE, FACE_TOKENS, IDENTITY_DIM
 from sa.export.checkpoint.checkpoint import Checkpoint, Part
 from sa.runtime.contract import Role, Shapes, Signature, TensorSpec
 
@@ -19,9 +20,6 @@ PARTS: dict[Role, Part] = {
     "vae_decoder": "vae",
 }
 BRANCHES = (1, 2)  # of classifier-free guidance in one call
-FACE_TOKENS = 4
-IDENTITY_DIM = 512
-FACE_SIZE = 112  # pixels of ArcFace's square input
 
 
 def contract(role: Role, checkpoint: Checkpoint, shapes: Shapes) -> Signature:

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sa.benchmarks.peers.contracts import FACE_SIZE
+from sa.benchmarks.fixtures.layout import FACE_SIZE
 from sa.benchmarks.peers.load import loaded, network
 from sa.benchmarks.peers.torch_engine import use_device
 from sa.export.checkpoint.checkpoint import Checkpoint

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from sa.benchmarks.fixtures import recipe
-from sa.benchmarks.fixtures.configs import FULL_SIZE, PLACES, write_configs
+from sa.benchmarks.fixtures.layout import FULL_SIZE, PLACES, write_configs
 from sa.benchmarks.peers.load import expected
 from sa.export.checkpoint.checkpoint import Checkpoint, Part
 from sa.runtime.console.progress import Reporter

@@ -9,7 +9,7 @@ from PIL import Image
 from sa.benchmarks.puppet.draw.clips import SIZE, Clip, Split, clip, generator
 from sa.runtime.case.images import read_image, reference_pixels
 from sa.runtime.output.video import frame_path
-from sa.runtime.refinement.faces import Box, crop_matrices
+from sa.runtime.refinement.crops import Box, crop_matrices
 
 TRUTH = "truth"  # a further folder of the case: the frames that the video should have
 JOINTS = "joints.json"

@@ -11,11 +11,15 @@ from sa.benchmarks.interruption import work_is_kept
 from sa.runtime.errors import InputError
 
 TRAIN = """\
-Train the puppet checkpoint: StableAnimator in miniature, on drawn puppets (docs/puppet.md). Takes about an hour.
+Train the puppet checkpoint: StableAnimator in miniature, on drawn puppets (docs/puppet.md). Takes hours on a CPU.
 
-Runs the stages in order and resumes an interrupted stage. States, logs, sample sheets and the weights of finished
-stages are kept in WORK. When all stages are finished, their weights replace the checkpoint in the repository. To train
-a stage again, remove its folder from WORK, and the folders of the stages after it.
+Runs the stages in order and resumes an interrupted stage; it can be ended at any moment. States, drawings, logs, sample
+sheets and the weights of finished stages are kept in WORK. When all stages are finished, their weights replace the
+checkpoint in the repository. To train a stage again, remove its folder from WORK, and the folders of the stages after
+it.
+
+--more trains one part of the checkpoint on, to --steps or for --minutes. Its weights enter the checkpoint in WORK with
+--publish, and the repository's with --deliver.
 """
 
 STUDY = """\
@@ -63,22 +67,56 @@ def add_puppet_train(commands: argparse._SubParsersAction) -> None:
         metavar="DIR",
         help="folder for states, logs, sheets and examples (default: %(default)s)",
     )
+    train.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="default: %(default)s")
     train.add_argument("--threads", type=int, default=2, help="threads of PyTorch (default: %(default)s)")
     train.add_argument(
-        "--more",
-        type=int,
-        metavar="STEPS",
-        help="only train the repository's checkpoint on clips for so many more steps",
+        "--workers", type=int, default=1, help="processes that draw ahead; 0 draws in this one (default: %(default)s)"
     )
+    train.add_argument(
+        "--clips", type=int, metavar="N", help="clips to learn from (default: 3000, which take 4 GB of disk)"
+    )
+    train.add_argument("--minutes", type=float, help="stop after so long; state, log and a sheet are saved")
+    train.add_argument(
+        "--compile", action="store_true", help="let PyTorch compile the networks; takes minutes at first"
+    )
+    parts = ("vae", "decoder", "animator")
+    train.add_argument(
+        "--more",
+        choices=parts,
+        help="train this part of WORK's checkpoint on; at first, that is the repository's. After the vae, the decoder "
+        "and the animator have to follow",
+    )
+    train.add_argument(
+        "--steps",
+        type=int,
+        help="with --more: end at this step, by a learning rate that falls towards it (default: no end)",
+    )
+    train.add_argument(
+        "--publish",
+        choices=parts,
+        help="only put the best weights of this part's further training into WORK's checkpoint",
+    )
+    train.add_argument("--deliver", action="store_true", help="only replace the repository's checkpoint with WORK's")
     train.set_defaults(action=_train)
 
 
 def _train(arguments: argparse.Namespace) -> None:
-    _require_torch("puppet-train")
-    from sa.benchmarks.puppet.training.train import train
+    if find_spec("torch") is None:
+        raise InputError("puppet-train needs PyTorch: pip install 'stableanimator-deploy[peers]'")
+    from sa.benchmarks.puppet.training import train
+    from sa.benchmarks.puppet.training.machine import Machine
 
+    machine = Machine.open(arguments.device, arguments.threads, arguments.minutes, arguments.compile)
+    work = train.Work(arguments.work, machine, arguments.workers, arguments.clips or train.CLIPS)
     with work_is_kept(arguments.work):
-        train(arguments.work, arguments.threads, arguments.more)
+        if arguments.publish:
+            train.publish_more(work, arguments.publish)
+        elif arguments.deliver:
+            train.deliver(arguments.work)
+        elif arguments.more:
+            train.train_more(work, arguments.more, arguments.steps)
+        else:
+            train.train(work)
 
 
 def add_puppet_study(commands: argparse._SubParsersAction) -> None:

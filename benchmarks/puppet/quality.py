@@ -30,11 +30,13 @@ SSIM_C = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 
 @dataclass(frozen=True)
 class VideoQuality:
-    """One video compared with the truth. Higher is better, except for joint_error, flicker and seam."""
+    """One video compared with the truth. Higher is better, except for joint_error, flicker and seam; sharpness is
+    best at 1."""
 
     psnr: float  # dB
     psnr_still: float  # dB of a video that repeats the reference in every frame
     ssim: float
+    sharpness: float  # energy of the differences between neighbouring pixels, as a share of the truth's
     joint_error: float  # pixels between the joints found in the result and the true ones
     joint_floor: float  # the same for joints found in the true frames: the finder's own error
     csim: float  # cosine of faces with the reference's, by the ArcFace that HJB follows
@@ -75,6 +77,17 @@ def _smooth(image: np.ndarray) -> np.ndarray:
     kernel /= kernel.sum()
     rows = sum(weight * image[5 + k : len(image) - 5 + k] for weight, k in zip(kernel, offsets, strict=True))
     return sum(weight * rows[:, 5 + k : rows.shape[1] - 5 + k] for weight, k in zip(kernel, offsets, strict=True))
+
+
+def sharpness(result: np.ndarray, truth: np.ndarray) -> float:
+    """How much there is of edges, right or wrong, beside the truth [T, H, W, 3]: below 1 if blurred. Mean of frames."""
+    return float((_edges(result) / np.maximum(_edges(truth), 1e-9)).mean())
+
+
+def _edges(frames: np.ndarray) -> np.ndarray:
+    """The energy [T] of the differences to the right and down."""
+    levels = frames.astype(float)
+    return sum((np.diff(levels, axis=axis) ** 2).mean(axis=(1, 2, 3)) for axis in (1, 2))
 
 
 def changes(result: np.ndarray, truth: np.ndarray) -> np.ndarray:
@@ -161,6 +174,7 @@ def _measure(folder: Path, case: Path, judges: "Judges", references: "dict[Path,
         psnr=psnr(result, truth),
         psnr_still=psnr(still, truth),
         ssim=ssim(result, truth),
+        sharpness=sharpness(result, truth),
         joint_error=judges.joint_error(result, wanted),
         joint_floor=judges.joint_error(truth, wanted),
         csim=csim,

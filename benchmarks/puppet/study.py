@@ -95,6 +95,7 @@ STUDY: dict[str, Question] = {
 COLUMNS = {  # of a table: title and digits
     "psnr": ("PSNR, dB", 2),
     "ssim": ("SSIM", 3),
+    "sharpness": ("sharpness", 2),
     "joint_error": ("joints, px", 2),
     "csim": ("CSIM", 3),
     "csim_judge": ("CSIM, 2nd embedder", 3),

@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from sa.runtime.contract import TensorSpec
-from sa.runtime.refinement.faces import Box, crop_matrices
+from sa.runtime.refinement.crops import Box, crop_matrices
 
 
 def fixed_inputs(inputs: tuple[TensorSpec, ...]) -> dict[str, np.ndarray]:

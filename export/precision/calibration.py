@@ -10,8 +10,8 @@ import numpy as np
 
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.contract import Shapes, TensorSpec
-from sa.runtime.sampling.conditioning import FPS_ID, MOTION_BUCKET_ID
 from sa.runtime.sampling.sampler import timestep
+from sa.runtime.sampling.time_ids import FPS_ID, MOTION_BUCKET_ID
 
 SIGMAS = (700.0, 5.0, 0.05)  # at the first step, halfway, and near the end
 IDENTITY_NORM = 20.0  # of a face recogniser's raw embedding

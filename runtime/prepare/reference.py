@@ -20,7 +20,7 @@ from sa.runtime.prepare.input.framing import Framing, frame_person
 from sa.runtime.prepare.motion.persons import reference_person
 from sa.runtime.prepare.motion.tracking import visible_boxes
 from sa.runtime.prepare.whole_body import BODY, FACE, Pose, to_pose
-from sa.runtime.refinement.faces import Box
+from sa.runtime.refinement.crops import Box
 
 DETECTOR, POINTS, ZEROS = "face detector", "the pose's face points", "none: zeros"  # where a face comes from
 

@@ -1,4 +1,4 @@
-"""Faces: boxes from masks, and a box's crop and resize as two matrices (docs/model.md, sections 8, 11 and 12)."""
+"""The faces of a case: boxes from masks (docs/model.md, sections 8 and 11)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,19 +11,9 @@ from sa.runtime.case.case import Case, Picture, open_picture, picture_name
 from sa.runtime.case.images import to_unit_range
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
+from sa.runtime.refinement.crops import Box, crop_matrices
 
-FACE_SIZE = 112  # pixels the face recogniser sees along a side
 THRESHOLD = 128  # mask pixels from this value on are face; the published code counts only 255
-
-
-@dataclass(frozen=True)
-class Box:
-    """A rectangle of pixels, all four ends inclusive."""
-
-    top: int
-    bottom: int
-    left: int
-    right: int
 
 
 @dataclass(frozen=True)
@@ -79,26 +69,6 @@ def read_targets(
             f"do not guide the refinement: {_ranges(missing)}."
         )
     return FaceTargets((rows @ pixels @ columns.T).astype(np.float32), boxes)
-
-
-def crop_matrices(box: Box, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """rows [112, H], columns [112, W] float32: rows @ X @ columns.T crops X to the box and resizes it bilinearly.
-
-    The two matrices are derived in docs/model.md, section 12.
-    """
-    return _resize(box.top, box.bottom, height), _resize(box.left, box.right, width)
-
-
-def _resize(first: int, last: int, size: int) -> np.ndarray:
-    """[112, size]: half-pixel centres, edges clamped to the box, no antialiasing."""
-    count = last - first + 1
-    position = np.maximum((np.arange(FACE_SIZE) + 0.5) * count / FACE_SIZE - 0.5, 0)
-    below = np.floor(position).astype(int)
-    above = np.minimum(below + 1, count - 1)
-    matrix = np.zeros((FACE_SIZE, size), np.float32)
-    np.add.at(matrix, (np.arange(FACE_SIZE), first + below), (1 - (position - below)).astype(np.float32))
-    np.add.at(matrix, (np.arange(FACE_SIZE), first + above), (position - below).astype(np.float32))
-    return matrix
 
 
 def _pixels(mask: Picture) -> np.ndarray:

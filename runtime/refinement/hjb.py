@@ -12,7 +12,8 @@ from typing import Literal
 import numpy as np
 
 from sa.runtime.backends.base import Engine
-from sa.runtime.refinement.faces import FACE_SIZE, FaceTargets, crop_matrices
+from sa.runtime.refinement.crops import FACE_SIZE, crop_matrices
+from sa.runtime.refinement.faces import FaceTargets
 from sa.runtime.refinement.window import ChunkWindows
 from sa.runtime.sampling.sampler import Denoiser
 

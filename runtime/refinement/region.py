@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sa.runtime.refinement.faces import Box
+from sa.runtime.refinement.crops import Box
 
 PIXELS = 8  # a latent, along each side
 MARGIN = 8  # pixels around the box that move as much as the face: the decoder's kernels reach beyond it

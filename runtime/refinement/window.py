@@ -8,7 +8,7 @@ import numpy as np
 from sa.runtime.backends.composed.segment_chain import Norms
 from sa.runtime.backends.composed.window_gradient import PIXELS, Window, WindowGradient
 from sa.runtime.contract import Manifest
-from sa.runtime.refinement.faces import Box
+from sa.runtime.refinement.crops import Box
 
 MARGIN = 8  # least pixels between a face and a border of the window that is not the frame's
 

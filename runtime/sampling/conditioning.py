@@ -13,9 +13,8 @@ from sa.runtime.backends.video_unet import read_only
 from sa.runtime.case.case import Picture, open_picture
 from sa.runtime.case.images import clip_pixels, pose_pixels, reference_pixels
 from sa.runtime.contract import Manifest, Role
+from sa.runtime.sampling.time_ids import FPS_ID, MOTION_BUCKET_ID
 
-FPS_ID = 6.0  # the model's frames-per-second id, 7 - 1; the written video may have another rate
-MOTION_BUCKET_ID = 127.0
 KEPT_BYTES = 1 << 30  # of pose latents, once by frame and once by tile: 204 frames of 512x512
 
 OpenEngine = Callable[[Role], AbstractContextManager[Engine]]

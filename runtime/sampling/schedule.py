@@ -1,11 +1,13 @@
 """The noise levels of the steps (docs/model.md, section 5)."""
 
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from sa.runtime.contract import Schedule
 from sa.runtime.errors import InputError
+
+if TYPE_CHECKING:
+    from sa.runtime.contract import Schedule
 
 RHO = 7.0
 # Ten steps of Stable Video Diffusion, before the 0 at the end (Sabour et al. 2024, "Align Your Steps").
@@ -14,7 +16,7 @@ AYS_SIGMAS = (700.0, 54.5, 15.886, 7.977, 4.248, 1.789, 0.981, 0.403, 0.173, 0.0
 ScheduleName = Literal["karras", "ays"]
 
 
-def make_sigmas(name: ScheduleName, steps: int, schedule: Schedule) -> np.ndarray:
+def make_sigmas(name: ScheduleName, steps: int, schedule: "Schedule") -> np.ndarray:
     """[steps + 1] float32, falling from the largest sigma to 0; InputError if the schedule is not for this model."""
     if name == "karras":
         return karras_sigmas(steps, schedule.sigma_min, schedule.sigma_max)

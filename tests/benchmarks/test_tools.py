@@ -33,7 +33,8 @@ def test_without_pytorch_it_says_what_to_install(tool, monkeypatch, tmp_path, ca
     monkeypatch.setattr(puppet_command, "find_spec", lambda name: None)
     given = [str(tmp_path)] if tool == "puppet-quality" else ["--work", str(tmp_path / "work")]
     assert main([tool, *given]) == 2
-    said = f"sa-bench: {tool} needs PyTorch and diffusers: pip install 'stableanimator-deploy[peers]'.\n"
+    needed = "PyTorch" if tool == "puppet-train" else "PyTorch and diffusers"
+    said = f"sa-bench: {tool} needs {needed}: pip install 'stableanimator-deploy[peers]'.\n"
     assert capsys.readouterr().err == said and not (tmp_path / "work").exists()
 
 

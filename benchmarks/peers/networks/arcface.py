@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import nn
 
-from sa.benchmarks.peers.contracts import FACE_SIZE
+from sa.benchmarks.fixtures.layout import FACE_SIZE
 from sa.runtime.errors import InputError
 
 

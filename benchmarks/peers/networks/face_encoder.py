@@ -4,7 +4,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from sa.benchmarks.peers.contracts import FACE_TOKENS, IDENTITY_DIM
+from sa.benchmarks.fixtures.layout import FACE_TOKENS, IDENTITY_DIM
 
 HEAD_DIM = 64
 DEPTH = 4

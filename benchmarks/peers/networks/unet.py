@@ -7,7 +7,7 @@ from diffusers.models.attention_processor import Attention, AttnProcessor2_0
 from torch import nn
 from torch.nn import functional as F
 
-from sa.benchmarks.peers.contracts import FACE_TOKENS
+from sa.benchmarks.fixtures.layout import FACE_TOKENS
 
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, heads: int) -> torch.Tensor:

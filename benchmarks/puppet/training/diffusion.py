@@ -1,10 +1,9 @@
 """Trains UNet, PoseNet, FusionFaceId and image encoder together, with the objective of Stable Video Diffusion.
 
-The objective is that of Karras et al. 2022, with v-prediction and log-normal sigmas (docs/model.md, section 5).
-Training begins on single frames without the temporal layers, and continues on clips with all layers.
+The objective is that of Karras et al. 2022, with v-prediction and log-normal sigmas (docs/model.md, section 5). A step
+learns from single frames without the temporal layers, or from clips with all layers.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -13,30 +12,35 @@ import numpy as np
 import torch
 from torch import nn
 
-from sa.benchmarks.peers.networks import image_encoder, unet
 from sa.benchmarks.peers.networks.face_encoder import FusionFaceId
 from sa.benchmarks.peers.networks.pose_net import PoseNet
 from sa.benchmarks.puppet.draw.clips import SIZE
 from sa.benchmarks.puppet.draw.sample_sheet import grid
+from sa.benchmarks.puppet.networks.image_encoder import ImageEncoder
+from sa.benchmarks.puppet.networks.unet import UNet
+from sa.benchmarks.puppet.networks.vae import Vae
+from sa.benchmarks.puppet.training.album import FRAMES, REFERENCES, VIDEO
 from sa.benchmarks.puppet.training.examples import NOISE_AUG, Examples
 from sa.benchmarks.puppet.training.loop import Schedule, Stage
+from sa.benchmarks.puppet.training.machine import Machine
 from sa.benchmarks.puppet.training.pixels import bytes_to_tensor, from_tensor
-from sa.benchmarks.puppet.training.temporal import silence, without_time
-from sa.benchmarks.puppet.training.vae import decode, psnr
+from sa.benchmarks.puppet.training.temporal import silence
+from sa.benchmarks.puppet.training.vae import decoded, face_weights, psnr, sharpness
 from sa.runtime.case.images import resize_matrix
-from sa.runtime.sampling.conditioning import FPS_ID, MOTION_BUCKET_ID
 from sa.runtime.sampling.sampler import sample_euler
 from sa.runtime.sampling.schedule import karras_sigmas
+from sa.runtime.sampling.time_ids import FPS_ID, MOTION_BUCKET_ID
 
 PARTS = "unet", "pose_net", "face_encoder", "image_encoder"
 SEED = 41
 LOG_SIGMA = 0.7, 1.6  # mean and deviation, as Stable Video Diffusion was trained
 DROP_TOKEN, DROP_ALL = 0.1, 0.1  # shares of samples without the CLIP token, and with no condition at all
 FACE = 1.0  # extra weight of the face's box, as published
-PICTURES, PICTURES_BATCH = Schedule(steps=2400, peak=0.01), 8
-CLIPS, CLIPS_BATCH = Schedule(steps=240, peak=0.003), 2
+SCHEDULE, MORE = Schedule(0.01, steps=6000), Schedule(0.005)
+PICTURES, CLIPS = 32, 4  # samples in a step of pictures, and in one of clips
+CLIP_STEPS = 0.5  # share of the steps that learn from clips
 HELD_OUT_SIGMAS = (0.3, 1.0, 3.0, 10.0, 60.0)
-SHEET_STEPS = 10
+HELD_OUT_PICTURES, SAMPLED_CLIPS, SAMPLE_STEPS = 64, 4, 25
 SIGMA_MIN, SIGMA_MAX = 0.002, 700.0
 GAP = 4.0
 
@@ -47,10 +51,10 @@ class Animator(nn.Module):
     def __init__(self, files: dict[str, dict]):
         super().__init__()
         config = files["unet/config.json"]
-        self.unet = unet.build(config)
+        self.unet = UNet(config)
         self.pose_net = PoseNet(config["block_out_channels"][0])
         self.face_encoder = FusionFaceId(config["cross_attention_dim"])
-        self.image_encoder = image_encoder.build(files["image_encoder/config.json"])
+        self.image_encoder = ImageEncoder(files["image_encoder/config.json"])
         preprocessor = files["feature_extractor/preprocessor_config.json"]
         self.size = files["image_encoder/config.json"]["image_size"]
         self.mean, self.std = (torch.tensor(preprocessor[f"image_{name}"])[:, None, None] for name in ("mean", "std"))
@@ -71,20 +75,22 @@ class Animator(nn.Module):
 
     def clip_pixels(self, pictures: torch.Tensor) -> torch.Tensor:
         """References [B, 3, 128, 128] in -1..1 as the image encoder sees them (docs/model.md, section 2.2)."""
-        matrix = torch.from_numpy(_matrix(self.size))
-        return ((matrix @ pictures @ matrix.T + 1) / 2 - self.mean) / self.std
+        matrix, mean, std = (one.to(pictures.device) for one in (_matrix(self.size), self.mean, self.std))
+        return ((matrix @ pictures @ matrix.T + 1) / 2 - mean) / std
 
-    def forward(self, x: torch.Tensor, sigma: torch.Tensor, condition: "Condition") -> torch.Tensor:
+    def forward(self, x: torch.Tensor, sigma: torch.Tensor, condition: "Condition", over_time: bool) -> torch.Tensor:
         """Velocities [B, T, 4, h, w] of scaled latents x with noise of sigma [B]."""
         inward = x / torch.sqrt(sigma**2 + 1)[:, None, None, None, None]
         images = condition.references[:, None].expand(-1, x.shape[1], -1, -1, -1)
         tokens = torch.cat([condition.token, condition.faces], dim=1)
-        ids = torch.tensor([[FPS_ID, MOTION_BUCKET_ID, NOISE_AUG]])
-        return self.unet(torch.cat([inward, images], dim=2), 0.25 * torch.log(sigma), ids, tokens, condition.poses)
+        ids = torch.tensor([[FPS_ID, MOTION_BUCKET_ID, NOISE_AUG]], device=x.device)
+        given = torch.cat([inward, images], dim=2)
+        unet = self.unet if self.training else self.unet.forward  # compiled for training alone
+        return unet(given, 0.25 * torch.log(sigma), ids, tokens, condition.poses, over_time)
 
-    def denoise(self, x: torch.Tensor, sigma: torch.Tensor, condition: "Condition") -> torch.Tensor:
+    def denoise(self, x: torch.Tensor, sigma: torch.Tensor, condition: "Condition", over_time: bool) -> torch.Tensor:
         s = sigma[:, None, None, None, None]
-        return x / (s**2 + 1) - s / torch.sqrt(s**2 + 1) * self(x, sigma, condition)
+        return x / (s**2 + 1) - s / torch.sqrt(s**2 + 1) * self(x, sigma, condition, over_time)
 
 
 @dataclass(frozen=True)
@@ -97,6 +103,11 @@ class Batch:
     references: torch.Tensor  # [B, 4, h, w] not scaled
     pictures: torch.Tensor  # [B, 3, H, W] the references in -1..1
     identities: torch.Tensor  # [B, 512]
+
+    @property
+    def over_time(self) -> bool:
+        """Frames are of a video, not pictures."""
+        return self.latents.shape[1] > 1
 
 
 @dataclass(frozen=True)
@@ -127,41 +138,36 @@ class Condition:
 
 
 @lru_cache
-def _matrix(size: int) -> np.ndarray:
-    return resize_matrix(SIZE, size).astype(np.float32)
+def _matrix(size: int) -> torch.Tensor:
+    return torch.from_numpy(resize_matrix(SIZE, size).astype(np.float32))
 
 
 def gather(examples: Examples, clips: np.ndarray, reference: np.ndarray, frames: np.ndarray) -> Batch:
     """The batch of these indices: clips [B], reference [B], frames [B, T]."""
-    rows = clips[:, None]
-    height, width = examples.latents.shape[-2:]
-    weights = torch.ones(*frames.shape, 1, height, width)
-    for weight, (left, top, right, bottom) in zip(
-        weights.flatten(0, 1), examples.boxes[rows, frames].reshape(-1, 4) // 8, strict=True
-    ):
-        weight[:, top : bottom + 1, left : right + 1] += FACE
+    drawn, device = examples.drawn, examples.latents.device
+    clip, first, frame = (torch.from_numpy(index).to(device) for index in (clips, reference, frames))
+    rows = clip[:, None]
     return Batch(
-        latents=torch.from_numpy(examples.latents[rows, frames]),
-        poses=bytes_to_tensor(examples.poses[rows, frames].reshape(-1, SIZE, SIZE, 3)).unflatten(0, frames.shape),
-        weights=weights,
-        references=torch.from_numpy(examples.references[clips, reference]),
-        pictures=bytes_to_tensor(examples.pictures[clips, reference]),
-        identities=torch.from_numpy(examples.identities[clips, reference]),
+        latents=examples.latents[rows, frame],
+        poses=bytes_to_tensor(drawn.poses[rows, frame].flatten(0, 1)).unflatten(0, frames.shape),
+        weights=face_weights(drawn.boxes[rows, frame].flatten(0, 1), FACE, cell=8).unflatten(0, frames.shape),
+        references=examples.references[clip, first],
+        pictures=bytes_to_tensor(drawn.pictures[clip, first]),
+        identities=examples.identities[clip, first],
     )
 
 
-def pairs(examples: Examples, count: int, rng: np.random.Generator) -> Batch:
+def pictures(examples: Examples, count: int, rng: np.random.Generator) -> Batch:
     """A reference and one other frame of its clip."""
-    clips = rng.integers(len(examples), size=count)
-    two = np.stack([rng.permutation(examples.latents.shape[1])[:2] for _ in range(count)])
-    return gather(examples, clips, two[:, 0], two[:, 1:])
+    clips, reference = rng.integers(len(examples), size=count), rng.integers(REFERENCES, size=count)
+    other = rng.integers(FRAMES - 1, size=count)
+    return gather(examples, clips, reference, (other + (other >= reference))[:, None])
 
 
 def videos(examples: Examples, count: int, rng: np.random.Generator) -> Batch:
-    """The clip's first frame is the reference, the others are the video."""
-    clips = rng.integers(len(examples), size=count)
-    frames = np.tile(np.arange(1, examples.latents.shape[1]), (count, 1))
-    return gather(examples, clips, np.zeros(count, int), frames)
+    """A reference, and the frames of its clip that follow each other."""
+    clips, reference = rng.integers(len(examples), size=count), rng.integers(REFERENCES, size=count)
+    return gather(examples, clips, reference, np.tile(np.arange(REFERENCES, FRAMES), (count, 1)))
 
 
 def velocity_loss(
@@ -171,87 +177,75 @@ def velocity_loss(
     s = sigma[:, None, None, None, None]
     x = batch.latents + s * noise
     wanted = (x / (s**2 + 1) - batch.latents) * torch.sqrt(s**2 + 1) / s
-    found = animator(x, sigma, animator.condition(batch).dropped(u))
-    return (batch.weights * (found - wanted) ** 2).mean()
+    found = animator(x, sigma, animator.condition(batch).dropped(u), batch.over_time)
+    return (batch.weights * (found.float() - wanted) ** 2).mean()
 
 
 def sample(animator: Animator, batch: Batch, steps: int, rng: np.random.Generator) -> torch.Tensor:
     """Scaled latents [B, T, 4, h, w] by sa-run's own loop, without guidance."""
     sigmas = karras_sigmas(steps, SIGMA_MIN, SIGMA_MAX)
-    condition = animator.condition(batch)
+    condition, device = animator.condition(batch), batch.latents.device
 
     def denoise(x: np.ndarray, sigma: float) -> np.ndarray:
-        return animator.denoise(torch.from_numpy(x), torch.full((len(x),), sigma), condition).numpy()
+        given = torch.from_numpy(x).to(device)
+        found = animator.denoise(given, torch.full((len(x),), sigma, device=device), condition, batch.over_time)
+        return found.float().cpu().numpy()
 
     noise = rng.standard_normal(batch.latents.shape, np.float32)
-    return torch.from_numpy(sample_euler(denoise, noise * np.float32(np.hypot(SIGMA_MAX, 1)), sigmas))
+    return torch.from_numpy(sample_euler(denoise, noise * np.float32(np.hypot(SIGMA_MAX, 1)), sigmas)).to(device)
 
 
-def train_pictures(
-    folder: Path, animator: Animator, vae: nn.Module, examples: Examples, held_out: Examples
-) -> Animator:
-    with without_time(animator.unet):
-        return _train(folder, animator, vae, examples, held_out, PICTURES, PICTURES_BATCH, pairs, SEED)
-
-
-def train_clips(
+def train_animator(
     folder: Path,
     animator: Animator,
-    vae: nn.Module,
-    examples: Examples,
-    held_out: Examples,
-    schedule: Schedule = CLIPS,
-) -> Animator:
-    animator.requires_grad_(True)
-    return _train(folder, animator, vae, examples, held_out, schedule, CLIPS_BATCH, videos, SEED + 1)
-
-
-def _train(
-    folder: Path,
-    animator: Animator,
-    vae: nn.Module,
+    vae: Vae,
     examples: Examples,
     held_out: Examples,
     schedule: Schedule,
-    size: int,
-    draw: Callable[[Examples, int, np.random.Generator], Batch],
-    seed: int,
+    machine: Machine,
 ) -> Animator:
-    fixed = draw(held_out, 8, np.random.default_rng(seed))
-    few = draw(held_out, 8 if fixed.latents.shape[1] == 1 else 2, np.random.default_rng(seed))
-    truth = _decoded(vae, few.latents)
+    """`held_out` measures: errors of the velocity at some sigmas, and the PSNR of sampled clips against true pixels."""
+    animator.to(machine.device).requires_grad_(True)
+    vae.to(machine.device)
+    fixed = pictures(held_out, HELD_OUT_PICTURES, np.random.default_rng(SEED))
+    first = np.arange(SAMPLED_CLIPS)
+    few = gather(held_out, first, np.zeros_like(first), np.tile(np.arange(REFERENCES, FRAMES), (SAMPLED_CLIPS, 1)))
+    truth = bytes_to_tensor(held_out.drawn.pictures[:SAMPLED_CLIPS, REFERENCES:].flatten(0, 1))
+    machine.compile(animator.unet)
+
+    def random_velocity(rng: np.random.Generator, batch: Batch) -> torch.Tensor:
+        count = len(batch.latents)
+        drawn = (
+            np.exp(rng.normal(*LOG_SIGMA, count)).astype(np.float32),
+            rng.standard_normal(batch.latents.shape, np.float32),
+            rng.random(count, np.float32),
+        )
+        with machine.mixed_precision():
+            return velocity_loss(animator, batch, *(torch.from_numpy(one).to(machine.device) for one in drawn))
 
     def loss(rng: np.random.Generator) -> torch.Tensor:
-        batch = draw(examples, size, rng)
-        sigma = torch.from_numpy(np.exp(rng.normal(*LOG_SIGMA, size)).astype(np.float32))
-        noise = torch.from_numpy(rng.standard_normal(batch.latents.shape, np.float32))
-        return velocity_loss(animator, batch, sigma, noise, torch.from_numpy(rng.random(size, np.float32)))
+        if rng.random() < CLIP_STEPS:
+            return random_velocity(rng, videos(examples, CLIPS * machine.batches, rng))
+        return random_velocity(rng, pictures(examples, PICTURES * machine.batches, rng))
 
     def check() -> dict[str, float]:
-        noise = torch.from_numpy(np.random.default_rng(seed).standard_normal(fixed.latents.shape, np.float32))
         count = len(fixed.latents)
+        noise = np.random.default_rng(SEED).standard_normal(fixed.latents.shape, np.float32)
+        given = torch.from_numpy(noise).to(machine.device), torch.ones(count, device=machine.device)
         row = {
-            f"held-out at {s}": velocity_loss(animator, fixed, torch.full((count,), s), noise, torch.ones(count)).item()
+            f"held-out at {s}": velocity_loss(
+                animator, fixed, torch.full((count,), s, device=machine.device), *given
+            ).item()
             for s in HELD_OUT_SIGMAS
         }
         row["held-out"] = float(np.mean(list(row.values())))
-        sampled = _decoded(vae, sample(animator, few, SHEET_STEPS, np.random.default_rng(seed)))
-        shown.update(pictures=sampled)
-        return row | {"psnr": psnr(sampled, truth)}
+        shown[:] = [decoded(vae, sample(animator, few, SAMPLE_STEPS, np.random.default_rng(SEED)))]
+        return row | {"psnr": psnr(shown[0], truth), "sharpness": sharpness(shown[0], truth)}
 
-    shown: dict[str, torch.Tensor] = {}  # `check` fills it for `show`
+    shown: list[torch.Tensor] = []  # `check` fills it for `show`
 
     def show(path: Path) -> None:
-        frames = few.latents.shape[1]
-        rows = [few.pictures, few.poses.flatten(0, 1), shown["pictures"], truth]
-        if frames > 1:
-            rows[0] = few.pictures.repeat_interleave(frames, 0)
-        grid([from_tensor(row) for row in rows]).save(path)
+        references = few.pictures.repeat_interleave(VIDEO, 0)
+        grid([from_tensor(row) for row in (references, few.poses.flatten(0, 1), shown[0], truth)]).save(path)
 
-    return Stage(folder, animator, schedule, seed).run(loss, check, show)
-
-
-def _decoded(vae: nn.Module, latents: torch.Tensor) -> torch.Tensor:
-    """Scaled latents [B, T, 4, h, w] -> [B T, 3, H, W]."""
-    with torch.no_grad():
-        return torch.cat([decode(vae, clip / vae.config.scaling_factor, len(clip)) for clip in latents])
+    return Stage(folder, animator, schedule, SEED, machine, best="held-out").run(loss, check, show)

@@ -15,12 +15,13 @@ from sa.benchmarks.puppet.draw.clips import SIZE, Clip, Split, clip
 from sa.benchmarks.puppet.draw.identity import random_identity
 from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.training.loop import Schedule, Stage
+from sa.benchmarks.puppet.training.machine import Machine
 from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor
-from sa.runtime.refinement.faces import Box, crop_matrices
+from sa.runtime.refinement.crops import Box, crop_matrices
 
 PUPPETS = 1000  # identities to tell apart
 BLOCKS, WIDTH, FEATURES = (1, 1, 1, 1), 6, 512
-SCHEDULE = Schedule(steps=300, peak=0.01)
+SCHEDULE = Schedule(0.01, steps=300)
 SEED, BATCH = 21, 24
 SCALE, MARGIN = 16.0, 0.2  # Deng et al. 2019, equation 3; small, because a narrow network reaches no more
 JITTER = 0.08  # most that a box's edges move, as a fraction of its sides
@@ -42,13 +43,21 @@ class Classifier(nn.Module):
         return F.cross_entropy(SCALE * torch.where(own, torch.cos(angles + margin), cosines), labels)
 
 
-def train_arcface(folder: Path) -> IResNet:
+def train_arcface(folder: Path, machine: Machine) -> IResNet:
     torch.manual_seed(SEED)
-    return train_embedder(folder, IResNet(BLOCKS, WIDTH, FEATURES), FEATURES, "train", SCHEDULE, SEED, MARGIN)
+    arcface = IResNet(BLOCKS, WIDTH, FEATURES)
+    return train_embedder(folder, arcface, FEATURES, "train", SCHEDULE, SEED, MARGIN, machine)
 
 
 def train_embedder(
-    folder: Path, embedder: nn.Module, features: int, split: Split, schedule: Schedule, seed: int, margin: float
+    folder: Path,
+    embedder: nn.Module,
+    features: int,
+    split: Split,
+    schedule: Schedule,
+    seed: int,
+    margin: float,
+    machine: Machine,
 ) -> nn.Module:
     classifier = Classifier(embedder, features)
     held_out = [held_out_faces(number) for number in range(HELD_OUT)]
@@ -62,7 +71,7 @@ def train_embedder(
         embeddings = F.normalize(embedder(torch.cat(held_out)), dim=1).unflatten(0, (HELD_OUT, -1))
         return same_and_other(embeddings)
 
-    classifier = Stage(folder, classifier, schedule, seed).run(
+    classifier = Stage(folder, classifier, schedule, seed, machine).run(
         loss, check, lambda path: grid([from_tensor(one) for one in held_out[:8]], 112).save(path)
     )
     return classifier.embedder
@@ -118,4 +127,5 @@ def crop(picture: torch.Tensor, box: np.ndarray) -> torch.Tensor:
     """
     left, top, right, bottom = (int(v) for v in np.clip(box, 0, SIZE - 1))
     rows, columns = crop_matrices(Box(top, max(top, bottom), left, max(left, right)), *picture.shape[1:])
-    return (torch.from_numpy(rows) @ picture @ torch.from_numpy(columns).T)[None]
+    rows, columns = (torch.from_numpy(matrix).to(picture.device) for matrix in (rows, columns))
+    return (rows @ picture @ columns.T)[None]

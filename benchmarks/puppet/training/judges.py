@@ -17,13 +17,14 @@ from sa.benchmarks.puppet.draw.motion import JOINTS
 from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.training.faces import train_embedder
 from sa.benchmarks.puppet.training.loop import Schedule, Stage
+from sa.benchmarks.puppet.training.machine import Machine
 from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor
 
 EMBEDDER_FEATURES = 128
-EMBEDDER_SCHEDULE, EMBEDDER_SEED = Schedule(steps=300, peak=0.01), 31
+EMBEDDER_SCHEDULE, EMBEDDER_SEED = Schedule(0.01, steps=300), 31
 # The joints that the framing leaves in the picture.
 FOUND = tuple(name for name in JOINTS if not name.endswith(("hip", "knee", "ankle", "ear")))
-FINDER_SCHEDULE, FINDER_SEED, FINDER_BATCH = Schedule(steps=800, peak=0.01), 32, 12
+FINDER_SCHEDULE, FINDER_SEED, FINDER_BATCH = Schedule(0.01, steps=800), 32, 12
 PUPPETS = 100_000
 
 
@@ -73,12 +74,15 @@ def joints(one: Clip, frame: float) -> np.ndarray:
     return np.stack([body[name] for name in FOUND]) * SIZE
 
 
-def train_second_embedder(folder: Path) -> Embedder:
+def train_second_embedder(folder: Path, machine: Machine) -> Embedder:
     torch.manual_seed(EMBEDDER_SEED)
-    return train_embedder(folder, Embedder(), EMBEDDER_FEATURES, "judges", EMBEDDER_SCHEDULE, EMBEDDER_SEED, margin=0.0)
+    embedder = Embedder()
+    return train_embedder(
+        folder, embedder, EMBEDDER_FEATURES, "judges", EMBEDDER_SCHEDULE, EMBEDDER_SEED, margin=0.0, machine=machine
+    )
 
 
-def train_joint_finder(folder: Path) -> JointFinder:
+def train_joint_finder(folder: Path, machine: Machine) -> JointFinder:
     torch.manual_seed(FINDER_SEED)
     finder = JointFinder()
     held_out = [clip("held-out", number) for number in range(64)]
@@ -112,7 +116,7 @@ def train_joint_finder(folder: Path) -> JointFinder:
             ]
         ).save(path)
 
-    return Stage(folder, finder, FINDER_SCHEDULE, FINDER_SEED).run(loss, check, show)
+    return Stage(folder, finder, FINDER_SCHEDULE, FINDER_SEED, machine).run(loss, check, show)
 
 
 def pixel_errors(found: np.ndarray, truth: np.ndarray) -> np.ndarray:

@@ -1,7 +1,8 @@
 """One stage of training: steps, a log, sample sheets, and states on disk from which it resumes.
 
 Every step draws its batch and its noise from its own random stream, so a stage that was interrupted and resumed
-computes the same as one that was not.
+computes the same as one that was not. A stage without a last step goes on until its time is over, and can be
+resumed for longer: neither its learning rate nor its average looks ahead to an end.
 """
 
 import contextlib
@@ -17,12 +18,14 @@ import numpy as np
 import torch
 from torch import nn
 
+from sa.benchmarks.puppet.training.machine import Machine
 from sa.benchmarks.puppet.training.optimizer import Muon
 from sa.runtime.errors import InputError
 
-STATE, LOG = "state.pt", "log.csv"
+STATE, BEST, LOG = "state.pt", "best.pt", "log.csv"
 LOG_EVERY = 25  # steps
-EMA_DECAY = 0.999
+SAVE_EVERY = 180.0  # seconds
+EMA_DECAY, EMA_POWER = 0.9995, 16.0
 CLIP_NORM = 1.0
 
 Loss = Callable[[np.random.Generator], torch.Tensor]
@@ -30,14 +33,20 @@ Loss = Callable[[np.random.Generator], torch.Tensor]
 
 @dataclass(frozen=True)
 class Schedule:
-    """Linear warm-up to `peak`, then half a cosine down to a twentieth of it."""
+    """Linear warm-up to `peak`. With `steps`, half a cosine down to a twentieth of it.
 
-    steps: int
+    Without, it stays at `peak` until step `settle`, and then falls with the square root of the step.
+    """
+
     peak: float
+    steps: int | None = None
     warm_up: int = 100
+    settle: int = 1000
 
     def rate(self, step: int) -> float:
         rising = min(1.0, (step + 1) / self.warm_up)
+        if self.steps is None:
+            return self.peak * rising * min(1.0, self.settle / (step + 1)) ** 0.5
         done = min(1.0, step / self.steps)
         return self.peak * rising * (0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * done)))
 
@@ -45,66 +54,98 @@ class Schedule:
 class Stage:
     """Trains `network` in place; afterwards it holds the moving average of its weights, frozen."""
 
-    def __init__(self, folder: Path, network: nn.Module, schedule: Schedule, seed: int, check_every: int = 250):
+    def __init__(
+        self,
+        folder: Path,
+        network: nn.Module,
+        schedule: Schedule,
+        seed: int,
+        machine: Machine,
+        check_every: int = 250,
+        best: str | None = None,
+    ):
+        """`best` names what `check` measures and a lower or, for "psnr", a higher value of means better weights."""
         self.folder = folder
         self.network = network
         self.schedule = schedule
         self.seed = seed
+        self.machine = machine
         self.check_every = check_every
         self.trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
         self.optimizer = Muon(self.trained.values(), lr=schedule.peak)
         self.average = {name: value.detach().clone() for name, value in network.state_dict().items()}
         self.step = 0
         self.seconds = 0.0
+        self._losses: list[torch.Tensor] = []
+        self._best, self._record = best, math.inf
+
+    @property
+    def ended(self) -> bool:
+        return self.schedule.steps is not None and self.step >= self.schedule.steps
 
     def run(self, loss: Loss, check: Callable[[], dict[str, float]], show: Callable[[Path], None]) -> nn.Module:
-        """Train to the end of the schedule, from the saved state if there is one; returns the network.
+        """Train from the saved state, if there is one, to the end of the schedule; returns the network.
 
         `loss` takes one step's random stream. `check` measures the network on held-out puppets and `show` draws a
-        sheet; both see the moving average of the weights.
+        sheet; both see the moving average of the weights. When the machine's time is over, everything is checked,
+        logged and saved, and OutOfTime is raised, except by a stage whose schedule has no end: it returns.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._resume()
-        losses: list[float] = []
-        started = time.perf_counter() - self.seconds
-        while self.step < self.schedule.steps:
-            losses.append(self._update(loss))
-            self.seconds = time.perf_counter() - started
-            at_end = self.step == self.schedule.steps
-            if self.step % LOG_EVERY and not at_end:
+        started = time.monotonic() - self.seconds
+        saved = time.monotonic()
+        stops = self.ended
+        while not stops:
+            self._update(loss)
+            self.seconds = time.monotonic() - started
+            stops = self.ended or self.machine.out_of_time
+            checks = stops or self.step % self.check_every == 0
+            if not checks and self.step % LOG_EVERY:
                 continue
-            row = {"step": self.step, "seconds": round(self.seconds, 1), "loss": float(np.mean(losses))}
-            losses.clear()
-            if self.step % self.check_every and not at_end:
-                self._log(row)
-                continue
-            with self._averaged():
-                self._log(row | check())
-                show(self.folder / f"sheet-{self.step:06}.png")
-            self._save()
+            measured = self._measure(check, show) if checks else {}
+            self._log(measured)
+            if checks:
+                self._keep_best(measured)
+            if checks or time.monotonic() - saved > SAVE_EVERY:
+                self._save()
+                saved = time.monotonic()
+        if self.schedule.steps is not None and not self.ended:
+            self.machine.require_time()
         self.network.load_state_dict(self.average)
         return self.network.eval().requires_grad_(False)
 
-    def _update(self, loss: Loss) -> float:
+    def _update(self, loss: Loss) -> None:
         for group in self.optimizer.param_groups:
             group["lr"] = self.schedule.rate(self.step)
         self.network.train()
         value = loss(np.random.Generator(np.random.Philox(np.random.SeedSequence([self.seed, self.step]))))
-        if not torch.isfinite(value):
-            raise InputError(f"{self.folder}: the loss of step {self.step} is {value.item()}; lower the learning rate.")
         self.optimizer.zero_grad()
         value.backward()
-        nn.utils.clip_grad_norm_(self.trained.values(), CLIP_NORM)
+        nn.utils.clip_grad_norm_([p for p in self.trained.values() if p.grad is not None], CLIP_NORM)
         self.optimizer.step()
         self.step += 1
-        decay = min(EMA_DECAY, (1 + self.step) / (10 + self.step))
-        with torch.no_grad():
-            for name, current in self.network.state_dict().items():
-                if current.dtype.is_floating_point:
-                    self.average[name].lerp_(current, 1 - decay)
-                else:
-                    self.average[name].copy_(current)
-        return value.item()
+        self._losses.append(value.detach())
+        self._follow()
+
+    @torch.no_grad()
+    def _follow(self) -> None:
+        """Move the average towards the weights.
+
+        Its memory is a fixed share of the steps so far (Karras et al. 2024, "Analyzing and improving the training
+        dynamics of diffusion models", section 3.1), up to a limit.
+        """
+        decay = min(EMA_DECAY, (1 - 1 / (self.step + 1)) ** (EMA_POWER + 1))
+        state = self.network.state_dict()
+        floats = [name for name, value in state.items() if value.dtype.is_floating_point]
+        torch._foreach_lerp_([self.average[name] for name in floats], [state[name] for name in floats], 1 - decay)
+        for name in state.keys() - floats:
+            self.average[name].copy_(state[name])
+
+    def _measure(self, check: Callable[[], dict[str, float]], show: Callable[[Path], None]) -> dict[str, float]:
+        with self._averaged():
+            measured = check()
+            show(self.folder / f"sheet-{self.step:06}.png")
+        return measured
 
     @contextlib.contextmanager
     def _averaged(self) -> Iterator[None]:
@@ -117,37 +158,68 @@ class Stage:
         self.network.load_state_dict(current)
 
     def _save(self) -> None:
+        """The file is there whole or not at all, so the process can be ended at any moment."""
         state = {
             "step": self.step,
             "seconds": self.seconds,
             "network": self.network.state_dict(),
             "average": self.average,
             "optimizer": self.optimizer.state_dict(),
+            "record": self._record,
         }
-        partial = self.folder / f"{STATE}.partial"
-        torch.save(state, partial)
-        os.replace(partial, self.folder / STATE)
+        _write(self.folder / STATE, state)
+
+    def _keep_best(self, measured: dict[str, float]) -> None:
+        if self._best is None:
+            return
+        value = -measured[self._best] if self._best == "psnr" else measured[self._best]
+        if value < self._record:
+            self._record = value
+            _write(self.folder / BEST, self.average)
 
     def _resume(self) -> None:
         path = self.folder / STATE
         if not path.exists():
             (self.folder / LOG).unlink(missing_ok=True)
             return
-        state = torch.load(path, weights_only=True)
+        state = torch.load(path, weights_only=True, map_location=self.machine.device)
         self.network.load_state_dict(state["network"])
         self.average = state["average"]
         self.optimizer.load_state_dict(state["optimizer"])
         self.step, self.seconds = state["step"], state["seconds"]
+        self._losses = []
+        self._record = state["record"]
         rows = [row for row in _read_log(self.folder / LOG) if int(row["step"]) <= self.step]
         _write_log(self.folder / LOG, rows)
 
-    def _log(self, row: dict[str, float]) -> None:
+    def _log(self, measured: dict[str, float]) -> None:
+        """Write a row. Nothing is saved but after this, so no saved weights come of a loss that is not finite."""
+        loss = float(torch.stack([value.cpu() for value in self._losses]).mean())
+        self._losses.clear()
+        if not math.isfinite(loss):
+            raise InputError(
+                f"{self.folder}: the loss before step {self.step} is {loss}; lower the learning rate and start again "
+                "from the saved state, which is older."
+            )
+        row = {"step": self.step, "seconds": round(self.seconds, 1), "loss": loss, **measured}
         shown = "  ".join(
             f"{key} {value:.4g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items()
         )
         print(f"{self.folder.name}: {shown}", flush=True)
         path = self.folder / LOG
         _write_log(path, [*(_read_log(path) if path.exists() else []), row])
+
+
+def best_of(folder: Path) -> dict[str, torch.Tensor] | None:
+    """The best average weights that a stage has kept, or None if it has none yet."""
+    path = folder / BEST
+    return torch.load(path, weights_only=True, map_location="cpu") if path.exists() else None
+
+
+def _write(path: Path, value: dict) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    torch.save(value, partial)
+    os.replace(partial, path)
 
 
 def _read_log(path: Path) -> list[dict[str, str]]:

@@ -14,6 +14,7 @@ MOMENTUM = 0.95
 LARGEST = 256  # the smaller side of a matrix; a larger one is left to Adam
 ITERATIONS = 5
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
+ADAM_BETAS = (0.9, 0.99)
 
 
 class Muon(torch.optim.Optimizer):
@@ -26,6 +27,7 @@ class Muon(torch.optim.Optimizer):
     def step(self, closure: None = None) -> None:
         for group in self.param_groups:
             alike: dict[tuple[int, int], list[torch.nn.Parameter]] = defaultdict(list)
+            by_adam: dict[int, list[torch.nn.Parameter]] = defaultdict(list)  # by how often they were updated
             for parameter in group["params"]:
                 if parameter.grad is None:
                     continue
@@ -36,26 +38,35 @@ class Muon(torch.optim.Optimizer):
                     if not by_matrix:
                         state["square"] = torch.zeros_like(parameter)
                 state["step"] += 1
-                if not by_matrix:
-                    self._adam(parameter, state, group["lr"] * group["adam_share"])
-                else:
-                    state["momentum"].lerp_(parameter.grad, 1 - MOMENTUM)
+                if by_matrix:
                     alike[len(parameter), parameter[0].numel()].append(parameter)
+                else:
+                    by_adam[state["step"]].append(parameter)
             for (rows, columns), parameters in alike.items():
-                # Nesterov's momentum
-                ahead = [p.grad.lerp(self.state[p]["momentum"], MOMENTUM).reshape(rows, columns) for p in parameters]
-                updates = orthogonal(torch.stack(ahead))
-                for parameter, update in zip(parameters, updates, strict=True):
-                    scale = max(1.0, rows / columns) ** 0.5
-                    parameter.add_(update.view_as(parameter), alpha=-group["lr"] * scale)
+                self._orthogonal(parameters, rows, columns, group["lr"])
+            for step, parameters in by_adam.items():
+                self._adam(parameters, step, group["lr"] * group["adam_share"])
 
-    @staticmethod
-    def _adam(parameter: torch.nn.Parameter, state: dict, rate: float) -> None:
-        state["momentum"].lerp_(parameter.grad, 0.1)
-        state["square"].lerp_(parameter.grad.square(), 0.01)
-        mean = state["momentum"] / (1 - 0.9 ** state["step"])
-        square = state["square"] / (1 - 0.99 ** state["step"])
-        parameter.addcdiv_(mean, square.sqrt().add_(1e-8), value=-rate)
+    def _orthogonal(self, parameters: list[torch.nn.Parameter], rows: int, columns: int, rate: float) -> None:
+        gradients = [p.grad for p in parameters]
+        momenta = [self.state[p]["momentum"] for p in parameters]
+        torch._foreach_lerp_(momenta, gradients, 1 - MOMENTUM)
+        ahead = torch._foreach_lerp(gradients, momenta, MOMENTUM)  # Nesterov's momentum
+        updates = orthogonal(torch.stack([one.reshape(rows, columns) for one in ahead]))
+        scale = max(1.0, rows / columns) ** 0.5
+        found = [update.view_as(p) for update, p in zip(updates, parameters, strict=True)]
+        torch._foreach_add_(parameters, found, alpha=-rate * scale)
+
+    def _adam(self, parameters: list[torch.nn.Parameter], step: int, rate: float) -> None:
+        gradients = [p.grad for p in parameters]
+        momenta, squares = ([self.state[p][name] for p in parameters] for name in ("momentum", "square"))
+        first, second = ADAM_BETAS
+        torch._foreach_lerp_(momenta, gradients, 1 - first)
+        torch._foreach_lerp_(squares, torch._foreach_mul(gradients, gradients), 1 - second)
+        below = torch._foreach_div(squares, 1 - second**step)
+        torch._foreach_sqrt_(below)
+        torch._foreach_add_(below, 1e-8)
+        torch._foreach_addcdiv_(parameters, momenta, below, value=-rate / (1 - first**step))
 
 
 def orthogonal(matrices: torch.Tensor) -> torch.Tensor:

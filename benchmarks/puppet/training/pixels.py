@@ -15,10 +15,11 @@ def to_tensor(pictures: Iterable[Image.Image]) -> torch.Tensor:
     return bytes_to_tensor(stacked)
 
 
-def bytes_to_tensor(pictures: np.ndarray) -> torch.Tensor:
-    """[n, H, W, 3] uint8 -> [n, 3, H, W] float32 in -1..1."""
-    return torch.from_numpy(pictures.astype(np.float32).transpose(0, 3, 1, 2)).contiguous() / 127.5 - 1
+def bytes_to_tensor(pictures: np.ndarray | torch.Tensor) -> torch.Tensor:
+    """[n, H, W, 3] uint8 -> [n, 3, H, W] float32 in -1..1, on the device it is on."""
+    levels = torch.as_tensor(pictures)
+    return levels.permute(0, 3, 1, 2).contiguous().float() / 127.5 - 1
 
 
 def from_tensor(pictures: torch.Tensor) -> list[Image.Image]:
-    return [Image.fromarray(levels) for levels in frames_to_bytes(pictures.detach().numpy())]
+    return [Image.fromarray(levels) for levels in frames_to_bytes(pictures.detach().float().cpu().numpy())]

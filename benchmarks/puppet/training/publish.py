@@ -8,8 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from sa.benchmarks.fixtures.configs import PLACES, configs, write_configs
-from sa.export.checkpoint.checkpoint import IGNORED_SUFFIXES
+from sa.benchmarks.fixtures.layout import PLACES, configs, write_configs
 
 CONFIGS = configs(
     unet_widths=(64, 64, 64, 64),
@@ -36,11 +35,7 @@ def publish(checkpoint: Path, part: str, network: nn.Module) -> None:
     """Write a network's weights to its place in a checkpoint folder."""
     path = _place(checkpoint, part)
     path.parent.mkdir(parents=True, exist_ok=True)
-    state = {
-        name: value.to(torch.float16).contiguous()
-        for name, value in network.state_dict().items()
-        if not name.endswith(IGNORED_SUFFIXES)
-    }
+    state = {name: value.half().cpu().contiguous() for name, value in _weights(network).items()}
     partial = path.with_suffix(".partial")
     save_file(state, partial)
     os.replace(partial, path)
@@ -49,9 +44,14 @@ def publish(checkpoint: Path, part: str, network: nn.Module) -> None:
 def published(checkpoint: Path, part: str, network: nn.Module) -> nn.Module:
     """`network` with the weights of a checkpoint folder, frozen."""
     state = {name: value.float() for name, value in load_file(_place(checkpoint, part)).items()}
-    kept = {name: value for name, value in network.state_dict().items() if name.endswith(IGNORED_SUFFIXES)}
-    network.load_state_dict(state | kept)
+    counters = {name: value for name, value in network.state_dict().items() if name not in _weights(network)}
+    network.load_state_dict(state | counters)
     return network.eval().requires_grad_(False)
+
+
+def _weights(network: nn.Module) -> dict[str, torch.Tensor]:
+    """All but BatchNorm's counters, which no checkpoint needs."""
+    return {name: value for name, value in network.state_dict().items() if value.dtype.is_floating_point}
 
 
 def _place(checkpoint: Path, part: str) -> Path:

@@ -1,18 +1,23 @@
 """sa-bench puppet-train: trains the puppet checkpoint, stage by stage. Every stage can be interrupted and resumed."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, get_args
 
 import torch
 from torch import nn
 
-from sa.benchmarks.peers.networks import vae as vae_peer
 from sa.benchmarks.peers.networks.arcface import IResNet
 from sa.benchmarks.puppet import CHECKPOINT
+from sa.benchmarks.puppet.networks.vae import Vae
 from sa.benchmarks.puppet.training import diffusion, faces, judges, vae
-from sa.benchmarks.puppet.training.examples import Examples, make_examples
-from sa.benchmarks.puppet.training.loop import LOG, Schedule
+from sa.benchmarks.puppet.training.album import Album, Drawing
+from sa.benchmarks.puppet.training.examples import Drawn, Examples, encode
+from sa.benchmarks.puppet.training.loop import LOG, best_of
+from sa.benchmarks.puppet.training.machine import Machine
 from sa.benchmarks.puppet.training.publish import (
     CONFIGS,
     VAE_CONFIG,
@@ -21,84 +26,149 @@ from sa.benchmarks.puppet.training.publish import (
     published,
     published_vae_config,
 )
+from sa.runtime.errors import InputError
 
-STILLS, STILL_FRAMES = 1600, 4
-CLIPS, CLIP_FRAMES = 200, 9
-HELD_OUT = 24
+CLIPS, HELD_OUT, FIRST_HELD_OUT = 3000, 40, 1000  # puppets 0, 1, ... of the held-out split are for the studies
 LOGS = "training"  # folder of the checkpoint
 
-
-def train(work: Path, threads: int, more: int | None) -> None:
-    """Run every stage, or only `more` further steps on clips, and replace the repository's checkpoint with the result.
-
-    States, logs and sheets are kept in `work`. `threads` are PyTorch's.
-    """
-    torch.set_num_threads(threads)
-    if more:
-        _more(work, more)
-    else:
-        _all(work)
+Part = Literal["vae", "decoder", "animator"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
-def _all(work: Path) -> None:
-    out = work / "checkpoint"
-    network = vae.train_pictures(work / "vae-pictures", CONFIGS[VAE_CONFIG])
-    publish_configs(out, vae.latent_scale(network))
-    publish(out, "vae", network)
-    arcface = faces.train_arcface(work / "arcface")
-    publish(out, "arcface", arcface)
+@dataclass(frozen=True)
+class Work:
+    """A folder of states, logs, sheets and drawings, and the checkpoint that comes of them."""
 
-    examples = _examples(work, out)
+    folder: Path
+    machine: Machine
+    workers: int  # processes that draw
+    clips: int = CLIPS
+
+    @property
+    def checkpoint(self) -> Path:
+        return self.folder / "checkpoint"
+
+    @contextmanager
+    def drawn(self) -> Iterator[tuple[Album, Drawn, Album, Drawn]]:
+        """The training clips and the held-out ones, once they are drawn."""
+        album = Album(self.folder / "album", "train", self.clips)
+        held_out = Album(self.folder / "held-out", "held-out", HELD_OUT, FIRST_HELD_OUT)
+        with Drawing(held_out, self.workers) as few, Drawing(album, self.workers) as many:
+            few.wait(self.machine)
+            many.wait(self.machine)
+        yield album, Drawn.load(album, self.machine), held_out, Drawn.load(held_out, self.machine)
+
+    def vae(self) -> Vae:
+        return published(self.checkpoint, "vae", Vae(published_vae_config(self.checkpoint)))
+
+    def examples(self) -> tuple[Examples, Examples]:
+        """The clips to learn from and the held-out clips, by the checkpoint's encoder and ArcFace."""
+        encoder = self.vae()
+        vae.rest(vae.silent(encoder))
+        arcface = published(self.checkpoint, "arcface", _new_arcface())
+        with self.drawn() as (album, drawn, held_album, held_drawn):
+            return (
+                encode(album, drawn, encoder, arcface, self.machine),
+                encode(held_album, held_drawn, encoder, arcface, self.machine),
+            )
+
+
+def train(work: Work) -> None:
+    """Train every part from nothing, and replace the repository's checkpoint with the result."""
+    out = work.checkpoint
+    with work.drawn() as (_, drawn, _, held_drawn):
+        network = vae.new_vae(CONFIGS[VAE_CONFIG])
+        vae.train_pictures(work.folder / "vae-pictures", network, vae.PICTURES, drawn, held_drawn, work.machine)
+        _publish_vae(out, network, drawn)
+        # This leaves the encoder as it is, so the animator can be trained before or after it.
+        vae.train_frames(work.folder / "vae-frames", network, vae.FRAMES, drawn, held_drawn, work.machine)
+        publish(out, "vae", network)
+    for part, make in _RECOGNISERS.items():
+        publish(out, part, make(work.folder / part.replace("_", "-"), work.machine.on_cpu()))
     torch.manual_seed(diffusion.SEED)
     animator = diffusion.Animator(CONFIGS)
     animator.prepare()
-    stills = examples("stills", "train", 0, STILLS, True, STILL_FRAMES)
-    held_out = examples("held-out-stills", "held-out", 0, HELD_OUT, True, 2)
-    decoder = _vae(out)
-    diffusion.train_pictures(work / "diffusion-pictures", animator, decoder, stills, held_out)
+    examples, held_out = work.examples()
+    diffusion.train_animator(
+        work.folder / "animator", animator, work.vae(), examples, held_out, diffusion.SCHEDULE, work.machine
+    )
     _publish_animator(out, animator)
-    diffusion.train_clips(work / "diffusion-clips", animator, decoder, *_clips(examples))
-    _publish_animator(out, animator)
-
-    # This leaves the encoder as it is, so it can come last.
-    publish(out, "vae", vae.train_frames(work / "vae-frames", network))
-    publish(out, "second_embedder", judges.train_second_embedder(work / "second-embedder"))
-    publish(out, "joint_finder", judges.train_joint_finder(work / "joint-finder"))
-    _deliver(work)
+    deliver(work.folder)
 
 
-def _more(work: Path, steps: int) -> None:
-    out = work / "checkpoint"
-    shutil.copytree(CHECKPOINT, out, dirs_exist_ok=True)
+def train_more(work: Work, part: Part, steps: int | None = None) -> None:
+    """Train one part of the checkpoint in `work` further, for so many steps or until the machine's time is over.
+
+    The checkpoint is the repository's, unless `work` has one. Its weights are replaced by `publish_more`.
+    """
+    if not work.checkpoint.exists():
+        partial = work.checkpoint.with_suffix(".partial")
+        shutil.copytree(CHECKPOINT, partial, dirs_exist_ok=True)
+        partial.rename(work.checkpoint)
+    folder = _more(work.folder, part)
+    if part == "animator":
+        examples, held_out = work.examples()
+        animator = _animator(work.checkpoint)
+        schedule = replace(diffusion.MORE, steps=steps)
+        diffusion.train_animator(folder, animator, work.vae(), examples, held_out, schedule, work.machine)
+        return
+    with work.drawn() as (_, drawn, _, held_drawn):
+        run, schedule = {
+            "vae": (vae.train_pictures, vae.MORE_PICTURES),
+            "decoder": (vae.train_frames, vae.MORE_FRAMES),
+        }[part]
+        run(folder, work.vae(), replace(schedule, steps=steps), drawn, held_drawn, work.machine)
+
+
+def publish_more(work: Work, part: Part) -> None:
+    """Put the best weights of a part's further training into the checkpoint in `work`, in the place of the old ones.
+
+    The part's further training ends with it: its states are set aside, and would begin anew.
+    """
+    folder = _more(work.folder, part)
+    best = best_of(folder)
+    if best is None:
+        raise InputError(f"{folder} holds no weights yet: expected those of --more {part}; train it first.")
+    if part == "animator":
+        animator = _animator(work.checkpoint)
+        animator.load_state_dict(best)
+        _publish_animator(work.checkpoint, animator)
+    else:
+        network = work.vae()
+        network.load_state_dict(best)
+        if part == "vae":
+            with work.drawn() as (_, drawn, _, _):
+                _publish_vae(work.checkpoint, network.to(work.machine.device), drawn)
+        else:
+            publish(work.checkpoint, "vae", network)
+    _keep_logs(work.folder)
+    number = 1 + sum(1 for _ in work.folder.glob(f"{folder.name}.*"))
+    folder.rename(folder.with_name(f"{folder.name}.{number}"))
+
+
+def deliver(work: Path) -> None:
+    """Replace the repository's checkpoint with the one in `work`, logs included."""
+    _keep_logs(work)
+    shutil.copytree(work / "checkpoint", CHECKPOINT, dirs_exist_ok=True)
+    print(f"the checkpoint is in {CHECKPOINT}")
+
+
+def _new_arcface() -> IResNet:
+    return IResNet(faces.BLOCKS, faces.WIDTH, faces.FEATURES)
+
+
+_RECOGNISERS: dict[str, Callable[[Path, Machine], nn.Module]] = {
+    "arcface": faces.train_arcface,
+    "second_embedder": judges.train_second_embedder,
+    "joint_finder": judges.train_joint_finder,
+}
+
+
+def _animator(checkpoint: Path) -> diffusion.Animator:
     animator = diffusion.Animator(CONFIGS)
     for part in diffusion.PARTS:
-        published(CHECKPOINT, part, getattr(animator, part))
-    schedule = Schedule(steps, diffusion.CLIPS.peak)
-    diffusion.train_clips(work / "diffusion-more", animator, _vae(out), *_clips(_examples(work, out)), schedule)
-    _publish_animator(out, animator)
-    _deliver(work)
-
-
-def _vae(checkpoint: Path) -> nn.Module:
-    return published(checkpoint, "vae", vae_peer.build(published_vae_config(checkpoint)))
-
-
-def _examples(work: Path, checkpoint: Path) -> Callable[..., Examples]:
-    """A function examples(name, split, first, count, apart, frames) that uses the published encoder and ArcFace."""
-    encoder = _vae(checkpoint)
-    arcface = published(checkpoint, "arcface", IResNet(faces.BLOCKS, faces.WIDTH, faces.FEATURES))
-
-    def examples(name: str, *which: object) -> Examples:
-        with vae.without_finest(encoder):
-            return make_examples(work / name, *which, encoder, arcface)
-
-    return examples
-
-
-def _clips(examples: Callable[..., Examples]) -> tuple[Examples, Examples]:
-    """The clips to learn from, and held-out clips."""
-    learned = examples("clips", "train", STILLS, CLIPS, False, CLIP_FRAMES)
-    return learned, examples("held-out-clips", "held-out", 0, HELD_OUT, False, CLIP_FRAMES)
+        published(checkpoint, part, getattr(animator, part))
+    return animator
 
 
 def _publish_animator(checkpoint: Path, animator: diffusion.Animator) -> None:
@@ -106,11 +176,17 @@ def _publish_animator(checkpoint: Path, animator: diffusion.Animator) -> None:
         publish(checkpoint, part, getattr(animator, part))
 
 
-def _deliver(work: Path) -> None:
-    """Copy weights and logs into the repository."""
+def _publish_vae(checkpoint: Path, network: Vae, drawn: Drawn) -> None:
+    publish_configs(checkpoint, vae.latent_scale(network, drawn))
+    publish(checkpoint, "vae", network)
+
+
+def _more(work: Path, part: Part) -> Path:
+    return work / f"{part}-more"
+
+
+def _keep_logs(work: Path) -> None:
     for log in sorted(work.glob(f"*/{LOG}")):
         kept = work / "checkpoint" / LOGS / f"{log.parent.name}.csv"
-        kept.parent.mkdir(exist_ok=True)
+        kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(log, kept)
-    shutil.copytree(work / "checkpoint", CHECKPOINT, dirs_exist_ok=True)
-    print(f"the checkpoint is in {CHECKPOINT}")

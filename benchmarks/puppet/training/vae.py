@@ -1,27 +1,27 @@
 """Trains the temporal VAE as Stable Video Diffusion's was: on single pictures, then the decoder's temporal layers."""
 
-import contextlib
 from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import AutoencoderKLTemporalDecoder
-from diffusers.models.resnet import ResnetBlock2D, SpatioTemporalResBlock
 from torch import nn
 from torch.nn import functional as F
 
-from sa.benchmarks.peers.networks import vae
-from sa.benchmarks.puppet.draw.clips import SIZE, Clip, clip
+from sa.benchmarks.puppet.draw.clips import SIZE
 from sa.benchmarks.puppet.draw.sample_sheet import grid
+from sa.benchmarks.puppet.networks.layers import SpatialResBlock, SpatioTemporalResBlock
+from sa.benchmarks.puppet.networks.vae import Vae
+from sa.benchmarks.puppet.training.album import REFERENCES, VIDEO
+from sa.benchmarks.puppet.training.examples import Drawn
 from sa.benchmarks.puppet.training.loop import Schedule, Stage
-from sa.benchmarks.puppet.training.pixels import from_tensor, to_tensor
-from sa.benchmarks.puppet.training.temporal import replaced, silence, without_time
+from sa.benchmarks.puppet.training.machine import Machine
+from sa.benchmarks.puppet.training.pixels import bytes_to_tensor, from_tensor
+from sa.benchmarks.puppet.training.temporal import silence, zero
 
 SEED = 11
-PUPPETS = 100_000  # training puppets a batch is drawn from
-PICTURES = Schedule(steps=1400, peak=0.01)
+PICTURES, MORE_PICTURES = Schedule(0.01, steps=6000), Schedule(0.005)
 BATCH, CROP = 8, 64
-FRAMES = Schedule(steps=100, peak=0.002, warm_up=20)
+FRAMES, MORE_FRAMES = Schedule(0.002, steps=400, warm_up=20), Schedule(0.002, warm_up=20)
 CHUNK = 4  # frames decoded at once
 GAP = 6.0
 KL = 2e-5  # weight of the divergence per latent number, beside the mean absolute error per pixel
@@ -32,80 +32,97 @@ ANCHOR, ANCHORED = 0.1, 2.0  # weight of the latents' agreement with colours, an
 # Brightness, blue against orange, green against magenta, each by its deviation among the puppets' patches.
 OPPONENT = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [-0.5, 0, 0.5], [-0.25, 0.5, -0.25]])
 DEVIATION = torch.tensor([0.33, 0.18, 0.13])
-HELD_OUT = [clip("held-out", 1000 + number) for number in range(16)]
+HELD_OUT = 16  # clips
 
 
-def train_pictures(folder: Path, config: dict) -> AutoencoderKLTemporalDecoder:
-    """Encoder and spatial decoder, on crops of single pictures."""
+def new_vae(config: dict) -> Vae:
+    """A VAE to train from nothing, whose latents are not scaled."""
     torch.manual_seed(SEED)
-    network = vae.build({**config, "scaling_factor": 1.0})
+    network = Vae({**config, "scaling_factor": 1.0})
     prepare(network)
     keep_levels(network)
-    held_out = to_tensor([one.picture(0) for one in HELD_OUT])
-    stage = Stage(folder, network, PICTURES, SEED)
-
-    def loss(rng: np.random.Generator) -> torch.Tensor:
-        pictures, weights = batch(rng, BATCH, CROP)
-        posterior = network.encode(pictures).latent_dist
-        noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, np.float32))
-        decoded = decode(network, posterior.mean + posterior.std * noise, 1)
-        return (
-            reconstruction(decoded, pictures, weights)
-            + ANCHOR * colour_distance(posterior.mean, pictures)
-            + KL * posterior.kl().mean() / posterior.mean[0].numel()
-        )
-
-    with without_time(network.decoder), without_finest(network):
-        return stage.run(
-            loss,
-            lambda: {"psnr": psnr(decode(network, network.encode(held_out).latent_dist.mode(), 1), held_out)},
-            lambda path: _show(network, held_out, path),
-        )
+    return network
 
 
-def train_frames(folder: Path, network: AutoencoderKLTemporalDecoder) -> AutoencoderKLTemporalDecoder:
-    """The decoder's temporal layers, on chunks of frames; all else is frozen."""
-    network.requires_grad_(False)
+def train_pictures(
+    folder: Path, network: Vae, schedule: Schedule, data: Drawn, held_out: Drawn, machine: Machine
+) -> Vae:
+    """Encoder and spatial decoder, on crops of single pictures."""
+    network.to(machine.device).requires_grad_(True)
+    left_out = silent(network)
+    rest(left_out)
     for name, parameter in network.decoder.named_parameters():
-        parameter.requires_grad_("temporal" in name or "time" in name)
-    held_out = [to_tensor([one.picture(frame) for frame in range(CHUNK)]) for one in HELD_OUT[:8]]
-    latents = [network.encode(frames).latent_dist.mode() for frames in held_out]
-    network.eval()
+        parameter.requires_grad_("time" not in name and "temporal" not in name)
+    wanted = bytes_to_tensor(held_out.pictures[:HELD_OUT, 0])
+    machine.compile(network)
+    count = BATCH * machine.batches
 
     def loss(rng: np.random.Generator) -> torch.Tensor:
-        one, first = _random_clip(rng), int(rng.integers(0, 200))
-        frames = to_tensor([one.picture(first + i) for i in range(CHUNK)])
-        weights = face_weights([one] * CHUNK, [first + i for i in range(CHUNK)])
-        with torch.no_grad():
-            posterior = network.encode(frames).latent_dist
-        noise = torch.from_numpy(rng.standard_normal(posterior.mean.shape, np.float32))
+        pictures, weights = batch(data, rng, count, CROP)
+        shape = (count, 4, CROP // 8, CROP // 8)
+        noise = torch.from_numpy(rng.standard_normal(shape, np.float32)).to(machine.device)
+        with machine.mixed_precision():
+            found, mean, log_variance = network(pictures, noise)
+        mean, log_variance = mean.float(), log_variance.float()
+        divergence = (mean.square() + log_variance.exp() - 1 - log_variance).mean() / 2
+        error = reconstruction(found.float(), pictures, weights)
+        return error + ANCHOR * colour_distance(mean, pictures) + KL * divergence
+
+    stage = Stage(folder, network, schedule, SEED, machine, best="psnr")
+    trained = stage.run(
+        loss,
+        lambda: {"psnr": psnr(network.decoder(network.encode(wanted)[0], None), wanted)},
+        lambda path: _show(network, wanted, path),
+    )
+    rest(left_out, False)
+    return trained
+
+
+def train_frames(folder: Path, network: Vae, schedule: Schedule, data: Drawn, held_out: Drawn, machine: Machine) -> Vae:
+    """The decoder's temporal layers and its blocks at full resolution, on chunks of frames; all else is frozen."""
+    network.to(machine.device).requires_grad_(False)
+    late = {id(p) for block in finest(network) for p in block.parameters()}
+    for name, parameter in network.decoder.named_parameters():
+        parameter.requires_grad_("temporal" in name or "time" in name or id(parameter) in late)
+    wanted = [bytes_to_tensor(clip[REFERENCES : REFERENCES + CHUNK]) for clip in held_out.pictures[: HELD_OUT // 2]]
+    with torch.no_grad():
+        latents = [network.encode(frames)[0] for frames in wanted]
+
+    def loss(rng: np.random.Generator) -> torch.Tensor:
+        clip, first = int(rng.integers(len(data))), REFERENCES + int(rng.integers(VIDEO - CHUNK + 1))
+        frames = bytes_to_tensor(data.pictures[clip, first : first + CHUNK])
+        weights = face_weights(data.boxes[clip, first : first + CHUNK])
+        with torch.no_grad(), machine.mixed_precision():
+            mean, log_variance = network.encode(frames)
+        noise = torch.from_numpy(rng.standard_normal(mean.shape, np.float32)).to(machine.device)
         # PyTorch 2.13 crashes in a GroupNorm's backward pass if its weights need a gradient and its input does not.
-        latents = (posterior.mean + posterior.std * noise).requires_grad_()
-        return reconstruction(decode(network, latents, CHUNK), frames, weights)
+        given = (mean + (log_variance / 2).exp() * noise).float().requires_grad_()
+        with machine.mixed_precision():
+            found = network.decoder(given, CHUNK)
+        return reconstruction(found.float(), frames, weights)
 
     def check() -> dict[str, float]:
-        decoded = [decode(network, z, CHUNK) for z in latents]
-        pairs = list(zip(decoded, held_out, strict=True))
+        pairs = [(network.decoder(z, CHUNK), truth) for z, truth in zip(latents, wanted, strict=True)]
         change = [((d[1:] - d[:-1]) - (t[1:] - t[:-1])).abs().mean().item() for d, t in pairs]
         return {"psnr": float(np.mean([psnr(d, t) for d, t in pairs])), "flicker": float(np.mean(change))}
 
-    with without_finest(network):
-        return Stage(folder, network, FRAMES, SEED + 1, check_every=50).run(
-            loss, check, lambda path: _show(network, torch.cat(held_out[:4]), path)
-        )
+    return Stage(folder, network, schedule, SEED + 1, machine, check_every=50, best="psnr").run(
+        loss, check, lambda path: _show(network, torch.cat(wanted[:4]), path)
+    )
 
 
-def prepare(network: AutoencoderKLTemporalDecoder) -> None:
+def prepare(network: Vae) -> None:
     """Make temporal layers and finest blocks do nothing at the start. The other blocks keep their initial weights."""
     silence(network.decoder)
     for block in finest(network):
-        for parameter in _spatial(block).conv2.parameters():
-            nn.init.zeros_(parameter)
-    nn.init.dirac_(network.decoder.time_conv_out.weight)
+        zero(block.conv2)
+    nn.init.zeros_(network.decoder.time_conv_out.weight)
+    for i, kernel in enumerate(network.decoder.time_conv_out.weight.data):
+        kernel[i, 1] = 1  # the frame itself
     nn.init.zeros_(network.decoder.time_conv_out.bias)
 
 
-def keep_levels(network: AutoencoderKLTemporalDecoder) -> None:
+def keep_levels(network: Vae) -> None:
     """Make the norms that every signal must pass keep the picture's brightness and contrast at the start.
 
     A narrow network's 32 groups have two channels each, so a GroupNorm removes the little that tells a pale picture
@@ -119,29 +136,21 @@ def keep_levels(network: AutoencoderKLTemporalDecoder) -> None:
         bias.data[1::2] += GAP
 
 
-def finest(network: AutoencoderKLTemporalDecoder) -> list[nn.Module]:
+def finest(network: Vae) -> list[SpatialResBlock]:
     """The blocks at full resolution, which cost more than all others together."""
-    return [*network.encoder.down_blocks[0].resnets, *network.decoder.up_blocks[-1].resnets]
+    late: list[SpatioTemporalResBlock] = list(network.decoder.up_blocks[-1].resnets)
+    return [*network.encoder.down_blocks[0].resnets, *(block.spatial_res_block for block in late)]
 
 
-def without_finest(network: AutoencoderKLTemporalDecoder) -> contextlib.AbstractContextManager:
-    """Within the block the finest blocks only pass their input on, as they do while they are silent."""
-    return replaced(finest(network), _passed)
+def silent(network: Vae) -> list[SpatialResBlock]:
+    """Those of the finest blocks that do nothing, because they were not trained yet."""
+    return [block for block in finest(network) if not block.conv2.weight.any() and not block.conv2.bias.any()]
 
 
-def _passed(block: nn.Module, hidden: torch.Tensor, *_: object, **__: object) -> torch.Tensor:
-    shortcut = _spatial(block).conv_shortcut
-    return hidden if shortcut is None else shortcut(hidden)
-
-
-def _spatial(block: nn.Module) -> ResnetBlock2D:
-    return block.spatial_res_block if isinstance(block, SpatioTemporalResBlock) else block
-
-
-def decode(network: AutoencoderKLTemporalDecoder, latents: torch.Tensor, frames: int) -> torch.Tensor:
-    """Unscaled latents [n, 4, h, w], in chunks of `frames` of one video -> [n, 3, 8h, 8w]."""
-    video = latents.new_zeros(len(latents) // frames, frames)
-    return network.decoder(latents, image_only_indicator=video, num_frames=frames)
+def rest(blocks: list[SpatialResBlock], idle: bool = True) -> None:
+    """Leave these blocks out, or compute them again."""
+    for block in blocks:
+        block.idle = idle
 
 
 def reconstruction(decoded: torch.Tensor, truth: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
@@ -162,31 +171,27 @@ def colour_distance(latents: torch.Tensor, pictures: torch.Tensor) -> torch.Tens
     Without this term, the VAE spends its four channels on brightness, one hue and outlines, and never learns the second
     hue: the encoder drops it, so the decoder cannot use it, so the encoder has no reason to keep it.
     """
-    axes = (OPPONENT / DEVIATION[:, None])[..., None, None]
+    axes = (OPPONENT / DEVIATION[:, None])[..., None, None].to(pictures.device)
     return (latents[:, :3] / ANCHORED - F.conv2d(F.avg_pool2d(pictures, PATCH), axes)).square().mean()
 
 
-def _random_clip(rng: np.random.Generator) -> Clip:
-    return clip("train", int(rng.integers(PUPPETS)))
-
-
-def batch(rng: np.random.Generator, count: int, crop: int) -> tuple[torch.Tensor, torch.Tensor]:
+def batch(data: Drawn, rng: np.random.Generator, count: int, crop: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Pictures [count, 3, s, s] and weights [count, 1, s, s]; most crops are around the puppet."""
-    clips, frames = [_random_clip(rng) for _ in range(count)], rng.integers(0, 200, count).tolist()
-    pictures = to_tensor([one.picture(frame) for one, frame in zip(clips, frames, strict=True)])
-    weights = face_weights(clips, frames)
-    corners = np.clip(rng.normal((32, 32), (24, 24), (count, 2)), 0, SIZE - crop).astype(int)
+    clips = rng.integers(len(data), size=count)
+    frames = rng.integers(data.pictures.shape[1], size=count)
+    pictures, weights = bytes_to_tensor(data.pictures[clips, frames]), face_weights(data.boxes[clips, frames])
+    corners = np.clip(rng.normal((32, 32), (24, 24), (count, 2)), 0, SIZE - crop).astype(int).tolist()
     cut = [(slice(None), slice(y, y + crop), slice(x, x + crop)) for y, x in corners]
     return tuple(torch.stack([one[c] for one, c in zip(many, cut, strict=True)]) for many in (pictures, weights))
 
 
-def face_weights(clips: list[Clip], frames: list[int]) -> torch.Tensor:
-    """[n, 1, 128, 128]: 1, and more in the face's box."""
-    weights = torch.ones(len(clips), 1, SIZE, SIZE)
-    for weight, one, frame in zip(weights, clips, frames, strict=True):
-        left, top, right, bottom = one.face_box(frame)
-        weight[:, top : bottom + 1, left : right + 1] += FACE
-    return weights
+def face_weights(boxes: torch.Tensor, extra: float = FACE, cell: int = 1) -> torch.Tensor:
+    """Boxes [n, 4] in pixels -> [n, 1, 128 / cell, 128 / cell]: 1, and `extra` more in the cells of the box."""
+    left, top, right, bottom = (boxes.long() // cell)[:, None, None].unbind(-1)
+    at = torch.arange(SIZE // cell, device=boxes.device)
+    rows, columns = at[:, None], at
+    inside = (rows >= top) & (rows <= bottom) & (columns >= left) & (columns <= right)
+    return 1 + extra * inside[:, None].float()
 
 
 def psnr(decoded: torch.Tensor, truth: torch.Tensor) -> float:
@@ -195,15 +200,30 @@ def psnr(decoded: torch.Tensor, truth: torch.Tensor) -> float:
     return float((-10 * torch.log10(errors / 4)).mean())
 
 
-def _show(network: AutoencoderKLTemporalDecoder, pictures: torch.Tensor, path: Path) -> None:
-    decoded = decode(network, network.encode(pictures).latent_dist.mode(), 1)
-    rows = zip(pictures.split(8), decoded.split(8), strict=True)
+def sharpness(found: torch.Tensor, truth: torch.Tensor) -> float:
+    """The energy of the differences between neighbouring pixels, as a share of the truth's: below 1 if blurred."""
+
+    def energy(pictures: torch.Tensor) -> torch.Tensor:
+        return sum(pictures.clamp(-1, 1).diff(dim=axis).square().mean(dim=(1, 2, 3)) for axis in (2, 3))
+
+    return float((energy(found) / energy(truth)).mean())
+
+
+def decoded(network: Vae, latents: torch.Tensor) -> torch.Tensor:
+    """Scaled latents of clips [B, T, 4, h, w] -> pictures [B T, 3, H, W]."""
+    frames = latents.shape[1]
+    return torch.cat([network.decoder(clip / network.scaling_factor, frames) for clip in latents])
+
+
+def _show(network: Vae, pictures: torch.Tensor, path: Path) -> None:
+    found = network.decoder(network.encode(pictures)[0], None)
+    rows = zip(pictures.split(8), found.split(8), strict=True)
     grid([from_tensor(part) for row in rows for part in row]).save(path)
 
 
-def latent_scale(network: AutoencoderKLTemporalDecoder, pictures: int = 256) -> float:
+@torch.no_grad()
+def latent_scale(network: Vae, data: Drawn, pictures: int = 256) -> float:
     """The scaling factor: one over the standard deviation of the latents of training pictures."""
     rng = np.random.default_rng(SEED)
-    batches = [batch(rng, 16, SIZE)[0] for _ in range(pictures // 16)]
-    with torch.no_grad():
-        return float(1 / torch.cat([network.encode(some).latent_dist.mode() for some in batches]).std())
+    batches = [batch(data, rng, 16, SIZE)[0] for _ in range(pictures // 16)]
+    return float(1 / torch.cat([network.encode(some)[0] for some in batches]).std())

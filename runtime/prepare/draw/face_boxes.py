@@ -3,7 +3,7 @@
 import numpy as np
 
 from sa.runtime.prepare.whole_body import FACE, VISIBLE
-from sa.runtime.refinement.faces import Box
+from sa.runtime.refinement.crops import Box
 
 MINIMUM_POINTS = 17  # of 68; with fewer there is no face
 MINIMUM_SIDE = 4  # pixels

@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from sa.runtime.prepare.motion.alignment import Alignment
-from sa.runtime.refinement.faces import Box
+from sa.runtime.refinement.crops import Box
 
 LONGEST = 512  # pixels of a picture's side
 BOX_COLOUR = (0, 255, 0)

@@ -15,7 +15,7 @@ from sa.runtime.prepare.estimate.face_networks import FaceNetworks, published_bo
 from sa.runtime.prepare.input.driving import Frame
 from sa.runtime.prepare.motion.alignment import Alignment
 from sa.runtime.prepare.whole_body import to_pose
-from sa.runtime.refinement.faces import Box
+from sa.runtime.refinement.crops import Box
 
 
 @dataclass

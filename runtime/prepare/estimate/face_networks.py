@@ -18,7 +18,7 @@ from onnxruntime import set_default_logger_severity
 
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.estimate.models import FACE_DETECTOR, FACE_RECOGNISER, PROVIDERS, find_model, require_model
-from sa.runtime.refinement.faces import Box
+from sa.runtime.refinement.crops import Box
 
 DETECTION_SIZE = (640, 640)
 DETECTION_SCORE = 0.5

@@ -23,7 +23,7 @@ SHAPES = Shapes(height=64, width=64, tile_size=2, decode_chunk=3)
 def small(tmp_path_factory):
     """A checkpoint whose UNet has two levels and attends in the middle only: compiling and exporting take long."""
     from sa.benchmarks.fixtures.checkpoints import SMALL_ARCFACE, write_checkpoint
-    from sa.benchmarks.fixtures.configs import SMALL
+    from sa.benchmarks.fixtures.layout import SMALL
 
     unet = SMALL["unet/config.json"] | {
         "block_out_channels": (32, 64),

@@ -12,7 +12,7 @@ from sa.benchmarks.peers.loss_gradient import Descent, FaceLoss
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import UserError
-from sa.runtime.refinement.faces import Box, crop_matrices
+from sa.runtime.refinement.crops import Box, crop_matrices
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from sa.benchmarks.fixtures.configs import PLACES
 from sa.benchmarks.fixtures.golden import GOLDEN, write_golden_checkpoint
+from sa.benchmarks.fixtures.layout import PLACES
 from sa.runtime.console.progress import Reporter
 
 CASE = "recipe_hjb"

@@ -5,7 +5,7 @@ import pytest
 
 from sa.benchmarks.peers.reference import ReferenceLossGradient
 from sa.runtime.contract import Shapes
-from sa.runtime.refinement.faces import Box, crop_matrices
+from sa.runtime.refinement.crops import Box, crop_matrices
 
 pytestmark = pytest.mark.filterwarnings("ignore:\\s*Non compatible API")  # Paddle's, where PyTorch is loaded too
 

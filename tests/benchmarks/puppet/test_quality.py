@@ -33,6 +33,17 @@ def test_ssim_of_two_constants_is_its_luminance_term():
     assert quality.ssim(a, b) == pytest.approx((2 * 50 * 100 + c1) / (50**2 + 100**2 + c1), rel=1e-6)
 
 
+def test_sharpness_counts_edges_right_or_wrong():
+    truth = noise()
+    assert quality.sharpness(truth, truth) == pytest.approx(1)
+    assert quality.sharpness(truth[:, ::-1], truth) == pytest.approx(1)  # it says nothing about where they are
+    halved = (truth // 2).astype(np.uint8)
+    assert quality.sharpness(halved, truth) == pytest.approx(0.25, abs=0.01)
+    smooth = truth.astype(float)
+    smooth = ((smooth + np.roll(smooth, 1, axis=1) + np.roll(smooth, 1, axis=2)) / 3).astype(np.uint8)
+    assert quality.sharpness(smooth, truth) < 0.6
+
+
 def test_changes_see_flicker_but_no_constant_error():
     truth = noise() // 2
     assert np.allclose(quality.changes(truth + np.uint8(20), truth), 0)

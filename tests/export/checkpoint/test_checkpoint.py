@@ -10,7 +10,7 @@ import safetensors.numpy
 from weight_files import torch_state, write_pdparams, write_torch
 
 from sa.benchmarks.fixtures.checkpoints import SMALL_ARCFACE
-from sa.benchmarks.fixtures.configs import PLACES
+from sa.benchmarks.fixtures.layout import PLACES
 from sa.export.checkpoint.checkpoint import Checkpoint, Part, Slot
 from sa.export.engines.roles import slots, slots_by_part
 from sa.export.networks.arcface import ArcFace

@@ -8,7 +8,7 @@ import pytest
 from network_checks import by_recipe
 from shared import relative
 
-from sa.benchmarks.fixtures.configs import FULL_SIZE, SMALL, write_configs
+from sa.benchmarks.fixtures.layout import FULL_SIZE, SMALL, write_configs
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.export.engines.cached_roles import with_cache
 from sa.export.engines.roles import DEFINITIONS

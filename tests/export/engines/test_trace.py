@@ -6,7 +6,7 @@ import traceback
 import pytest
 from paddle.nn.layer import layers
 
-from sa.benchmarks.fixtures.configs import FULL_SIZE, write_configs
+from sa.benchmarks.fixtures.layout import FULL_SIZE, write_configs
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.export.engines.roles import CONDITIONING, PLAIN_DEFINITIONS, PLAIN_UNET, SPECIALIZED_UNET, TIME_EMBEDDING
 from sa.export.engines.trace import call_cost, trace

@@ -17,7 +17,7 @@ from sa.runtime.backends.composed.window_gradient import Window
 from sa.runtime.cli import main
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.pipeline import run as running
-from sa.runtime.refinement.faces import Box, crop_matrices
+from sa.runtime.refinement.crops import Box, crop_matrices
 
 SIDE, WINDOW = 128, Window(16, 32, 96)
 FRAMES = 3

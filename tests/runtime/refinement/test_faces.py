@@ -6,7 +6,8 @@ from PIL import Image
 from shared import GOLDEN, relative
 
 from sa.runtime.errors import InputError
-from sa.runtime.refinement.faces import Box, crop_matrices, read_targets
+from sa.runtime.refinement.crops import Box, crop_matrices
+from sa.runtime.refinement.faces import read_targets
 
 
 @pytest.fixture

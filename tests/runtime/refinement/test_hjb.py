@@ -8,7 +8,8 @@ from shared import relative
 
 from sa.runtime.backends.base import Engine
 from sa.runtime.contract import TensorSpec
-from sa.runtime.refinement.faces import Box, FaceTargets
+from sa.runtime.refinement.crops import Box
+from sa.runtime.refinement.faces import FaceTargets
 from sa.runtime.refinement.hjb import Adam, RefinedDenoiser, RefineSettings, VideoLoss
 from sa.runtime.sampling.sampler import sample_euler
 from sa.runtime.sampling.schedule import karras_sigmas

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sa.runtime.refinement.faces import Box
+from sa.runtime.refinement.crops import Box
 from sa.runtime.refinement.region import face_region
 
 SIZE = 128  # 16 latents a side

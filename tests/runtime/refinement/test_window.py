@@ -7,7 +7,8 @@ import pytest
 
 from sa.runtime.backends.composed.window_gradient import Window
 from sa.runtime.contract import TensorSpec
-from sa.runtime.refinement.faces import Box, FaceTargets
+from sa.runtime.refinement.crops import Box
+from sa.runtime.refinement.faces import FaceTargets
 from sa.runtime.refinement.hjb import VideoLoss
 from sa.runtime.refinement.window import MARGIN, ChunkWindows, find_places, place_window
 

@@ -6,22 +6,22 @@ import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
-pytest.importorskip("diffusers")
 
-from sa.benchmarks.peers.load import loaded  # noqa: E402
-from sa.benchmarks.peers.networks import vae as vae_peer  # noqa: E402
 from sa.benchmarks.peers.networks.pose_net import PoseNet  # noqa: E402
+from sa.benchmarks.puppet.networks.vae import Vae  # noqa: E402
 from sa.benchmarks.puppet.training import diffusion, publish, vae  # noqa: E402
-from sa.benchmarks.puppet.training.loop import Schedule, Stage  # noqa: E402
-from sa.benchmarks.puppet.training.optimizer import orthogonal  # noqa: E402
-from sa.benchmarks.puppet.training.temporal import silence, without_time  # noqa: E402
-from sa.export.checkpoint.checkpoint import Checkpoint  # noqa: E402
+from sa.benchmarks.puppet.training.album import FRAMES, REFERENCES, VIDEO  # noqa: E402
+from sa.benchmarks.puppet.training.examples import Drawn, Examples  # noqa: E402
+from sa.benchmarks.puppet.training.loop import Schedule, Stage, best_of  # noqa: E402
+from sa.benchmarks.puppet.training.machine import Machine, OutOfTime  # noqa: E402
+from sa.benchmarks.puppet.training.optimizer import Muon, orthogonal  # noqa: E402
+from sa.benchmarks.puppet.training.temporal import silence  # noqa: E402
 
 
-def stage(folder, steps_before_stop=None):
+def stage(folder, steps_before_stop=None, schedule=Schedule(0.01, 100, 10), machine=None):  # noqa: B008 - it is frozen
     torch.manual_seed(0)
     network = torch.nn.Sequential(torch.nn.Linear(4, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 1))
-    made = Stage(folder, network, Schedule(100, 0.01, 10), seed=5, check_every=25)
+    made = Stage(folder, network, schedule, 5, machine or Machine(), check_every=25, best="error")
 
     def loss(rng):
         if made.step == steps_before_stop:
@@ -30,7 +30,7 @@ def stage(folder, steps_before_stop=None):
         return (network(x)[:, 0] - x.sum(dim=1)).square().mean()
 
     def check():
-        return {"probe": network(torch.ones(1, 4)).item()}
+        return {"error": (network(torch.ones(1, 4)) - 4).abs().item()}
 
     return made.run(loss, check, lambda path: path.touch())
 
@@ -44,7 +44,7 @@ def test_an_interrupted_stage_ends_where_an_uninterrupted_one_does(tmp_path):
         assert torch.equal(value, resumed.state_dict()[name]), name
     logs = [list(csv.DictReader((tmp_path / part / "log.csv").open())) for part in ("whole", "parts")]
     for one, other in zip(*logs, strict=True):
-        assert (one["step"], one["loss"], one["probe"]) == (other["step"], other["loss"], other["probe"])
+        assert (one["step"], one["loss"], one["error"]) == (other["step"], other["loss"], other["error"])
     assert float(logs[0][-1]["loss"]) < float(logs[0][0]["loss"])
 
 
@@ -54,11 +54,65 @@ def test_a_finished_stage_is_not_run_again(tmp_path):
     assert all(torch.equal(value, again.state_dict()[name]) for name, value in first.items())
 
 
+class Asked(Machine):
+    """Its time is over when it was asked for the time so often."""
+
+    def __init__(self, times):
+        super().__init__()
+        object.__setattr__(self, "left", times)
+
+    @property
+    def out_of_time(self):
+        object.__setattr__(self, "left", self.left - 1)
+        return self.left < 0
+
+
+def test_a_stage_without_an_end_stops_when_the_time_is_over_and_goes_on(tmp_path):
+    for _ in range(2):
+        stage(tmp_path, schedule=Schedule(0.01), machine=Asked(31))
+    rows = list(csv.DictReader((tmp_path / "log.csv").open()))
+    steps = [int(row["step"]) for row in rows]
+    assert steps == [25, 32, 50, 64]
+    assert [bool(row["error"]) for row in rows] == [True] * 4
+    assert best_of(tmp_path) is not None
+
+
+def test_a_stage_with_an_end_says_that_the_time_is_over(tmp_path):
+    with pytest.raises(OutOfTime, match="goes on"):
+        stage(tmp_path, schedule=Schedule(0.01, 10**6), machine=Asked(4))
+
+
+def test_the_best_weights_are_kept(tmp_path):
+    trained = stage(tmp_path)
+    errors = [float(row["error"]) for row in csv.DictReader((tmp_path / "log.csv").open()) if row["error"]]
+    trained.load_state_dict(best_of(tmp_path))
+    assert (trained(torch.ones(1, 4)) - 4).abs().item() == pytest.approx(min(errors), abs=1e-6)
+
+
+def test_a_rate_without_an_end_only_falls_after_a_while():
+    schedule = Schedule(0.01, warm_up=10, settle=100)
+    assert schedule.rate(0) == pytest.approx(0.001)
+    assert schedule.rate(10) == schedule.rate(99) == 0.01
+    assert schedule.rate(399) == pytest.approx(0.005)
+
+
 @pytest.mark.parametrize("shape", [(3, 8, 40), (2, 40, 8), (1, 16, 16)])
 def test_orthogonal_evens_out_singular_values(shape):
     torch.manual_seed(0)
     values = torch.linalg.svdvals(orthogonal(torch.randn(shape)))
     assert values.min() > 0.5 and values.max() < 1.3
+
+
+def test_vectors_are_updated_by_adam():
+    mine = torch.nn.Parameter(torch.zeros(5))
+    theirs = torch.nn.Parameter(torch.zeros(5))
+    optimizers = Muon([mine], lr=0.1), torch.optim.Adam([theirs], lr=0.01, betas=(0.9, 0.99))
+    for step in range(4):
+        gradient = torch.randn(5, generator=torch.Generator().manual_seed(step))
+        for parameter, optimizer in zip((mine, theirs), optimizers, strict=True):
+            parameter.grad = gradient.clone()
+            optimizer.step()
+    assert torch.allclose(mine, theirs, atol=1e-6)
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +140,10 @@ def batch(clips, frames):
 def test_silent_temporal_layers_are_as_good_as_none(animator):
     data, sigma = batch(2, 3), torch.tensor([0.5, 8.0])
     condition = animator.condition(data)
-    awake = animator(data.latents, sigma, condition)
-    with without_time(animator.unet):
-        spatial = animator(data.latents, sigma, condition)
+    awake, spatial = (animator(data.latents, sigma, condition, over_time) for over_time in (True, False))
     assert (awake - spatial).abs().max() > 1e-2  # otherwise this shows nothing
     silence(animator.unet)
-    silent = animator(data.latents, sigma, condition)
+    silent = animator(data.latents, sigma, condition, True)
     assert torch.allclose(silent, spatial, atol=1e-5)
 
 
@@ -102,8 +154,8 @@ def test_the_true_velocity_is_denoised_to_the_latents(animator, monkeypatch):
     x = data.latents + s * noise
     # v = (x - x0 (sigma^2 + 1)) / (sigma sqrt(sigma^2 + 1)), from docs/model.md, section 5.
     truth = (x - data.latents * (s**2 + 1)) / (s * torch.sqrt(s**2 + 1))
-    monkeypatch.setattr(diffusion.Animator, "forward", lambda self, x, sigma, condition: truth)
-    assert torch.allclose(animator.denoise(x, sigma, None), data.latents, atol=1e-3)
+    monkeypatch.setattr(diffusion.Animator, "forward", lambda self, x, sigma, condition, over_time: truth)
+    assert torch.allclose(animator.denoise(x, sigma, None, True), data.latents, atol=1e-3)
     monkeypatch.setattr(diffusion.Animator, "condition", lambda self, batch: animator_condition())
     assert diffusion.velocity_loss(animator, data, sigma, noise, torch.ones(2)) < 1e-8
 
@@ -122,21 +174,66 @@ def test_what_is_dropped():
 
 
 @pytest.fixture
+def examples():
+    rng = np.random.default_rng(0)
+
+    def bytes_like(*shape):
+        return torch.from_numpy(rng.integers(0, 256, shape, np.uint8))
+
+    def normal(*shape):
+        return torch.from_numpy(rng.standard_normal(shape, np.float32))
+
+    boxes = torch.tensor([16, 24, 40, 63], dtype=torch.int16).expand(3, FRAMES, 4)
+    drawn = Drawn(bytes_like(3, FRAMES, 128, 128, 3), bytes_like(3, FRAMES, 128, 128, 3), boxes)
+    return Examples(drawn, normal(3, FRAMES, 4, 16, 16), normal(3, REFERENCES, 4, 16, 16), normal(3, REFERENCES, 512))
+
+
+def test_pictures_are_never_of_the_reference_itself(examples):
+    data = diffusion.pictures(examples, 64, np.random.default_rng(0))
+    assert data.latents.shape == (64, 1, 4, 16, 16) and not data.over_time
+    for latents, identity in zip(data.latents[:, 0], data.identities, strict=True):
+        (clip, frame) = torch.nonzero((examples.latents == latents).flatten(2).all(dim=2))[0]
+        (same_clip, reference) = torch.nonzero((examples.identities == identity).all(dim=2))[0]
+        assert clip == same_clip and frame != reference
+
+
+def test_videos_are_the_frames_that_follow_each_other(examples):
+    data = diffusion.videos(examples, 4, np.random.default_rng(0))
+    assert data.latents.shape == (4, VIDEO, 4, 16, 16) and data.over_time
+    wanted = examples.latents[:, REFERENCES:]
+    assert all(any(torch.equal(one, clip) for clip in wanted) for one in data.latents)
+    assert data.weights.shape == (4, VIDEO, 1, 16, 16)
+    assert data.weights[0, 0, 0, 3:8, 2:6].min() == 1 + diffusion.FACE
+    assert data.weights[0].sum() == VIDEO * (256 + diffusion.FACE * 20)
+
+
+@pytest.fixture
 def narrow_vae():
     torch.manual_seed(0)
-    network = vae_peer.build({**publish.CONFIGS[publish.VAE_CONFIG], "scaling_factor": 1.0}).eval()
+    network = Vae({**publish.CONFIGS[publish.VAE_CONFIG], "scaling_factor": 1.0}).eval()
     vae.prepare(network)
     return network.requires_grad_(False)
 
 
 def test_blocks_that_start_silent_are_as_good_as_none(narrow_vae):
     pictures = batch(2, 1).pictures
-    latents = narrow_vae.encode(pictures).latent_dist.mode()
-    whole = vae.decode(narrow_vae, latents, 2)
-    with without_time(narrow_vae.decoder), vae.without_finest(narrow_vae):
-        assert torch.allclose(narrow_vae.encode(pictures).latent_dist.mode(), latents, atol=1e-5)
-        assert torch.allclose(vae.decode(narrow_vae, latents, 2), whole, atol=1e-5)
-    assert torch.allclose(vae.decode(narrow_vae, latents, 1), whole, atol=1e-5)  # frames do not see each other
+    latents = narrow_vae.encode(pictures)[0]
+    whole = narrow_vae.decoder(latents, 2)
+    assert vae.silent(narrow_vae) == vae.finest(narrow_vae)
+    vae.rest(vae.silent(narrow_vae))
+    assert torch.allclose(narrow_vae.encode(pictures)[0], latents, atol=1e-5)
+    assert torch.allclose(narrow_vae.decoder(latents, None), whole, atol=1e-5)
+    vae.rest(vae.finest(narrow_vae), False)
+    assert torch.allclose(narrow_vae.decoder(latents, 1), whole, atol=1e-5)  # frames do not see each other
+    vae.finest(narrow_vae)[0].conv2.bias.data += 1
+    assert vae.silent(narrow_vae) == vae.finest(narrow_vae)[1:]
+
+
+def test_sharpness_falls_with_blur():
+    sharp = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    blurred = torch.nn.functional.avg_pool2d(sharp, 3, 1, 1)
+    assert vae.sharpness(sharp, sharp) == pytest.approx(1)
+    assert vae.sharpness(blurred, sharp) < 0.3
 
 
 def test_contrast_passes_the_norms(narrow_vae):
@@ -149,18 +246,6 @@ def test_contrast_passes_the_norms(narrow_vae):
     assert growth() == pytest.approx(1, abs=0.02)
     vae.keep_levels(narrow_vae)
     assert growth() > 1.7
-
-
-def test_published_weights_are_a_checkpoint(tmp_path, animator):
-    publish.publish_configs(tmp_path, 0.5)
-    for part in diffusion.PARTS:
-        publish.publish(tmp_path, part, getattr(animator, part))
-    checkpoint = Checkpoint(tmp_path)
-    assert checkpoint.vae.scaling_factor == 0.5
-    for part in diffusion.PARTS:
-        state = loaded(part, checkpoint).state_dict()
-        for name, value in getattr(animator, part).state_dict().items():
-            assert torch.equal(state[name], value.half().float()) or name.endswith("position_ids"), name
 
 
 def test_published_weights_are_read_back(tmp_path, animator):

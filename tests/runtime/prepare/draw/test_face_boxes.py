@@ -6,7 +6,7 @@ from prepare_data import person
 
 from sa.runtime.prepare.draw.face_boxes import draw_mask, face_box
 from sa.runtime.prepare.whole_body import FACE, to_pose
-from sa.runtime.refinement.faces import Box
+from sa.runtime.refinement.crops import Box
 
 W, H = 576, 1024
 
