@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import subprocess
+from functools import partial
 from pathlib import Path
 
 import psutil
@@ -57,7 +58,9 @@ def test_two_commands_on_one_folder_share_the_work(place, tmp_path):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupt_keeps_what_is_done_and_the_same_command_goes_on(place, tmp_path, capfd, number):
     out = tmp_path / "out"
-    process = subprocess.Popen([*COMMAND, *arguments(place, out)])
+    # A shell's background job ignores SIGINT, and so would what these tests start in one.
+    default = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen([*COMMAND, *arguments(place, out)], preexec_fn=default)
     assert begun(out, "case-2", 2, process)
     workers = psutil.Process(process.pid).children()
     process.send_signal(number)
