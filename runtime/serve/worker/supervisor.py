@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +12,7 @@ from functools import partial
 from sa.runtime.serve.config import Config
 from sa.runtime.serve.store.work import Work
 from sa.runtime.serve.worker.control import CANCEL, WAKE
+from sa.runtime.system.child import how_it_ended
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0  # seconds before a worker is started anew; doubled while it ends at once
 SOON = 10.0  # seconds: a worker that lives as long did not end at once
@@ -105,11 +105,3 @@ class Supervisor:
     def close(self) -> None:
         for worker in self._workers:
             worker.close()
-
-
-def how_it_ended(code: int) -> str:
-    if code >= 0:
-        return f"exit code {code}"
-    with contextlib.suppress(ValueError):
-        return f"signal {signal.Signals(-code).name}"
-    return f"signal {-code}"
