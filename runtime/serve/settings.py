@@ -8,7 +8,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from sa.runtime.contract import Manifest, Record
 from sa.runtime.pipeline.quality import DEFAULT, qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
-from sa.runtime.refinement.hjb import RefineSettings, Region
+from sa.runtime.refinement.hjb import GradientOf, RefineSettings, Region
 from sa.runtime.sampling.schedule import ScheduleName
 
 QUALITIES = tuple(qualities())
@@ -24,7 +24,16 @@ class Refinement(Record):
     start: Annotated[int, Field(ge=0, le=999, description="first step refined")] = SAME.start
     end: Annotated[int, Field(ge=0, le=999, description="last step refined, itself included")] = SAME.end
     iterations: Annotated[int, Field(ge=1, le=1000, description="gradient steps at each of them")] = SAME.iterations
-    region: Annotated[Literal[get_args(Region)], Field(description="which latents move")] = SAME.region  # type: ignore[valid-type]
+    region: Annotated[
+        Literal[get_args(Region)] | None,  # type: ignore[valid-type]
+        Field(description="which latents move: those of the face, as by default, or all"),
+    ] = SAME.region
+    gradient: Annotated[
+        Literal[get_args(GradientOf)] | None,  # type: ignore[valid-type]
+        Field(
+            description="of a window around the face or of the frame; by default a window where the engines have one"
+        ),
+    ] = SAME.gradient
     tolerance: Annotated[
         float | None,
         Field(ge=0, lt=1, description="end a step's gradient steps once the loss falls by less than this share"),
@@ -89,6 +98,8 @@ class VideoSettings(Record):
             raise ValueError("refine.end must be at least refine.start")
         if self.refine is not None and self.refine.start >= self.sampling(None).steps:
             raise ValueError("refine.start must be less than the number of steps")
+        if self.refine is not None and self.refine.region == "frame" and self.refine.gradient == "window":
+            raise ValueError("refine.gradient must not be window where refine.region is frame")
         return self
 
     @property
@@ -120,6 +131,8 @@ class VideoSettings(Record):
         """What this engine set cannot do: the setting's name and a sentence. None: it can do it all."""
         if self.refine is not None and manifest.refine is None:
             return "refine", "this engine set was made without the refinement: leave refine out, or choose another."
+        if self.refine is not None and self.refine.gradient == "window" and manifest.refinement.window is None:
+            return "refine", "this engine set was made without a window: leave refine.gradient out, or choose another."
         if self.sampling(None).cache_interval > 1 and manifest.cache_depth is None:
             named = "quality" if self.cache_interval is None else "cache_interval"
             return named, (
