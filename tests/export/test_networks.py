@@ -4,11 +4,10 @@ import numpy as np
 import paddle
 import pytest
 from network_checks import fill, run
-from shared import GOLDEN, relative
+from shared import GOLDEN, id_attention_weights, relative
 
 from sa.benchmarks.fixtures.recipe import tensor
 from sa.export.checkpoint.architecture import ArcFaceConfig, VaeConfig
-from sa.export.checkpoint.tensor_files import open_tensor_file
 from sa.export.engines.roles import slots
 from sa.export.networks.arcface import ArcFace, config_from_tensors
 from sa.export.networks.layers import GroupNorm, attend, attend_by_frame
@@ -18,9 +17,9 @@ from sa.runtime.errors import InputError
 
 
 def test_id_attention_at_true_width():
-    stored = open_tensor_file(GOLDEN / "units" / "id_attn2_c320.safetensors")
-    norm = fill(paddle.nn.LayerNorm(320), lambda name, shape: stored[f"norm2.{name}"].read())
-    attention = fill(IDAttention(320, 5, 1024), lambda name, shape: stored[f"attn2.{name}"].read())
+    stored = id_attention_weights()
+    norm = fill(paddle.nn.LayerNorm(320), lambda name, shape: stored[f"norm2.{name}"])
+    attention = fill(IDAttention(320, 5, 1024), lambda name, shape: stored[f"attn2.{name}"])
     with np.load(GOLDEN / "units" / "id_attn2_c320.npz") as unit:
         tokens = unit["encoder_hidden_states"][:1]  # the same for both frames
         x = paddle.to_tensor(run(norm, unit["x"]))

@@ -4,10 +4,9 @@ import numpy as np
 import paddle
 import pytest
 from network_checks import by_recipe, fill, run
-from shared import GOLDEN, relative
+from shared import GOLDEN, id_attention_weights, relative
 
 from sa.export.checkpoint.checkpoint import Checkpoint
-from sa.export.checkpoint.tensor_files import open_tensor_file
 from sa.export.engines.specialize import (
     convolve_image,
     convolve_latents,
@@ -70,9 +69,9 @@ def test_id_attention_survives_values_far_from_zero(float64, random):
 
 
 def test_id_attention_at_true_width_in_float32():
-    stored = open_tensor_file(GOLDEN / "units" / "id_attn2_c320.safetensors")
-    norm = fill(paddle.nn.LayerNorm(320), lambda name, shape: stored[f"norm2.{name}"].read())
-    attention = fill(IDAttention(320, 5, 1024), lambda name, shape: stored[f"attn2.{name}"].read())
+    stored = id_attention_weights()
+    norm = fill(paddle.nn.LayerNorm(320), lambda name, shape: stored[f"norm2.{name}"])
+    attention = fill(IDAttention(320, 5, 1024), lambda name, shape: stored[f"attn2.{name}"])
     with np.load(GOLDEN / "units" / "id_attn2_c320.npz") as unit:
         tokens = unit["encoder_hidden_states"][:1]  # the same for both frames
         x = run(norm, unit["x"])
