@@ -157,8 +157,13 @@ def run(arguments: argparse.Namespace) -> None:
     plans = plan_settings(a)
     if a.onednn and a.precision == "fp16":
         raise InputError("--onednn is for CPUs, where Paddle Inference is float32: give --precision fp32.")
-    if a.precision != "fp32" and (a.plain or a.prepack or (a.refine and a.refine_plan == "whole")):
-        flag = "--plain" if a.plain else "--prepack" if a.prepack else "--refine-plan whole"
+    only_float32 = {
+        "--plain": a.plain,
+        "--prepack": a.prepack,
+        "--refine-plan whole": a.refine and a.refine_plan == "whole",
+        "--refine-window": a.refine_window is not None,
+    }
+    if a.precision != "fp32" and (flag := next((flag for flag, given in only_float32.items() if given), None)):
         raise InputError(f"{flag} is for float32 engines: leave it out, or give --precision fp32.")
     if a.cache_depth is not None and a.cache_depth < 1:
         raise InputError(f"--cache-depth must be 1 or more, not {a.cache_depth}.")

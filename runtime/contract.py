@@ -13,10 +13,10 @@ SPECIALIZED = ("conditioning", "time_embedding")  # additional engines, unless t
 SHALLOW = "unet_shallow"  # an additional engine with cached deep features: the UNet's outermost layers
 DEEP = "deep"  # the tensor it takes, which the UNet then gives: the features where the layers of both meet
 # Refinement adds `arcface`, and either `face_loss` with the decoder's segments or the single engine `loss_gradient`. A
-# window of it adds `decoder_norms`, segments of its own, and `window_face_loss`.
+# window of it adds segments of its own, what finds their norms in the whole frame, and `window_face_loss`.
 _NAMED = (*ROLES, *SPECIALIZED, SHALLOW, "arcface", "face_loss", "loss_gradient")
-Role = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(_NAMED)}|(decoder|window)_[a-z0-9_]{{1,60}})$")]
-NORMS, WINDOW_LOSS = "decoder_norms", "window_face_loss"
+Role = Annotated[str, StringConstraints(pattern=rf"^({'|'.join(_NAMED)}|(decoder|window|norms)_[a-z0-9_]{{1,60}})$")]
+WINDOW_LOSS = "window_face_loss"
 
 BareName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
@@ -143,12 +143,18 @@ class Segment(Record):
     keep: bool  # keep y for the next segment's VJP; otherwise run this segment once more to get it
 
 
+class WindowSegment(Segment):
+    """A segment of a window, whose engines also take `norms` if it has GroupNorms."""
+
+    norms: Role | None  # x -> y, norms: the segment in the whole frame, and what its norms do there; None: it has none
+
+
 class WindowPlan(Record):
     """How the gradient is computed where faces fit into a window of the frame (docs/refinement.md)."""
 
     size: Annotated[int, Field(ge=64, le=4096, multiple_of=8)]  # pixels along a side
     whole: Annotated[int, Field(ge=1)]  # the first segments of the plan, which run on the whole frame
-    segments: Annotated[tuple[Segment, ...], Field(min_length=1)]  # the others, on the window
+    segments: Annotated[tuple[WindowSegment, ...], Field(min_length=1)]  # the others, on the window
     flops: int  # of one chunk's loss gradient, without recomputation, and without the norms
     bytes: int  # the least it can move
     predicted_bytes: int  # at its peak, as in RefinePlan, or that of the norms if it is higher
@@ -279,8 +285,9 @@ class Manifest(Record):
         """The engines of the decoder's segments, in the whole frame and in a window."""
         if self.refine is None:
             return ()
-        window = self.refine.window
-        return chain_roles((*self.refine.segments, *(window.segments if window is not None else ())))
+        window = self.refine.window.segments if self.refine.window is not None else ()
+        finders = tuple(part.norms for part in window if part.norms is not None)
+        return (*chain_roles((*self.refine.segments, *window)), *finders)
 
     @property
     def window_roles(self) -> tuple[Role, ...]:
@@ -288,7 +295,9 @@ class Manifest(Record):
         plan = self.refinement
         if plan.window is None:
             raise ValueError("an engine set without a window")
-        return (NORMS, WINDOW_LOSS, *chain_roles((*plan.segments[: plan.window.whole], *plan.window.segments)))
+        before, rest = plan.segments[: plan.window.whole], plan.segments[plan.window.whole :]
+        chain = chain_roles((*before, *plan.window.segments))
+        return (WINDOW_LOSS, *chain, *norms_roles(plan.window.segments, rest))
 
     @property
     def full_roles(self) -> tuple[Role, ...]:
@@ -298,6 +307,16 @@ class Manifest(Record):
 
     def engine(self, role: Role) -> EngineRecord:
         return next(engine for engine in self.engines if engine.role == role)
+
+
+def norms_roles(window: tuple[WindowSegment, ...], frame: tuple[Segment, ...]) -> tuple[Role, ...]:
+    """The engines that find a window's norms in the whole frame, one after the other, up to the last that has any.
+
+    frame: the same segments of the whole frame.
+    """
+    last = max((i for i, part in enumerate(window) if part.norms is not None), default=-1)
+    pairs = zip(window[: last + 1], frame[: last + 1], strict=True)
+    return tuple(part.norms or segment.forward for part, segment in pairs)
 
 
 def chain_roles(segments: tuple[Segment, ...]) -> tuple[Role, ...]:

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
+from itertools import groupby
 
 from sa.export.engines.refinement_roles import RefinePlanName
 from sa.export.engines.window_roles import WindowDefinitions
 from sa.runtime.contract import (
-    NORMS,
     WINDOW_LOSS,
     EngineRecord,
     RefinePlan,
@@ -14,6 +14,7 @@ from sa.runtime.contract import (
     TensorSpec,
     WindowPlan,
     chain_roles,
+    norms_roles,
 )
 
 
@@ -38,21 +39,28 @@ def refine_plan(
         plan=plan,
         segments=tuple(segments),
         **_chain(segments, by_role["face_loss"], by_role),
-        window=None if window is None else _window(window, segments[: window.whole], by_role),
+        window=None if window is None else _window(window, tuple(segments), by_role),
     )
 
 
-def _window(window: WindowDefinitions, whole: Sequence[Segment], engines: dict[str, EngineRecord]) -> WindowPlan:
-    facts = _chain([*whole, *window.segments], engines[WINDOW_LOSS], engines)
-    norms, weights = engines[NORMS], sum(engines[role].weight_bytes for role in _weighing(whole, window))
-    # The norms are found before the gradient's tensors exist, from what goes into the window's first segment.
-    tensors = max(facts["predicted_bytes"] - weights, norms.working_bytes)
-    facts["predicted_bytes"] = tensors + weights + norms.weight_bytes
+def _window(window: WindowDefinitions, segments: tuple[Segment, ...], engines: dict[str, EngineRecord]) -> WindowPlan:
+    chain = (*segments[: window.whole], *window.segments)
+    loss = engines[WINDOW_LOSS]
+    facts, chunk = _chain(chain, loss, engines), loss.inputs[0].largest[0]
+    weights = sum(engines[role].weight_bytes for role in (WINDOW_LOSS, *chain_roles(chain)))
+    finding = [engines[role] for role in norms_roles(window.segments, segments[window.whole :])]
+    # Norms are found while no tensor of the gradient is there. An engine's own inputs and outputs are in its figure. Of
+    # those by frame, what goes into and comes out of their group exists for all frames.
+    held, came = [], 0
+    for by_frame, group in groupby(finding, key=lambda one: one.inputs[0].shape[0] == 1):
+        *_, last = listed = list(group)
+        given = _size(last.outputs[0], chunk)
+        between = max(_size(one.inputs[0], 1) for one in listed)
+        held += [one.working_bytes + (came + given + between if by_frame else 0) for one in listed]
+        came = given
+    tensors = max(facts["predicted_bytes"] - weights, *held)
+    facts["predicted_bytes"] = tensors + weights + sum(one.weight_bytes for one in finding)
     return WindowPlan(size=window.size, whole=window.whole, segments=window.segments, **facts)
-
-
-def _weighing(whole: Sequence[Segment], window: WindowDefinitions) -> tuple[str, ...]:
-    return (WINDOW_LOSS, *chain_roles((*whole, *window.segments)))
 
 
 def _chain(segments: Sequence[Segment], loss: EngineRecord, engines: dict[str, EngineRecord]) -> dict[str, int]:

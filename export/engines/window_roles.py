@@ -19,8 +19,9 @@ from sa.export.engines.refinement_roles import (
 from sa.export.engines.roles import EngineDefinition, spec
 from sa.export.networks.vae import DecoderSegment as DecoderPiece
 from sa.export.networks.vae import VaeDecoder
-from sa.export.networks.window import DecoderNorms, WindowSegment, with_norms
-from sa.runtime.contract import NORMS, WINDOW_LOSS, Segment, Shapes, TensorSpec
+from sa.export.networks.window import SegmentNorms
+from sa.export.networks.window import WindowSegment as WindowPiece
+from sa.runtime.contract import WINDOW_LOSS, Shapes, TensorSpec, WindowSegment
 
 LAST_WHOLE = "mid_attention"  # attention needs the whole frame, and so do the segments before it
 
@@ -32,7 +33,7 @@ class WindowDefinitions:
     size: int  # pixels along a side
     whole: int  # segments before the window
     engines: tuple[EngineDefinition, ...]
-    segments: tuple[Segment, ...]
+    segments: tuple[WindowSegment, ...]
 
 
 def window_definitions(size: int, checkpoint: Checkpoint) -> WindowDefinitions:
@@ -41,18 +42,22 @@ def window_definitions(size: int, checkpoint: Checkpoint) -> WindowDefinitions:
         pieces = VaeDecoder(checkpoint.vae).segments()
     whole = first_in_window(pieces)
     engines: list[EngineDefinition] = []
-    segments: list[Segment] = []
+    segments: list[WindowSegment] = []
     for i, piece in enumerate(pieces[whole:], whole):
-        common = dict(parts=DECODER_PARTS, last=False, affordable=SMALL, index=i, piece=piece, size=size)
-        forward = WindowSegmentEngine(f"window_{piece.name}", **common)
-        vjp = WindowVjpEngine(f"window_{piece.name}_vjp", **common)
+        common = dict(parts=DECODER_PARTS, last=False, affordable=SMALL, index=i, piece=piece)
+        forward = WindowSegmentEngine(f"window_{piece.name}", **common, size=size)
+        vjp = WindowVjpEngine(f"window_{piece.name}_vjp", **common, size=size)
         engines += [forward, vjp]
+        norms = SegmentNormsEngine(f"norms_{piece.name}", **common) if piece.norms else None
+        engines += [norms] if norms is not None else []
+        found = norms.role if norms is not None else None
         keep = segment_keeps(piece, len(pieces) - 1 - i)
-        segments.append(Segment(forward=forward.role, vjp=vjp.role, by_frame=piece.by_frame, keep=keep))
-    norms = DecoderNormsEngine(NORMS, DECODER_PARTS, first=whole)
+        segments.append(
+            WindowSegment(forward=forward.role, vjp=vjp.role, by_frame=piece.by_frame, keep=keep, norms=found)
+        )
     parts = {"recogniser.": "arcface"}
     loss = WindowLossEngine(WINDOW_LOSS, parts, kinked=True, arcface=arcface_config(checkpoint), size=size)
-    return WindowDefinitions(size, whole, (loss, norms, *engines), tuple(segments))
+    return WindowDefinitions(size, whole, (loss, *engines), tuple(segments))
 
 
 def first_in_window(pieces: list[DecoderPiece]) -> int:
@@ -77,7 +82,7 @@ class WindowSegmentEngine(DecoderSegmentEngine):
         return (*super().inputs(checkpoint, shapes), *norms)
 
     def method(self, network: nn.Layer) -> Callable:
-        return WindowSegment(network, self.index).forward
+        return WindowPiece(network, self.index).forward
 
     def latents(self, shapes: Shapes) -> tuple[int, int]:
         return (_side(self.size, shapes) // 8,) * 2
@@ -99,28 +104,11 @@ class WindowLossEngine(FaceLossEngine):
 
 
 @dataclass(frozen=True)
-class DecoderNormsEngine(EngineDefinition):
-    """What the window's norms do in the whole frame: scale and shift of every channel."""
-
-    first: int = field(kw_only=True)
-
-    def build(self, checkpoint: Checkpoint) -> nn.Layer:
-        return VaeDecoder(checkpoint.vae)
-
-    def inputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
-        piece = self._pieces(checkpoint)[0]
-        return (spec("x", (1, shapes.decode_chunk), piece.channels[0], shapes.latent_height, shapes.latent_width),)
+class SegmentNormsEngine(DecoderSegmentEngine):
+    """A segment x -> y of the decoder on the whole frame, and what its norms do there."""
 
     def outputs(self, checkpoint: Checkpoint, shapes: Shapes) -> tuple[TensorSpec, ...]:
-        pieces = self._pieces(checkpoint)
-        by_frame, over_time = (
-            sum(2 * sum(piece.norms) for piece in pieces if piece.by_frame is alone) for alone in (True, False)
-        )
-        return spec("by_frame", (1, shapes.decode_chunk), by_frame), spec("over_time", 1, over_time)
+        return (*super().outputs(checkpoint, shapes), spec("norms", 1, 2 * sum(self.piece.norms)))
 
     def method(self, network: nn.Layer) -> Callable:
-        return DecoderNorms(network, self.first).forward
-
-    def _pieces(self, checkpoint: Checkpoint) -> list[DecoderPiece]:
-        with paddle.LazyGuard():
-            return with_norms(VaeDecoder(checkpoint.vae), self.first)
+        return SegmentNorms(network, self.index).forward

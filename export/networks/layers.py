@@ -59,11 +59,15 @@ class GroupNorm(nn.Layer):
         centred = groups - groups.mean(axis=-1, keepdim=True)
         return F.group_norm(centred.reshape([0, *x.shape[1:]]), self.GROUPS, self.eps, self.weight, self.bias)
 
-    def line(self, x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
-        """What the norm does to x's channels, scale and shift [B, C]: the result is x * scale + shift."""
-        groups = x.reshape([0, self.GROUPS, -1])
-        mean = groups.mean(axis=-1, keepdim=True)
-        variance = (groups - mean).square().mean(axis=-1, keepdim=True)
+    def line(self, parts: list[paddle.Tensor]) -> tuple[paddle.Tensor, paddle.Tensor]:
+        """What the norm does to the channels of x, scale and shift [B, C]: the result is x * scale + shift.
+
+        parts: x [B, C, *, *], or parts of it along the last axis, all of one size.
+        """
+        groups = [part.reshape([0, self.GROUPS, -1]) for part in parts]
+        mean = sum(part.mean(axis=-1, keepdim=True) for part in groups) / len(parts)
+        squares = [(part - mean).square().mean(axis=-1, keepdim=True) for part in groups]
+        variance = sum(squares) / len(parts)
         weight, bias = self.weight.reshape([1, self.GROUPS, -1]), self.bias.reshape([1, self.GROUPS, -1])
         scale = weight / paddle.sqrt(variance + self.eps)
         shift = bias - mean * scale

@@ -121,6 +121,7 @@ class DecoderSegment:
     scale: tuple[int, int]  # of x and of y: pixels per latent pixel, along one side
     flops_per_byte: float = math.inf  # of computing y again rather than keeping it; inf where it must be kept
     norms: tuple[int, ...] = ()  # the channels of its GroupNorms, in the order in which they are applied
+    block: SpatioTemporalResBlock | None = None  # whose temporal half it is
 
     def run(self, x: paddle.Tensor, normalise: Normalise = live) -> paddle.Tensor:
         return self.forward(x, normalise=normalise) if self.norms else self.forward(x)
@@ -171,17 +172,19 @@ class Decoder(nn.Layer):
             growth: int = 1,
             flops_per_byte: float = math.inf,
             norms: tuple[int, ...] = (),
+            block: SpatioTemporalResBlock | None = None,
         ) -> None:
             nonlocal channels, scale
             ends, scales = (channels, width), (scale, scale * growth)
-            chain.append(DecoderSegment(name, forward, by_frame, ends, scales, flops_per_byte, norms))
+            chain.append(DecoderSegment(name, forward, by_frame, ends, scales, flops_per_byte, norms, block))
             channels, scale = width, scale * growth
 
         def add_block(name: str, block: SpatioTemporalResBlock, width: int) -> None:
             add(f"{name}_spatial", block.spatial_res_block.forward, width, norms=(channels, width))
             # Two convolutions of 3 taps per 4-byte value.
             again = 2 * 2 * 3 * width / 4
-            add(f"{name}_temporal", block.over_time, width, False, flops_per_byte=again, norms=(width, width))
+            norms = width, width
+            add(f"{name}_temporal", block.over_time, width, False, flops_per_byte=again, norms=norms, block=block)
 
         add("in", self.conv_in.forward, self.widths[0])
         add_block("mid_0", self.mid_block.resnets[0], self.widths[0])

@@ -80,7 +80,7 @@ class Run:
         )
         self._noise = make_noise(settings.noise, settings.seed, shapes.height, shapes.width, shapes.tile_size)
         self._targets = case_targets(case, shapes, upstream, warnings) if settings.refine is not None else None
-        self._places = self._find_places()
+        self._places = self._find_places(warnings)
         self._sigmas = make_sigmas(settings.schedule, settings.steps, manifest.schedule)
         self._tiles = tile_indices(case.frames, shapes.tile_size, settings.tile_overlap)
         self._guided = guides(settings, self._sigmas, warnings)
@@ -94,11 +94,19 @@ class Run:
         # Import the library before there is anything to clean up: SIGTERM during Paddle's import ends the process.
         engine_class(engines.backend)
 
-    def _find_places(self) -> Places | None:
+    def _find_places(self, warnings: list[str]) -> Places | None:
         """Which chunks' faces have a window of their own; None without refinement."""
         if self._targets is None or self.settings.refine is None:
             return None
-        return find_places(self._targets.boxes, self.engines.manifest, self.settings.refine.gradient == "window")
+        manifest, window = self.engines.manifest, self.settings.refine.gradient == "window"
+        places = find_places(self._targets.boxes, manifest, window)
+        if window and places.full and manifest.refinement.window is not None:
+            warnings.append(
+                f"the faces of {len(places.full)} of {len(places.full) + len(places.windows)} chunks of frames do not "
+                f"fit into a window of {manifest.refinement.window.size} pixels: their gradient is that of the whole "
+                "frame, which takes more time and memory."
+            )
+        return places
 
     @property
     def key(self) -> dict:

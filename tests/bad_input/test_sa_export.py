@@ -356,6 +356,11 @@ FLAG_ROWS = [
         "--refine-plan whole is for float32 engines: leave it out, or give --precision fp32.",
         flags=("--precision", "fp16", "--refine", "--refine-plan", "whole"),
     ),
+    Row(
+        "fp16 and a window",
+        "--refine-window is for float32 engines: leave it out, or give --precision fp32.",
+        flags=("--precision", "fp16", "--refine", "--refine-window", "256"),
+    ),
     Row("no threads", "--threads must be 1 to 1024, not 0.", flags=("--threads", "0")),
     Row(
         "a plan without refinement",

@@ -10,9 +10,9 @@ from sa.export.checkpoint.architecture import VaeConfig
 from sa.export.engines.window_roles import first_in_window
 from sa.export.networks.layers import GroupNorm
 from sa.export.networks.vae import VaeDecoder
-from sa.export.networks.window import DecoderNorms, WindowSegment
+from sa.export.networks.window import SegmentNorms, WindowSegment
 
-FRAMES, HEIGHT, WIDTH = 2, 2, 56  # latents
+FRAMES, HEIGHT, WIDTH = 2, 3, 56  # latents
 LEFT, RIGHT = 8, 46  # the window's ends along the width
 # Latents from a border that it reaches: two 3x3 convolutions in each block, one after each enlargement, one at the end.
 REACH = {1: 4 + 5 / 2 + 5 / 4 + 6 / 8, 2: 4 + 6 + 7 / 2 + 7 / 4 + 8 / 8}
@@ -47,29 +47,36 @@ def before(decoder, latents):
     return x
 
 
+def by_frame(call, segment, x, *norms):
+    """A segment's result, frame by frame if it is so."""
+    if not segment.by_frame:
+        return call(x, *norms)
+    results = [call(x[f : f + 1], *(table[f : f + 1] for table in norms)) for f in range(FRAMES)]
+    if isinstance(results[0], tuple):
+        return tuple(paddle.concat(parts) for parts in zip(*results, strict=True))
+    return paddle.concat(results)
+
+
 def after(decoder, x, norms, part=slice(None)):
     """The other segments with given norms, on a part of the width."""
-    first, taken = first_in_window(decoder.segments()), {True: 0, False: 0}
+    first = first_in_window(decoder.segments())
     x = x[:, :, :, part]
     for i, segment in enumerate(decoder.segments()[first:], first):
-        if not segment.norms:
-            x = WindowSegment(decoder, i)(x)
-            continue
-        begin, size = taken[segment.by_frame], 2 * sum(segment.norms)
-        taken[segment.by_frame] += size
-        table = norms[0 if segment.by_frame else 1][:, begin : begin + size]
-        call = WindowSegment(decoder, i)
-        if segment.by_frame:
-            x = paddle.concat([call(x[f : f + 1], table[f : f + 1]) for f in range(FRAMES)])
-        else:
-            x = call(x, table)
+        x = by_frame(WindowSegment(decoder, i), segment, x, *([norms[i]] if i in norms else []))
     return x
 
 
 def norms_of(decoder, latents):
-    first = first_in_window(decoder.segments())
+    """By segment. Each finds those of its own input, which is the whole decoder's."""
+    first, found = first_in_window(decoder.segments()), {}
     with paddle.no_grad():
-        return DecoderNorms(decoder, first)(before(decoder, paddle.to_tensor(latents)))
+        x = before(decoder, paddle.to_tensor(latents))
+        for i, segment in enumerate(decoder.segments()[first:], first):
+            if segment.norms:
+                y, found[i] = by_frame(SegmentNorms(decoder, i), segment, x)
+                np.testing.assert_allclose(y.numpy(), segment.run(x).numpy(), rtol=1e-9, atol=1e-9)
+            x = segment.run(x)
+    return found
 
 
 def inside(decoder) -> tuple[slice, slice]:
@@ -132,7 +139,11 @@ def test_a_norm_is_the_line_of_each_channel(shape):
     norm = fill(GroupNorm(shape[1], 1e-5), lambda name, s: tensor(name, s, "norm")).to(dtype="float64")
     with paddle.no_grad():
         given = paddle.to_tensor(x)
-        scale, shift = norm.line(given)
+        scale, shift = norm.line([given])
+        halves = norm.line([given[..., : shape[3] // 2], given[..., shape[3] // 2 : shape[3] // 2 * 2]])
         found = given * scale.unsqueeze([2, 3]) + shift.unsqueeze([2, 3])
+        if shape[3] % 2 == 0:
+            for whole, parts in zip((scale, shift), halves, strict=True):
+                np.testing.assert_allclose(parts.numpy(), whole.numpy(), rtol=1e-9)
         assert list(scale.shape) == list(shift.shape) == list(shape[:2])
         np.testing.assert_allclose(found.numpy(), norm(given).numpy(), rtol=1e-9, atol=1e-9)

@@ -1,18 +1,20 @@
 """The gradient of the face loss in a window of the frame (docs/refinement.md).
 
 The decoder's first segments run on the whole frame. What they give is cut to the window, where the other segments and
-the face loss follow. Their norms take the statistics of the whole frame, which one engine finds for a refined step.
+the face loss follow. Their norms take the statistics of the whole frame, which engines of the whole frame find once for
+a refined step.
 """
 
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import groupby
 
 import numpy as np
 
-from sa.runtime.backends.base import Engine, as_array
+from sa.runtime.backends.base import Engine, Tensor, as_array
 from sa.runtime.backends.composed.segment_chain import Norms, SegmentChain
-from sa.runtime.contract import NORMS, WINDOW_LOSS, Manifest, Role
+from sa.runtime.contract import WINDOW_LOSS, Manifest, Role, norms_roles
 from sa.runtime.system.memory import release_freed, resident_memory
 
 PIXELS = 8  # a latent, along each side
@@ -41,7 +43,6 @@ class WindowGradient:
         if plan.window is None:
             raise ValueError("an engine set without a window")
         self._plan = plan.window
-        self._contracts = {role: manifest.engine(role) for role in manifest.window_roles}
         self._peak = 0
         with ExitStack() as opened:
 
@@ -50,14 +51,12 @@ class WindowGradient:
 
             self._whole = SegmentChain(plan.segments[: plan.window.whole], loaded)
             self._part = SegmentChain(plan.window.segments, loaded)
-            self._norms, self._loss = loaded(NORMS), loaded(WINDOW_LOSS)
+            rest = plan.segments[plan.window.whole :]
+            self._finders = [loaded(role) for role in norms_roles(plan.window.segments, rest)]
+            self._loss = loaded(WINDOW_LOSS)
             self._opened = opened.pop_all()
+        self._cut = manifest.engine(plan.segments[plan.window.whole - 1].forward).outputs[0]
         release_freed()
-
-    @property
-    def chunk(self) -> int:
-        """The most frames of a call."""
-        return self._contracts[WINDOW_LOSS].inputs[0].largest[0]
 
     @property
     def peak_resident(self) -> int:
@@ -66,21 +65,34 @@ class WindowGradient:
 
     def norms(self, latents: np.ndarray) -> Norms:
         """What each norm does in the whole frame: of a chunk's latents [F, 4, h, w], by segment of the window."""
-        features = self._features(latents)
-        self._whole.forward(latents, out=features)
-        found = self._norms.infer({"x": features})
-        self._peak = max(self._peak, resident_memory())
-        self._norms.unload()
-        release_freed()
-        norms, taken = {}, {True: 0, False: 0}
-        for i, segment in enumerate(self._plan.segments):
-            wanted = [spec for spec in self._contracts[segment.forward].inputs if spec.name == "norms"]
-            for spec in wanted:
-                first = taken[segment.by_frame]
-                taken[segment.by_frame] = last = first + spec.largest[1]
-                of = found["by_frame" if segment.by_frame else "over_time"]
-                norms[i] = np.ascontiguousarray(of[:, first:last])
-        return norms
+        found: dict[int, np.ndarray] = {}
+        x: Tensor = self._whole.forward(latents)[0]
+        segments = self._plan.segments[: len(self._finders)]
+        for by_frame, numbered in groupby(enumerate(segments), key=lambda one: one[1].by_frame):
+            # A frame goes through all segments of its group, so that what lies between them exists for it alone.
+            x = self._through([i for i, _ in numbered], x, 1 if by_frame else len(x), found)
+        return found
+
+    def _through(self, group: list[int], x: Tensor, step: int, found: dict[int, np.ndarray]) -> Tensor:
+        """The last of these segments' result for all frames of x, `step` frames at a time; norms go to `found`."""
+        frames, last = len(x), self._finders[group[-1]]
+        result = last.empty((frames, *last.contract.outputs[0].largest[1:]))
+        for first in range(0, frames, step):
+            part, y = slice(first, first + step), x[first : first + step]
+            for i in group:
+                engine = self._finders[i]
+                given, (spec, *norms) = {"x": y}, engine.contract.outputs
+                y = result[part] if engine is last else engine.empty((step, *spec.largest[1:]))
+                outputs = {spec.name: y}
+                for table in norms:
+                    count = frames if step == 1 else 1
+                    found.setdefault(i, np.empty((count, *table.largest[1:]), np.float32))
+                    outputs[table.name] = found[i][part]
+                engine.infer_into(given, outputs)
+                self._peak = max(self._peak, resident_memory())
+        for i in group:
+            self._finders[i].unload()
+        return result
 
     def gradient(
         self, latents: np.ndarray, window: Window, norms: Norms, face: Mapping[str, np.ndarray]
@@ -106,11 +118,13 @@ class WindowGradient:
 
     def _features(self, latents: np.ndarray) -> np.ndarray:
         """An array for what goes into the window, of the whole frame. The window is cut out on the host."""
-        return np.empty((len(latents), *self._contracts[NORMS].inputs[0].largest[1:]), np.float32)
+        return np.empty((len(latents), *self._cut.largest[1:]), np.float32)
 
     def unload(self) -> None:
-        for part in (self._whole, self._part, self._norms, self._loss):
-            part.unload()
+        for chain in (self._whole, self._part):
+            chain.unload()
+        for engine in (*self._finders, self._loss):
+            engine.unload()
 
     def close(self) -> None:
         self._opened.close()

@@ -8,7 +8,7 @@ import pytest
 from sa.runtime.backends.base import Engine, Handle
 from sa.runtime.backends.composed.on_demand import OnDemandEngine
 from sa.runtime.backends.composed.window_gradient import Window, WindowGradient
-from sa.runtime.contract import NORMS, WINDOW_LOSS, Segment, TensorSpec
+from sa.runtime.contract import WINDOW_LOSS, Segment, TensorSpec, WindowSegment
 
 FRAMES, SIDE, SIZE = (1, 3), 12, 64  # frames; latents of the frame; pixels of the window, 8 latents
 INSIDE = SIZE // 8
@@ -45,24 +45,24 @@ class Square(Engine):
         self.calls.append((self.contract.role, "closed"))
 
 
-class NormsOf(Engine):
-    """Of each frame, and of all: their means in the frame."""
+class Finder(Square):
+    """y = x^2 / 2, and as norms multiples of the mean of y: of the frame, or of all frames."""
 
-    def __init__(self, calls):
-        shapes = {"by_frame": (FRAMES, NORMED["window_c"]), "over_time": (1, NORMED["window_d"])}
-        outputs = tuple(spec(name, *shape) for name, shape in shapes.items())
-        x = spec("x", FRAMES, 4, SIDE, SIDE)
-        super().__init__(SimpleNamespace(role=NORMS, inputs=(x,), outputs=outputs))
+    def __init__(self, role, calls):
+        name = role.replace("norms", "window")
+        by_frame = PART[name]
+        shape = (1 if by_frame else FRAMES, 4, SIDE, SIDE)
+        contract = SimpleNamespace(
+            role=role, inputs=(spec("x", *shape),), outputs=(spec("y", *shape), spec("norms", 1, NORMED[name]))
+        )
+        Engine.__init__(self, contract)
         self.calls = calls
 
     def _infer(self, inputs, keep):
-        self.calls.append((NORMS, len(inputs["x"])))
-        means = inputs["x"].mean(axis=(1, 2, 3))
-        by_frame = means[:, None] * np.array([[1, 2, 3]], np.float32)
-        return {"by_frame": by_frame, "over_time": means.mean() * np.array([[4, 5]], np.float32)}
-
-    def close(self):
-        self.calls.append((NORMS, "closed"))
+        self.calls.append((self.contract.role, len(inputs["x"])))
+        y = inputs["x"] ** 2 / 2
+        count = self.contract.outputs[1].largest[1]
+        return {"y": y, "norms": y.mean() * np.arange(1, count + 1, dtype=np.float32)[None]}
 
 
 class Sum(Engine):
@@ -94,23 +94,24 @@ class Engines:
 
     def __init__(self, kept=()):
         self.calls = []
-        whole, part = (
-            tuple(
-                Segment(forward=role, vjp=f"{role}_vjp", by_frame=alone, keep=role in kept)
-                for role, alone in of.items()
-            )
-            for of in (WHOLE, PART)
-        )
-        every = (*whole, *(Segment(forward="decoder_c", vjp="decoder_c_vjp", by_frame=True, keep=True),) * len(part))
-        plan = SimpleNamespace(segments=every, window=SimpleNamespace(whole=len(whole), segments=part, size=SIZE))
-        roles = [NORMS, WINDOW_LOSS, *(role for one in (*whole, *part) for role in (one.forward, one.vjp))]
-        self.manifest = SimpleNamespace(
-            refinement=plan, window_roles=roles, engine=lambda role: self.open_engine(role).contract
-        )
+
+        def facts(role, alone):
+            return dict(forward=role, vjp=f"{role}_vjp", by_frame=alone, keep=role in kept)
+
+        def finder(role):
+            return role.replace("window", "norms") if role in NORMED else None
+
+        whole = tuple(Segment(**facts(*one)) for one in WHOLE.items())
+        part = tuple(WindowSegment(**facts(*one), norms=finder(one[0])) for one in PART.items())
+        rest = tuple(Segment(**facts(role.replace("window", "decoder"), alone)) for role, alone in PART.items())
+        window = SimpleNamespace(whole=len(whole), segments=part, size=SIZE)
+        plan = SimpleNamespace(segments=(*whole, *rest), window=window)
+        self.manifest = SimpleNamespace(refinement=plan, engine=lambda role: self.open_engine(role).contract)
 
     def open_engine(self, role):
-        kinds = {NORMS: NormsOf, WINDOW_LOSS: Sum}
-        return kinds[role](self.calls) if role in kinds else Square(role, self.calls)
+        if role == WINDOW_LOSS:
+            return Sum(self.calls)
+        return (Finder if role.startswith("norms") else Square)(role, self.calls)
 
 
 def given(frames):
@@ -131,13 +132,11 @@ def test_the_chain_rule_in_the_window(kept, frames):
     engines = Engines(kept)
     latents, face = given(frames)
     with WindowGradient(engines.manifest, engines.open_engine) as gradient:
-        assert gradient.chunk == 3
         norms = gradient.norms(latents)
         loss, found = gradient.gradient(latents, WINDOW, norms, face)
     x = latents.astype(np.float64)
     before = x**4 / 8  # of the frame
-    means = before.mean(axis=(1, 2, 3))
-    c, d = 6 * means, 9 * means.mean()
+    c, d = 6 * (before**2 / 2).mean(axis=(1, 2, 3)), 3 * (before**4 / 8).mean()
     # ((x^2 c / 2)^2 d / 2)^2 / 2 = x^8 c^4 d^2 / 2^7
     part = slice(1, 9), slice(3, 11)
     weight = (face["weights"] * c**4 * d**2).reshape(-1, 1, 1, 1)
@@ -147,7 +146,7 @@ def test_the_chain_rule_in_the_window(kept, frames):
     np.testing.assert_allclose(found, expected, rtol=1e-4)
     lengths = {role: {n for name, n in engines.calls if name == role and n != "closed"} for role in (*WHOLE, *PART)}
     assert lengths == {role: {1} if alone else {frames} for role, alone in (*WHOLE.items(), *PART.items())}
-    assert sum(n == "closed" for _, n in engines.calls) == 2 * len(lengths) + 2
+    assert sum(n == "closed" for _, n in engines.calls) == 2 * len(lengths) + len(NORMED) + 1
 
 
 def test_norms_belong_to_their_segments():
@@ -156,7 +155,9 @@ def test_norms_belong_to_their_segments():
     with WindowGradient(engines.manifest, engines.open_engine) as gradient:
         norms = gradient.norms(latents)
     assert {i: norm.shape for i, norm in norms.items()} == {0: (3, 3), 1: (1, 2)}
-    np.testing.assert_allclose(norms[1][0, 1] / norms[1][0, 0], 5 / 4, rtol=1e-6)
+    before = latents**4 / 8
+    np.testing.assert_allclose(norms[0][:, 0], (before**2 / 2).mean(axis=(1, 2, 3)), rtol=1e-5)
+    np.testing.assert_allclose(norms[1][0], (before**4 / 8).mean() * np.array([1, 2]), rtol=1e-5)
 
 
 class OnDevice(Handle):

@@ -162,9 +162,16 @@ def windowed():
     """Two segments, the second with a window: 4 MB of weights each, 3 GB of tensors in the frame, 1 in the window."""
     roles = [f"{where}_{name}" for where, name in (("decoder", "a"), ("decoder", "b"), ("window", "b"))]
     first, second, part = (dict(forward=role, vjp=f"{role}_vjp", by_frame=True, keep=True) for role in roles)
-    further = ["arcface", "face_loss", "window_face_loss", "decoder_norms", *roles, *(f"{role}_vjp" for role in roles)]
+    further = ["arcface", "face_loss", "window_face_loss", "norms_b", *roles, *(f"{role}_vjp" for role in roles)]
     engines = [engine(role, parameters=MB) for role in (*ROLES, *further)]
-    window = dict(size=128, whole=1, segments=[part], flops=1, bytes=1, predicted_bytes=6 * 4 * MB + 1000 * MB)
+    window = dict(
+        size=128,
+        whole=1,
+        segments=[part | dict(norms="norms_b")],
+        flops=1,
+        bytes=1,
+        predicted_bytes=6 * 4 * MB + 1000 * MB,
+    )
     facts = dict(flops=1, bytes=1, predicted_bytes=5 * 4 * MB + 3000 * MB)
     return manifest(engines=engines, refine=dict(plan="segmented", segments=[first, second], **facts, window=window))
 

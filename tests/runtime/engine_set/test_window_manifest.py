@@ -6,23 +6,26 @@ import pytest
 from pydantic import ValidationError
 from sample_manifest import engine, manifest
 
-from sa.runtime.contract import NORMS, ROLES, WINDOW_LOSS, Manifest
+from sa.runtime.contract import ROLES, WINDOW_LOSS, Manifest
 
-SEGMENTS = ("decoder_a", "decoder_b", "decoder_c")
-PARTS = ("window_b", "window_c")
+SEGMENTS = ("decoder_a", "decoder_b", "decoder_c", "decoder_d")
+PARTS = ("window_b", "window_c", "window_d")
+NORMED = {"window_c": "norms_c"}
+FINDERS = ("decoder_b", "norms_c")  # nothing after the last norm
 
 
 def facts() -> dict:
-    """Three segments, the last two of which have a window of 128 pixels in a frame of 256x256."""
+    """Four segments, the last three of which have a window of 128 pixels in a frame of 256x256."""
 
     def segment(role: str) -> dict:
         return dict(forward=role, vjp=f"{role}_vjp", by_frame=True, keep=True)
 
     costs = dict(flops=1, bytes=1, predicted_bytes=1)
-    window = dict(size=128, whole=1, segments=[segment(role) for role in PARTS], **costs)
+    parts = [segment(role) | dict(norms=NORMED.get(role)) for role in PARTS]
+    window = dict(size=128, whole=1, segments=parts, **costs)
     refine = dict(plan="segmented", segments=[segment(role) for role in SEGMENTS], **costs, window=window)
     chain = [role for name in (*SEGMENTS, *PARTS) for role in (name, f"{name}_vjp")]
-    engines = [engine(role) for role in (*ROLES, "arcface", "face_loss", NORMS, WINDOW_LOSS, *chain)]
+    engines = [engine(role) for role in (*ROLES, "arcface", "face_loss", WINDOW_LOSS, *NORMED.values(), *chain)]
     return dict(engines=engines, refine=refine)
 
 
@@ -36,10 +39,10 @@ def test_each_gradient_has_its_engines():
     made = changed()
     assert set(made.full_roles) == {"face_loss", *SEGMENTS, *(f"{role}_vjp" for role in SEGMENTS)}
     parts = ("decoder_a", *PARTS)
-    assert set(made.window_roles) == {NORMS, WINDOW_LOSS, *parts, *(f"{role}_vjp" for role in parts)}
+    assert set(made.window_roles) == {WINDOW_LOSS, *parts, *(f"{role}_vjp" for role in parts), *FINDERS}
     assert set(made.refinement_roles) == {"arcface", *made.full_roles, *made.window_roles}
     assert len(made.refinement_roles) == len(set(made.refinement_roles))
-    assert set(made.segment_roles) == {*made.full_roles, *made.window_roles} - {"face_loss", NORMS, WINDOW_LOSS}
+    assert set(made.segment_roles) == {*made.full_roles, *made.window_roles} - {"face_loss", WINDOW_LOSS}
     assert Manifest.model_validate_json(made.model_dump_json()) == made
 
 
@@ -50,7 +53,7 @@ def test_each_gradient_has_its_engines():
         (dict(size=264), "a window of 264 pixels is no part of a frame of 256x256"),
         (dict(size=100), "multiple of 8"),
         (dict(size=56), "greater than or equal to 64"),
-        (dict(whole=2), "a window of 2 segments after 2 of the whole frame does not make the plan's 3"),
+        (dict(whole=2), "a window of 3 segments after 2 of the whole frame does not make the plan's 4"),
         (dict(whole=0), "greater than or equal to 1"),
         (dict(segments=[]), "at least 1 item"),
         (dict(surplus=1), "Extra inputs are not permitted"),
@@ -61,7 +64,7 @@ def test_what_a_window_cannot_be(changes, message):
         changed(**changes)
 
 
-@pytest.mark.parametrize("role", [NORMS, WINDOW_LOSS, "window_c", "window_b_vjp"])
+@pytest.mark.parametrize("role", ["norms_c", WINDOW_LOSS, "window_c", "window_b_vjp"])
 def test_an_engine_of_the_window_that_is_not_listed(role):
     given = facts()
     given["engines"] = [one for one in given["engines"] if one.role != role]

@@ -12,7 +12,7 @@ from sa.export.certify import Networks
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.export.engines.refinement_roles import refine_definitions
 from sa.export.engines.roles import DEFINITIONS, slots_by_part
-from sa.export.networks.window import DecoderNorms, WindowSegment
+from sa.export.networks.window import SegmentNorms, WindowSegment
 from sa.runtime.backends.composed.window_gradient import Window
 from sa.runtime.cli import main
 from sa.runtime.engine_set.open import EngineSet
@@ -79,6 +79,13 @@ def network(checkpoint):
     return Networks(opened, weights).loaded(definition).to(dtype="float64")
 
 
+def by_frame(call, segment, x, *norms):
+    """A segment's result, frame by frame if it is so."""
+    if not segment.by_frame:
+        return call(x, *norms)
+    return paddle.concat([call(x[f : f + 1], *(table[f : f + 1] for table in norms)) for f in range(FRAMES)])
+
+
 def test_the_engines_make_the_gradient_of_the_network_with_its_norms_held(folder, network):
     """From the same latents; float64 with the norms of the float64 network."""
     generator = np.random.default_rng(0)
@@ -99,23 +106,19 @@ def test_the_engines_make_the_gradient_of_the_network_with_its_norms_held(folder
     x = z
     for segment in decoder.segments()[: plan.whole]:
         x = segment.run(x)
+    norms64 = {}
     with paddle.no_grad():
-        by_frame, over_time = DecoderNorms(decoder, plan.whole)(x)
+        y = x
+        for i, segment in enumerate(decoder.segments()[plan.whole :]):
+            if segment.norms:
+                norms64[i] = by_frame(lambda part, i=i: SegmentNorms(decoder, plan.whole + i)(part)[1], segment, y)
+                wanted = norms64[i].numpy()
+                np.testing.assert_allclose(norms[i], wanted, rtol=1e-3, atol=1e-3 * np.abs(wanted).max())
+            y = segment.run(y)
     down, across = WINDOW.latents
-    x, taken = x[:, :, down, across], {True: 0, False: 0}
+    x = x[:, :, down, across]
     for i, segment in enumerate(decoder.segments()[plan.whole :]):
-        call = WindowSegment(decoder, plan.whole + i)
-        if not segment.norms:
-            x = call(x)
-            continue
-        first = taken[segment.by_frame]
-        taken[segment.by_frame] = last = first + 2 * sum(segment.norms)
-        table = (by_frame if segment.by_frame else over_time)[:, first:last]
-        np.testing.assert_allclose(norms[i], table.numpy(), rtol=1e-3, atol=1e-3 * np.abs(table.numpy()).max())
-        if segment.by_frame:
-            x = paddle.concat([call(x[f : f + 1], table[f : f + 1]) for f in range(FRAMES)])
-        else:
-            x = call(x, table)
+        x = by_frame(WindowSegment(decoder, plan.whole + i), segment, x, *([norms64[i]] if i in norms64 else []))
     truth = network.face_loss(x, *(paddle.to_tensor(value.astype(np.float64)) for value in face.values()))
     expected = paddle.grad([truth], [z])[0].numpy()
     assert loss == pytest.approx(truth.item(), rel=1e-4)
@@ -139,6 +142,8 @@ def test_chunks_with_a_window_beside_one_of_the_frame_and_run_json_says_so(place
     names = ("window", "window_chunks", "frame_chunks")
     assert [window["refinement"][name] for name in names] == [WINDOW.size, 1, 1]
     assert [frame["refinement"][name] for name in names] == [None, 0, 2] and frames != published_frames
+    said = [warning for warning in window["warnings"] if "1 of 2 chunks of frames do not fit into a window" in warning]
+    assert len(said) == 1 and not any("window" in warning for warning in frame["warnings"])
     losses = [step["losses"][0] for one in (window, frame) for step in one["refine"]]
     assert losses[0] == pytest.approx(losses[2], rel=0.05)  # the borders reach into so small a window
     assert window["memory"]["stages"][1]["predicted_bytes"] > frame["memory"]["stages"][1]["predicted_bytes"]
