@@ -19,6 +19,8 @@ from sa.runtime.pipeline.pipeline import Pipeline
 from sa.runtime.pipeline.quality import DEFAULT, qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import GradientOf, RefineSettings, Region
+from sa.runtime.refinement.presets import DEFAULT as DEFAULT_PRESET
+from sa.runtime.refinement.presets import preset_settings, refine_presets
 from sa.runtime.sampling.schedule import ScheduleName
 from sa.runtime.split.engines import SplitEngines
 from sa.runtime.system.child import seeing
@@ -160,10 +162,22 @@ def add_settings(parser: argparse.ArgumentParser, files: argparse._ArgumentGroup
         "face refinement", "lead the frames' faces to the reference's (HJB); needs engines made with sa-export --refine"
     )
     refinement.add_argument("--refine", action="store_true", help="refine the denoised latents at some of the steps")
-    refine = RefineSettings()
+    known = "; ".join(f"{name}: {preset.description}" for name, preset in refine_presets().items())
+    refinement.add_argument(
+        "--refine-preset",
+        metavar="NAME",
+        help=f"which steps, and how often (default: {DEFAULT_PRESET}); single flags replace parts of it. {known}",
+    )
+    refine = preset_settings(DEFAULT_PRESET)
     refinement.add_argument("--refine-start", type=int, metavar="STEP", help=f"first step refined ({refine.start})")
     refinement.add_argument(
         "--refine-end", type=int, metavar="STEP", help=f"last step refined, itself included ({refine.end})"
+    )
+    refinement.add_argument(
+        "--refine-every", type=int, metavar="N", help=f"refine every Nth of these steps ({refine.every})"
+    )
+    refinement.add_argument(
+        "--refine-rate", type=float, metavar="RATE", help=f"how far a gradient step moves a latent ({refine.rate:g})"
     )
     refinement.add_argument(
         "--refine-iters", type=int, metavar="N", help=f"gradient steps at each of them ({refine.iterations})"
@@ -225,13 +239,18 @@ def refine_settings_from(arguments: argparse.Namespace, steps: int) -> RefineSet
     """The refinement's settings, None without --refine; InputError for a flag out of its range or without --refine."""
     flags = {"start": "--refine-start", "end": "--refine-end", "iterations": "--refine-iters"}
     flags |= {"tolerance": "--refine-tolerance", "region": "--refine-region", "gradient": "--refine-gradient"}
+    flags |= {"every": "--refine-every", "rate": "--refine-rate"}
     given = {name: getattr(arguments, flag[2:].replace("-", "_")) for name, flag in flags.items()}
     given = {name: value for name, value in given.items() if value is not None}
     if given and not arguments.refine:
         raise InputError(f"{flags[next(iter(given))]} says how to refine: give it with --refine.")
-    chosen = replace(RefineSettings(), **given)
+    if arguments.refine_preset is not None and not arguments.refine:
+        raise InputError("--refine-preset says how to refine: give it with --refine.")
+    chosen = replace(preset_settings(arguments.refine_preset or DEFAULT_PRESET), **given)
     require(0 <= chosen.start <= 999, "--refine-start", "0 to 999", chosen.start)
     require(chosen.end >= chosen.start, "--refine-end", f"{chosen.start} (the first step refined) or more", chosen.end)
+    require(1 <= chosen.every <= 1000, "--refine-every", "1 to 1000", chosen.every)
+    require(0 < chosen.rate <= 10, "--refine-rate", "more than 0 and at most 10", chosen.rate)
     require(1 <= chosen.iterations <= 1000, "--refine-iters", "1 to 1000", chosen.iterations)
     tolerance = chosen.tolerance
     require(tolerance is None or 0 <= tolerance < 1, "--refine-tolerance", "0 or more and less than 1", tolerance)

@@ -111,7 +111,10 @@ class Run:
     @property
     def key(self) -> dict:
         """What decides the result to the byte. Only a run with an equal key may go on from a kept state."""
-        settings = {name: str(value) for name, value in asdict(self.settings).items() if name not in NOT_IN_KEY}
+        settings = asdict(self.settings)
+        if settings["refine"] is not None:
+            del settings["refine"]["preset"]  # a name too
+        settings = {name: str(value) for name, value in settings.items() if name not in NOT_IN_KEY}
         given = (self._identity, self._noise.image, self._noise.latents)
         return {
             "version": metadata.version(PROJECT),

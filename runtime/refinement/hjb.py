@@ -19,21 +19,26 @@ from sa.runtime.sampling.sampler import Denoiser
 
 Region = Literal["face", "frame"]
 GradientOf = Literal["window", "frame"]
-LEARNING_RATE = 0.1  # at step 0; falls linearly and reaches 0 after the last step
 
 
 @dataclass(frozen=True)
 class RefineSettings:
+    preset: str = "published"  # whose settings these are, but for those that were given by themselves
     start: int = 0  # the first step refined
     end: int = 20  # the last step refined, inclusive as published
+    every: int = 1  # of the steps from start to end, every so manieth is refined
     iterations: int = 3
+    rate: float = 0.1  # Adam's learning rate at step 0; falls linearly and reaches 0 after the last step
     tolerance: float | None = None  # stop a step's iterations once the loss falls by less than this share
     region: Region | None = None  # which latents move: the face's, or all, as published; None: the usual ones
     gradient: GradientOf | None = None  # of a window around the faces where they fit, or of the frame; None: the usual
 
     def gradients(self, steps: int) -> int:
         """The most loss gradients that a run of `steps` steps computes."""
-        return len(range(self.start, min(self.end, steps - 1) + 1)) * self.iterations
+        return len(range(self.start, min(self.end, steps - 1) + 1, self.every)) * self.iterations
+
+    def refines(self, step: int) -> bool:
+        return self.start <= step <= self.end and (step - self.start) % self.every == 0
 
 
 @dataclass
@@ -128,7 +133,7 @@ class VideoLoss:
 
 
 class RefinedDenoiser:
-    """A denoiser that refines its result at the steps from start to end."""
+    """A denoiser that refines its result at some of the steps."""
 
     def __init__(
         self,
@@ -160,7 +165,7 @@ class RefinedDenoiser:
         """x [1, T, 4, h, w] float32 at noise level sigma -> the denoised latents, same shape."""
         denoised = self.denoise(x, sigma)
         step = self._step_of[sigma]
-        if not self.settings.start <= step <= self.settings.end:
+        if not self.settings.refines(step):
             return denoised
         self.before()
         refined = self.refine(denoised, step)
@@ -169,7 +174,7 @@ class RefinedDenoiser:
 
     def refine(self, latents: np.ndarray, step: int) -> np.ndarray:
         """One step's iterations on latents [1, T, 4, h, w]. Adam starts anew at every step."""
-        adam = Adam(LEARNING_RATE * (1 - step / len(self._step_of)))
+        adam = Adam(self.settings.rate * (1 - step / len(self._step_of)))
         record = RefinedStep(step)
         self.steps.append(record)
         for i in range(self.settings.iterations):
