@@ -20,7 +20,7 @@ from sa.runtime.pipeline.quality import DEFAULT, qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import GradientOf, RefineSettings, Region
 from sa.runtime.refinement.presets import DEFAULT as DEFAULT_PRESET
-from sa.runtime.refinement.presets import preset_settings, refine_presets
+from sa.runtime.refinement.presets import PUBLISHED, preset_settings, refine_presets
 from sa.runtime.sampling.schedule import ScheduleName
 from sa.runtime.split.engines import SplitEngines
 from sa.runtime.system.child import seeing
@@ -166,7 +166,8 @@ def add_settings(parser: argparse.ArgumentParser, files: argparse._ArgumentGroup
     refinement.add_argument(
         "--refine-preset",
         metavar="NAME",
-        help=f"which steps, and how often (default: {DEFAULT_PRESET}); single flags replace parts of it. {known}",
+        help=f"which steps, and how often (default: {DEFAULT_PRESET}, with --compat upstream: {PUBLISHED}); "
+        f"single flags replace parts of it. {known}",
     )
     refine = preset_settings(DEFAULT_PRESET)
     refinement.add_argument("--refine-start", type=int, metavar="STEP", help=f"first step refined ({refine.start})")
@@ -237,16 +238,15 @@ def require(good: bool, flag: str, expected: str, found: object) -> None:
 
 def refine_settings_from(arguments: argparse.Namespace, steps: int) -> RefineSettings | None:
     """The refinement's settings, None without --refine; InputError for a flag out of its range or without --refine."""
-    flags = {"start": "--refine-start", "end": "--refine-end", "iterations": "--refine-iters"}
-    flags |= {"tolerance": "--refine-tolerance", "region": "--refine-region", "gradient": "--refine-gradient"}
-    flags |= {"every": "--refine-every", "rate": "--refine-rate"}
+    flags = {"preset": "--refine-preset", "start": "--refine-start", "end": "--refine-end", "every": "--refine-every"}
+    flags |= {"iterations": "--refine-iters", "rate": "--refine-rate", "tolerance": "--refine-tolerance"}
+    flags |= {"region": "--refine-region", "gradient": "--refine-gradient"}
     given = {name: getattr(arguments, flag[2:].replace("-", "_")) for name, flag in flags.items()}
     given = {name: value for name, value in given.items() if value is not None}
     if given and not arguments.refine:
         raise InputError(f"{flags[next(iter(given))]} says how to refine: give it with --refine.")
-    if arguments.refine_preset is not None and not arguments.refine:
-        raise InputError("--refine-preset says how to refine: give it with --refine.")
-    chosen = replace(preset_settings(arguments.refine_preset or DEFAULT_PRESET), **given)
+    usual = PUBLISHED if arguments.compat == "upstream" else DEFAULT_PRESET
+    chosen = replace(preset_settings(given.pop("preset", usual)), **given)
     require(0 <= chosen.start <= 999, "--refine-start", "0 to 999", chosen.start)
     require(chosen.end >= chosen.start, "--refine-end", f"{chosen.start} (the first step refined) or more", chosen.end)
     require(1 <= chosen.every <= 1000, "--refine-every", "1 to 1000", chosen.every)

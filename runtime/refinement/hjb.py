@@ -26,7 +26,7 @@ class RefineSettings:
     preset: str = "published"  # whose settings these are, but for those that were given by themselves
     start: int = 0  # the first step refined
     end: int = 20  # the last step refined, inclusive as published
-    every: int = 1  # of the steps from start to end, every so manieth is refined
+    every: int = 1  # refine every Nth step from start to end
     iterations: int = 3
     rate: float = 0.1  # Adam's learning rate at step 0; falls linearly and reaches 0 after the last step
     tolerance: float | None = None  # stop a step's iterations once the loss falls by less than this share

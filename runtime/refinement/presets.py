@@ -10,7 +10,8 @@ from sa.runtime.contract import Record
 from sa.runtime.errors import InputError
 from sa.runtime.refinement.hjb import RefineSettings
 
-DEFAULT = "published"
+PUBLISHED = "published"
+DEFAULT = PUBLISHED
 
 
 class RefinePreset(Record):
@@ -19,11 +20,6 @@ class RefinePreset(Record):
     end: Annotated[int, Field(ge=0, le=999)]
     every: Annotated[int, Field(ge=1, le=1000)] = 1
     iterations: Annotated[int, Field(ge=1, le=1000)]
-
-    @property
-    def settings(self) -> dict[str, int]:
-        """The fields of `RefineSettings` that it decides."""
-        return self.model_dump(exclude={"description"})
 
 
 def refine_presets() -> dict[str, RefinePreset]:
@@ -37,4 +33,5 @@ def preset_settings(name: str) -> RefineSettings:
     found = refine_presets()
     if name not in found:
         raise InputError(f"there is no refinement preset {name!r}: choose {', '.join(found)}.")
-    return RefineSettings(preset=name, **found[name].settings)
+    preset = found[name]
+    return RefineSettings(name, preset.start, preset.end, preset.every, preset.iterations)

@@ -1,5 +1,6 @@
 """The settings of a job, as a request gives them: those of sa-run and sa-prepare that a stranger may choose."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -9,10 +10,11 @@ from sa.runtime.contract import Manifest, Record
 from sa.runtime.pipeline.quality import DEFAULT, qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import GradientOf, RefineSettings, Region
+from sa.runtime.refinement.presets import DEFAULT as DEFAULT_PRESET
+from sa.runtime.refinement.presets import preset_settings, refine_presets
 from sa.runtime.sampling.schedule import ScheduleName
 
 QUALITIES = tuple(qualities())
-SAME = RefineSettings()
 Steps = Annotated[int, Field(ge=1, le=1000)]
 Scale = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Sigma = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
@@ -21,23 +23,34 @@ Sigma = Annotated[float, Field(ge=0, le=1e6, allow_inf_nan=False)]
 class Refinement(Record):
     """The face refinement (HJB)."""
 
-    start: Annotated[int, Field(ge=0, le=999, description="first step refined")] = SAME.start
-    end: Annotated[int, Field(ge=0, le=999, description="last step refined, itself included")] = SAME.end
-    iterations: Annotated[int, Field(ge=1, le=1000, description="gradient steps at each of them")] = SAME.iterations
+    preset: Annotated[
+        Literal[tuple(refine_presets())],  # type: ignore[valid-type]
+        Field(description="what start, end, every and iterations are if they are not given"),
+    ] = DEFAULT_PRESET
+    start: Annotated[int | None, Field(ge=0, le=999, description="first step refined")] = None
+    end: Annotated[int | None, Field(ge=0, le=999, description="last step refined, itself included")] = None
+    every: Annotated[int | None, Field(ge=1, le=1000, description="refine every Nth of these steps")] = None
+    iterations: Annotated[int | None, Field(ge=1, le=1000, description="gradient steps at each of them")] = None
+    rate: Annotated[float | None, Field(gt=0, le=10, description="how far a gradient step moves a latent")] = None
     region: Annotated[
         Literal[get_args(Region)] | None,  # type: ignore[valid-type]
         Field(description="which latents move: those of the face, as by default, or all"),
-    ] = SAME.region
+    ] = None
     gradient: Annotated[
         Literal[get_args(GradientOf)] | None,  # type: ignore[valid-type]
         Field(
             description="of a window around the face or of the frame; by default a window where the engines have one"
         ),
-    ] = SAME.gradient
+    ] = None
     tolerance: Annotated[
         float | None,
         Field(ge=0, lt=1, description="end a step's gradient steps once the loss falls by less than this share"),
     ] = None
+
+    @property
+    def chosen(self) -> RefineSettings:
+        """As the pipeline takes them: the preset's, but for what is given."""
+        return replace(preset_settings(self.preset), **self.model_dump(exclude={"preset"}, exclude_none=True))
 
 
 class VideoSettings(Record):
@@ -94,12 +107,14 @@ class VideoSettings(Record):
         start, stop, step = self.selection
         if step == 0 or (stop is not None and stop <= start):
             raise ValueError("frames must be START:STOP:STEP, START less than STOP and STEP at least 1")
-        if self.refine is not None and self.refine.end < self.refine.start:
-            raise ValueError("refine.end must be at least refine.start")
-        if self.refine is not None and self.refine.start >= self.sampling(None).steps:
-            raise ValueError("refine.start must be less than the number of steps")
-        if self.refine is not None and self.refine.region == "frame" and self.refine.gradient == "window":
-            raise ValueError("refine.gradient must not be window where refine.region is frame")
+        sampling = self.sampling(None)
+        if sampling.refine is not None:
+            if sampling.refine.end < sampling.refine.start:
+                raise ValueError("refine.end must be at least refine.start")
+            if sampling.refine.start >= sampling.steps:
+                raise ValueError("refine.start must be less than the number of steps")
+            if (sampling.refine.region, sampling.refine.gradient) == ("frame", "window"):
+                raise ValueError("refine.gradient must not be window where refine.region is frame")
         return self
 
     @property
@@ -112,7 +127,6 @@ class VideoSettings(Record):
         """As the pipeline takes them. `models`: face networks for a case without an identity."""
         names = ("steps", "schedule", "guidance_interval", "cache_interval")
         given = {name: value for name in names if (value := getattr(self, name)) is not None}
-        refine = RefineSettings(**self.refine.model_dump()) if self.refine is not None else None
         chosen = quality_settings(self.quality)
         return Settings(
             **{name: getattr(chosen, name) for name in ("quality", *names)} | given,
@@ -124,7 +138,7 @@ class VideoSettings(Record):
             fps=self.fps,
             identity="none" if self.identity == "none" else None,
             models=models if self.identity == "case" else None,
-            refine=refine,
+            refine=self.refine.chosen if self.refine is not None else None,
         )
 
     def misfit(self, manifest: Manifest) -> tuple[str, str] | None:

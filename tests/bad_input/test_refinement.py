@@ -37,6 +37,17 @@ FLAG_ROWS = [
         flags=("--refine", "--refine-end", "-1"),
     ),
     Row("no iterations", "--refine-iters must be 1 to 1000, not 0.", flags=("--refine", "--refine-iters", "0")),
+    Row("every zeroth step", "--refine-every must be 1 to 1000, not 0.", flags=("--refine", "--refine-every", "0")),
+    Row(
+        "a rate of nothing",
+        "--refine-rate must be more than 0 and at most 10, not 0.0.",
+        flags=("--refine", "--refine-rate", "0"),
+    ),
+    Row(
+        "an unknown preset",
+        "there is no refinement preset 'slow': choose published, balanced, fast.",
+        flags=("--refine", "--refine-preset", "slow"),
+    ),
     Row(
         "a tolerance of 1",
         "--refine-tolerance must be 0 or more and less than 1, not 1.0.",

@@ -1,0 +1,49 @@
+"""The named settings of the refinement."""
+
+import pytest
+
+from sa.runtime.cli import parser, settings_from
+from sa.runtime.errors import InputError
+from sa.runtime.refinement.hjb import RefineSettings
+from sa.runtime.refinement.presets import DEFAULT, PUBLISHED, preset_settings, refine_presets
+
+STEPS = 25
+RUN = ("--engines", "e", "--case", "c", "--out", "o", "--refine")
+
+
+def refine(*flags: str) -> RefineSettings:
+    chosen = settings_from(parser().parse_args([*RUN, *flags])).refine
+    assert chosen is not None
+    return chosen
+
+
+def test_published_is_as_the_settings_have_it_by_themselves():
+    assert preset_settings(PUBLISHED) == RefineSettings()
+
+
+def test_they_are_listed_from_the_most_gradients_to_the_fewest():
+    counts = [preset_settings(name).gradients(STEPS) for name in refine_presets()]
+    assert counts == sorted(counts, reverse=True) and counts[0] == 63
+
+
+def test_single_flags_replace_a_part():
+    chosen = refine("--refine-preset", "fast", "--refine-end", "9")
+    fast = preset_settings("fast")
+    assert (chosen.preset, chosen.end) == ("fast", 9)
+    assert (chosen.every, chosen.iterations) == (fast.every, fast.iterations)
+
+
+def test_upstream_is_published_whatever_the_default():
+    assert refine() == preset_settings(DEFAULT)
+    assert refine("--compat", "upstream") == preset_settings(PUBLISHED)
+
+
+def test_an_unknown_one_is_refused_with_a_list():
+    with pytest.raises(InputError, match=r"no refinement preset 'slow': choose published, balanced, fast\."):
+        preset_settings("slow")
+
+
+def test_every_nth_step_from_the_first_is_refined():
+    settings = RefineSettings(start=1, end=8, every=3, iterations=2)
+    assert [step for step in range(12) if settings.refines(step)] == [1, 4, 7]
+    assert settings.gradients(6) == 4
