@@ -69,9 +69,10 @@ def parser() -> argparse.ArgumentParser:
     engines.add_argument("--refine", action="store_true", help="also the engines of the HJB face refinement")
     engines.add_argument(
         "--refine-plan",
-        choices=["segmented", "whole"],
+        choices=["segmented", "whole", "auto"],
         default="segmented",
-        help="segmented (default): the decoder's gradient in many engines, in little memory; whole: in one",
+        help="segmented (default): the decoder's gradient in many engines, in little memory; whole: in one, faster; "
+        "auto: whole if it fits into the memory that is free here and now",
     )
     engines.add_argument(
         "--refine-window",
@@ -162,7 +163,7 @@ def run(arguments: argparse.Namespace) -> None:
     only_float32 = {
         "--plain": a.plain,
         "--prepack": a.prepack,
-        "--refine-plan whole": a.refine and a.refine_plan == "whole",
+        f"--refine-plan {a.refine_plan}": a.refine and a.refine_plan != "segmented",
         "--refine-window": a.refine_window is not None,
     }
     if a.precision != "fp32" and (flag := next((flag for flag, given in only_float32.items() if given), None)):
@@ -198,9 +199,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(
             f"sa-export needs {error.name}, which is not installed: `pip install 'stableanimator-deploy[export]'`."
         ) from None
+    target = choose_target(a, plans)
+    if a.refine_plan == "auto" and target.device != "cpu":
+        raise InputError("--refine-plan auto counts this machine's memory, not a GPU's: give segmented or whole.")
     settings = ExportSettings(
         shapes,
-        choose_target(a, plans),
+        target,
         preset=a.preset if shapes == preset.shapes else None,
         precision=a.precision,
         plain=a.plain,

@@ -4,6 +4,7 @@ import math
 import platform
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import paddle
 from sa.export.certified_engine import Workshop
 from sa.export.certify import Networks
 from sa.export.checkpoint.checkpoint import Checkpoint
+from sa.export.chosen_plan import chosen_plan
 from sa.export.engines.cached_roles import with_cache
 from sa.export.engines.refinement_plan import refine_plan
 from sa.export.engines.refinement_roles import RefineDefinitions, refine_definitions
@@ -47,7 +49,9 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
     check_output(out)
     with reporter.stage("reading checkpoint"):  # all names and shapes are checked before any work begins
         checkpoint = Checkpoint(checkpoint_folder)
-        refinement = refine_definitions(settings.refine, checkpoint) if settings.refine is not None else None
+        plan = chosen_plan(checkpoint, settings, reporter) if settings.refine == "auto" else settings.refine
+        settings = replace(settings, refine=plan)
+        refinement = refine_definitions(plan, checkpoint) if plan is not None else None
         window = window_definitions(settings.refine_window, checkpoint) if settings.refine_window is not None else None
         usual = PLAIN_DEFINITIONS if settings.plain else DEFINITIONS
         if settings.cache_depth is not None:
@@ -90,8 +94,8 @@ def _manifest(
         sources = tuple(checkpoint.sources())
     target = settings.target
     refine = None
-    if settings.refine is not None and refinement is not None:
-        refine = refine_plan(settings.refine, refinement.segments, engines, window)
+    if refinement is not None:
+        refine = refine_plan(refinement.segments, engines, window)
     return Manifest(
         format_version=FORMAT_VERSION,
         project_version=metadata.version("stableanimator-deploy"),

@@ -1,6 +1,7 @@
 """What is exported, as the flags of sa-export say it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 from sa.export.engines.refinement_roles import RefinePlanName
 from sa.export.targets.target import Target
@@ -14,7 +15,7 @@ class ExportSettings:
     preset: str | None = None  # the name of these shapes
     precision: Precision = "fp32"
     plain: bool = False  # the UNet as published, not specialized
-    refine: RefinePlanName | None = None  # also the engines of the HJB refinement, by this plan
+    refine: RefinePlanName | Literal["auto"] | None = None  # also the engines of the HJB refinement, by this plan
     refine_window: int | None = None  # also the engines of a window of so many pixels
     cache_depth: int | None = None  # also a shallow UNet, of so many layers up
 

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from itertools import groupby
 
-from sa.export.engines.refinement_roles import RefinePlanName
 from sa.export.engines.window_roles import WindowDefinitions
 from sa.runtime.contract import (
     WINDOW_LOSS,
@@ -19,24 +18,23 @@ from sa.runtime.contract import (
 
 
 def refine_plan(
-    plan: RefinePlanName,
     segments: Sequence[Segment],
     engines: Sequence[EngineRecord],
     window: WindowDefinitions | None = None,
 ) -> RefinePlan:
-    """The manifest's account of a plan."""
+    """The manifest's account of a plan; without segments the gradient is one engine."""
     by_role = {engine.role: engine for engine in engines}
-    if plan == "whole":
+    if not segments:
         whole = by_role["loss_gradient"]
         return RefinePlan(
-            plan=plan,
+            plan="whole",
             segments=(),
             flops=whole.flops,
             bytes=whole.bytes,
             predicted_bytes=whole.working_bytes + whole.weight_bytes,
         )
     return RefinePlan(
-        plan=plan,
+        plan="segmented",
         segments=tuple(segments),
         **_chain(segments, by_role["face_loss"], by_role),
         window=None if window is None else _window(window, tuple(segments), by_role),

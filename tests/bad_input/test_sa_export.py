@@ -368,6 +368,11 @@ FLAG_ROWS = [
         flags=("--refine-plan", "whole"),
     ),
     Row(
+        "a plan by the memory of a GPU that is not here",
+        "--refine-plan auto counts this machine's memory, not a GPU's: give segmented or whole.",
+        flags=("--device", "cuda", "--refine", "--refine-plan", "auto"),
+    ),
+    Row(
         "a window without refinement",
         "--refine-window adds to the segmented plan: give it with --refine, without --refine-plan.",
         flags=("--refine-window", "256"),
