@@ -38,20 +38,6 @@ def _is_earlier_run(out: Path) -> bool:
     return isinstance(run, dict) and run.get("project") == PROJECT
 
 
-def take_back(out: Path) -> bool:
-    """Whether `out` holds a complete result. What a kill left half delivered goes back to where it can be resumed.
-
-    `out` is an empty folder, or one that runs alone have written into.
-    """
-    staging = resumable_folder(out, within=True)
-    if not staging.is_dir():
-        return (out / RUN_FILE).is_file()
-    for name in RESULTS:
-        if (out / name).exists():
-            replace_entry(out / name, staging / name)
-    return False
-
-
 def deliver(staging: Path, out: Path) -> None:
     """Move the finished results into `out`. Frames of an earlier run are removed; all other files there stay."""
     out.mkdir(exist_ok=True)

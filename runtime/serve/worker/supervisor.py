@@ -1,7 +1,6 @@
 """The server's side of the workers: one process for each device, started anew whenever it ends."""
 
 import contextlib
-import os
 import sqlite3
 import subprocess
 import sys
@@ -12,7 +11,7 @@ from functools import partial
 from sa.runtime.serve.config import Config
 from sa.runtime.serve.store.work import Work
 from sa.runtime.serve.worker.control import CANCEL, WAKE
-from sa.runtime.system.child import how_it_ended
+from sa.runtime.system.child import how_it_ended, seeing
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.2, 30.0  # seconds before a worker is started anew; doubled while it ends at once
 SOON = 10.0  # seconds: a worker that lives as long did not end at once
@@ -79,9 +78,7 @@ class WorkerProcess:
 
     def _start(self) -> subprocess.Popen[str]:
         kind, _, index = (self._device or "default").partition(":")
-        environment = dict(os.environ)
-        if index:
-            environment["CUDA_VISIBLE_DEVICES"] = index
+        environment = seeing([int(index)] if index else None)
         command = [sys.executable, "-m", "sa.runtime.serve.worker.main", str(self._number), kind]
         return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environment)
 

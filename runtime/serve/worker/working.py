@@ -7,7 +7,7 @@ from sa.runtime.animator import animate
 from sa.runtime.console.commands import unexpected
 from sa.runtime.errors import CancelledError, UserError
 from sa.runtime.events import Event, FrameDecoded, StepDone
-from sa.runtime.output.result import take_back
+from sa.runtime.output.result import RUN_FILE, finish_delivery
 from sa.runtime.pipeline.cancel import CancelToken
 from sa.runtime.serve.config import Config
 from sa.runtime.serve.settings import VideoSettings
@@ -72,7 +72,8 @@ class Worker:
                 token.cancel()  # the step is kept; the job goes on from there
 
         RESULT.mkdir(exist_ok=True)  # so that what is unfinished lies in it from the beginning
-        if not take_back(RESULT):
+        finish_delivery(RESULT)
+        if not (RESULT / RUN_FILE).is_file():
             case = read(settings)
             animate(pipeline, case, RESULT, settings.sampling(models), listen, token, audio=settings.audio)
         self._work.completed(job.id)
