@@ -1,8 +1,9 @@
-"""sa-bench puppet-refining: what it gives and costs to refine the face alone, and by the gradient of a window.
+"""sa-bench puppet-refining: what refining the face alone, by a window and less often gives and costs.
 
 It animates held-out puppets without refinement, as published, with the face's latents alone, and with a window's
-gradient, and compares the results with the truth. It writes the table between the markers of docs/refinement.md, and
-the picture beside it. Results in the work folder are kept, so an interrupted study continues where it stopped.
+gradient. Then it spends a third of the gradients in several ways. It compares the results with the truth, and writes
+the tables between the markers of docs/refinement.md, and the picture beside it. Results in the work folder are kept, so
+an interrupted study continues where it stopped.
 """
 
 import json
@@ -28,9 +29,9 @@ WINDOW = 80  # pixels; the largest face of these puppets has 53
 ENGINES = "window"  # of study.ENGINES
 
 
-def _row(name: str, **flags: str) -> Setting:
+def _row(name: str, steps: int = HJB_STEPS, **flags: str) -> Setting:
     refining = {"--refine": "", **{f"--refine-{flag}": value for flag, value in flags.items()}} if flags else {}
-    return Setting(name, {"--steps": str(HJB_STEPS), **refining}, engines=ENGINES)
+    return Setting(name, {"--steps": str(steps), **refining}, engines=ENGINES)
 
 
 ROWS = (
@@ -39,6 +40,18 @@ ROWS = (
     _row("the face's latents, gradient of the frame", gradient="frame"),
     _row(f"the face's latents, gradient of a window of {WINDOW} pixels", gradient="window"),
     _row("the same, 6 iterations", gradient="window", iters="6"),
+)
+MORE_STEPS = 10
+LESS_OFTEN = (  # the second table: all gradients, and a third of them in several ways
+    _row("no refinement", MORE_STEPS),
+    _row("every step, 3 iterations: 30 gradients", MORE_STEPS, iters="3"),
+    _row("every step, 1 iteration: 10", MORE_STEPS, iters="1"),
+    _row("the same at twice the rate", MORE_STEPS, iters="1", rate="0.2"),
+    _row("every 3rd step but the last, 3 iterations: 9", MORE_STEPS, iters="3", every="3", end="8"),
+    _row("the same at twice the rate", MORE_STEPS, iters="3", every="3", end="8", rate="0.2"),
+    _row("the first 3 steps, 3 iterations: 9", MORE_STEPS, iters="3", end="2"),
+    _row("steps 4 to 6, 3 iterations: 9", MORE_STEPS, iters="3", start="3", end="5"),
+    _row("steps 7 to 9, 3 iterations: 9", MORE_STEPS, iters="3", start="6", end="8"),
 )
 TITLES = (
     "PSNR, dB",
@@ -65,13 +78,18 @@ class Refined:
 def refining(work: Path, puppets: int = PUPPETS) -> None:
     """Animate, compare, and write the page and its picture; UserError if a command fails."""
     quiet_paddle()
-    folders: dict[Setting, list[Path]] = {row: [] for row in ROWS}
-    for number in range(puppets):  # puppet by puppet, so that the rows take turns and an early end has whole rows
-        for row in ROWS:
-            folders[row].append(animated(work, row, number))
-    table = _table({row: refined(results) for row, results in folders.items()})
-    write_study(PAGE, table)
+    folders = _folders(work, ROWS, puppets)
+    less = _folders(work, LESS_OFTEN, puppets)
+    write_study(PAGE, f"{_table(folders, HJB_STEPS)}\n\n### Fewer gradients\n\n{_table(less, MORE_STEPS)}")
     save_picture(pictures(work, list(folders.values())), PICTURES)
+
+
+def _folders(work: Path, rows: Sequence[Setting], puppets: int) -> dict[Setting, list[Path]]:
+    folders: dict[Setting, list[Path]] = {row: [] for row in rows}
+    for number in range(puppets):  # puppet by puppet, so that the rows take turns and an early end has whole rows
+        for row in rows:
+            folders[row].append(animated(work, row, number))
+    return folders
 
 
 def refined(results: Sequence[Path]) -> list[Refined]:
@@ -100,16 +118,17 @@ def _mask(path: Path) -> np.ndarray:
         return np.asarray(image.convert("L")) >= 128
 
 
-def _table(measured: dict[Setting, list[Refined]]) -> str:
+def _table(folders: dict[Setting, list[Path]], steps: int) -> str:
     lines = [f"| | {' | '.join(TITLES)} |", "|" + " --- |" * (len(TITLES) + 1)]
     digits = (2, 2, 2, 3, 3, 1)
-    for row, videos in measured.items():
+    for row, results in folders.items():
+        videos = refined(results)
         columns = zip(*(vars(video).values() for video in videos), strict=True)
         cells = [figure_cell(interval(column), places) for column, places in zip(columns, digits, strict=True)]
         lines.append(f"| {row.name} | {' | '.join(cells)} |")
-    count = len(next(iter(measured.values())))
+    count = len(next(iter(folders.values())))
     often = "3 iterations if not said otherwise"
-    told = f"{count} held-out puppets, {FRAMES} frames, {HJB_STEPS} steps, guidance 1; {often}."
+    told = f"{count} held-out puppets, {FRAMES} frames, {steps} steps, guidance 1; {often}."
     return "\n".join([*lines, "", told])
 
 
