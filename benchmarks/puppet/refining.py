@@ -80,7 +80,11 @@ def refining(work: Path, puppets: int = PUPPETS) -> None:
     quiet_paddle()
     folders = _folders(work, ROWS, puppets)
     less = _folders(work, LESS_OFTEN, puppets)
-    write_study(PAGE, f"{_table(folders, HJB_STEPS)}\n\n### Fewer gradients\n\n{_table(less, MORE_STEPS)}")
+    tables = [
+        _table({row: refined(results) for row, results in made.items()}, steps)
+        for made, steps in ((folders, HJB_STEPS), (less, MORE_STEPS))
+    ]
+    write_study(PAGE, "\n\n### Fewer gradients\n\n".join(tables))
     save_picture(pictures(work, list(folders.values())), PICTURES)
 
 
@@ -118,15 +122,14 @@ def _mask(path: Path) -> np.ndarray:
         return np.asarray(image.convert("L")) >= 128
 
 
-def _table(folders: dict[Setting, list[Path]], steps: int) -> str:
+def _table(measured: dict[Setting, list[Refined]], steps: int) -> str:
     lines = [f"| | {' | '.join(TITLES)} |", "|" + " --- |" * (len(TITLES) + 1)]
     digits = (2, 2, 2, 3, 3, 1)
-    for row, results in folders.items():
-        videos = refined(results)
+    for row, videos in measured.items():
         columns = zip(*(vars(video).values() for video in videos), strict=True)
         cells = [figure_cell(interval(column), places) for column, places in zip(columns, digits, strict=True)]
         lines.append(f"| {row.name} | {' | '.join(cells)} |")
-    count = len(next(iter(folders.values())))
+    count = len(next(iter(measured.values())))
     often = "3 iterations if not said otherwise"
     told = f"{count} held-out puppets, {FRAMES} frames, {steps} steps, guidance 1; {often}."
     return "\n".join([*lines, "", told])

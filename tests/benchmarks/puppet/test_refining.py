@@ -6,6 +6,7 @@ from PIL import Image
 
 from sa.benchmarks.puppet import PRESET, refining, study
 from sa.export.presets import check_window, load_preset
+from sa.runtime.cli import parser, settings_from
 
 
 def test_psnr_of_a_mask_sees_its_pixels_alone():
@@ -19,7 +20,7 @@ def test_psnr_of_a_mask_sees_its_pixels_alone():
 
 def test_the_table_has_a_row_for_every_choice_and_an_empty_cell_for_what_is_not_known():
     videos = [refining.Refined(20.0, 19.0, 22.0, 0.9, 0.8, seconds) for seconds in (float("nan"), float("nan"))]
-    table = refining._table({row: videos for row in refining.ROWS})
+    table = refining._table({row: videos for row in refining.ROWS}, 6)
     lines = [line for line in table.splitlines() if line.startswith("|")]
     assert len(lines) == 2 + len(refining.ROWS)
     assert {line.count("|") for line in lines} == {len(refining.TITLES) + 2}
@@ -32,6 +33,17 @@ def test_rows_differ_in_what_they_ask_of_sa_run():
     assert ("--refine-region", "frame") in asked[1] and ("--refine-gradient", "frame") in asked[2]
     assert all(("--refine-gradient", "window") in flags for flags in asked[3:])
     assert not any("--refine" in dict(flags) for flags in asked[:1])
+
+
+def test_the_ways_to_spend_a_third_of_the_gradients_cost_about_as_much():
+    counts = []
+    for row in refining.LESS_OFTEN[1:]:
+        flags = [word for pair in row.flags.items() for word in pair if word]
+        arguments = parser().parse_args(["--engines", "e", "--case", "c", "--out", "o", *flags])
+        settings = settings_from(arguments)
+        assert settings.refine is not None
+        counts.append(settings.refine.gradients(settings.steps))
+    assert counts == [30, 10, 10, 9, 9, 9, 9, 9]
 
 
 def test_the_window_is_a_part_of_the_puppets_frame():
