@@ -118,7 +118,7 @@ def run(arguments: argparse.Namespace) -> None:
     if a.compat and a.person != "largest":
         raise InputError("--person chooses whom to follow, --compat upstream follows nobody: give one of them.")
     try:
-        from sa.runtime.prepare.input.driving import Selection
+        from sa.runtime.prepare.input.timeline import Selection
         from sa.runtime.prepare.preparation import Settings, prepare_case
     except ImportError as error:
         raise InputError(
