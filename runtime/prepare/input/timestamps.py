@@ -23,14 +23,14 @@ def read_timestamps(container: av.container.InputContainer, stream: av.VideoStre
     """The times of all frames that a player shows. Frames that an edit list hides do not count."""
     base = float(stream.time_base or Fraction(1, ASSUMED_FPS))
     rate = stream.average_rate or stream.guessed_rate or ASSUMED_FPS
-    shown, hidden, duration = [], 0, 0
+    stamps: list[int | None] = []
+    hidden = duration = 0
     for packet in _packets(container, stream):
         if packet.is_discard:
             hidden += 1
         else:
-            shown.append(packet)
+            stamps.append(packet.pts if packet.pts is not None else packet.dts)
             duration = packet.duration or duration
-    stamps = [packet.pts if packet.pts is not None else packet.dts for packet in shown]
     known = sorted(stamp for stamp in stamps if stamp is not None)
     if len(known) != len(stamps):  # a raw stream
         times = [number / float(rate) for number in range(len(stamps))]
@@ -41,8 +41,8 @@ def read_timestamps(container: av.container.InputContainer, stream: av.VideoStre
     times = [stamp * base - start for stamp in decodable]
     last = duration * base if duration else 1 / float(rate)
     timeline = Timeline(times, times[-1] + last if times else 0.0)
-    found = len(shown) + hidden
-    missing = stream.frames - found if stream.frames > found and not _hides(container, found) else 0
+    found = len(stamps) + hidden
+    missing = stream.frames - found if stream.frames > found and not _hides(container, stream, found) else 0
     return Timestamps(timeline, start, len(known) - len(decodable), missing)
 
 
@@ -65,8 +65,8 @@ def _first_decodable(container: av.container.InputContainer, stream: av.VideoStr
             return None
 
 
-def _hides(container: av.container.InputContainer, found: int) -> bool:
+def _hides(container: av.container.InputContainer, stream: av.VideoStream, found: int) -> bool:
     """Whether an edit list leaves out frames that are in the file."""
     with av.open(container.name, options={"ignore_editlist": "1"}) as whole:
-        stream = whole.streams.video[0]
-        return sum(1 for _ in _packets(whole, stream)) > found
+        there = sum(packet.stream_index == stream.index for packet in whole.demux(video=0) if packet.size)
+    return there > found

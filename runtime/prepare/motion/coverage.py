@@ -36,6 +36,12 @@ class Coverage:
             "frames_outside": np.flatnonzero(self.frames[:, 0] == 0).tolist(),
         }
 
+    def note(self, frame: int) -> str:
+        """A few words on one frame; empty if all that is seen is inside."""
+        shares = zip(PARTS, self.frames[frame], strict=True)
+        partly = [f"{part} {share:.0%}" for part, share in shares if share < 1]
+        return f"inside: {', '.join(partly)}" if partly else ""
+
     def warnings(self, sources: Sequence[int], anchored: bool) -> list[str]:
         """A sentence if much of the body is outside; `sources`: the frames' numbers in the source."""
         body = self.frames[:, 0]

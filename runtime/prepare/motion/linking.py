@@ -1,8 +1,8 @@
 """Chains tracks into one person: what went on before a track began, and after it ended.
 
-A track ends where its person is lost: hidden for long, jumped, or behind a scene cut. Who goes on is decided by the face
-where it was recognised. Else it is somebody who is alone or who appears near by. After a cut it is the largest person.
-Only a face makes sure that it is the same person; all else is told.
+A track ends where its person is lost: hidden for long, jumped, or behind a scene cut. Who goes on is decided by the
+face where it was recognised. Else it is somebody who is alone or who appears near by. After a cut it is the largest
+person. Only a face makes sure that it is the same person; all else is told.
 """
 
 from collections.abc import Sequence

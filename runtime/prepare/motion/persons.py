@@ -71,9 +71,9 @@ def follow(
     """Follow one person through all frames.
 
     sightings: gives every frame's keypoints [persons, 133, 3] and face embeddings [persons, 512], twice; cuts: frames
-    that begin another scene; person: a number in the order of the first frame that shows several persons, None for the largest;
-    sources: the frames' numbers in the source, which warnings name. InputError if no frame shows a person, or none
-    shows a person number `person`.
+    that begin another scene; person: a number in the order of the first frame that shows several persons, None for the
+    largest; sources: the frames' numbers in the source, which warnings name. InputError if no frame shows a person, or
+    none shows a person number `person`.
     """
     sighted = _sight(sightings(), cuts)
     if not sighted.tracks:

@@ -1,15 +1,12 @@
-"""Where the driving person's poses lie in the output: aligned, with its proportions or the reference's, and anchored."""
+"""Where the driving person's poses lie in the output: aligned, in its or the reference's proportions, and anchored."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
 from sa.runtime.prepare.motion.alignment import Alignment, AlignmentQuality, robust_fit
-from sa.runtime.prepare.motion.retargeting import retarget, root_path
+from sa.runtime.prepare.motion.retargeting import common_root, retarget, root_path
 from sa.runtime.prepare.whole_body import BODY, Pose
-
-ANCHORS = ("none", "first", "hips")
-RETARGETS = ("body", "limbs")
 
 
 @dataclass(frozen=True)
@@ -40,21 +37,24 @@ def place(
         shaped = retarget(pose, reference, float(alignment.scale[1]), aspect, output_aspect)
         again, quality, warnings = robust_fit(*target, *_body(shaped), output_aspect, output_aspect)
         moved = shaped.moved(again.scale, again.offset)
-    shifts, path, wanted = np.zeros((len(pose.points), 1, 2)), root_path(moved, 1.0), root_path(reference, 1.0)
-    if anchor != "none":
-        if path is None or wanted is None:
+    root = common_root(pose, reference)
+    if root is None:
+        if anchor != "none":
             warnings.append(
-                f"--anchor {anchor} changes nothing, as hips and shoulders are not seen: leave it out, or choose a "
-                "reference and a driving video that show them."
+                f"--anchor {anchor} changes nothing, as no frame shows hips or shoulders that the reference shows: "
+                "leave it out, or choose a reference and a driving video that show them."
             )
-        else:
-            present = (pose.seen[:, BODY]).any(axis=1)
-            held = path if anchor == "hips" else path[[int(present.argmax())]]
-            shifts = shifts + (wanted - held)[:, None]
-    placed = Pose(moved.points + shifts, moved.scores)
-    under, over = root_path(plain, 1.0), root_path(placed, 1.0)
-    apart = np.zeros((len(pose.points), 2)) if under is None or over is None else over - under
+        return Placed(moved, alignment, np.tile(alignment.offset, (len(moved.points), 1)), quality, warnings)
+    path, wanted = root_path(moved, root), root_path(reference, root)
+    shift = {"none": np.zeros(2), "first": wanted - path[_first(pose)], "hips": wanted - path}[anchor]
+    apart = path + shift - root_path(plain, root)
+    placed = Pose(moved.points + np.reshape(shift, (-1, 1, 2)), moved.scores)
     return Placed(placed, alignment, alignment.offset + apart, quality, warnings)
+
+
+def _first(pose: Pose) -> int:
+    """The first frame with the person."""
+    return int(pose.seen[:, BODY].any(axis=1).argmax())
 
 
 def _body(pose: Pose) -> tuple[np.ndarray, np.ndarray]:

@@ -22,7 +22,7 @@ TREE = (
     *((NECK, 5, "shoulder"), (5, 6, "upper arm"), (6, LEFT_WRIST, "forearm")),
     *((NECK, NOSE, "neck"), (NOSE, 14, "head"), (NOSE, 15, "head"), (14, 16, "head"), (15, 17, "head")),
 )
-PARENT = {child: parent for parent, child, _ in TREE}
+FOLLOWERS = ((FACE, NOSE, "head"), (LEFT_HAND, LEFT_WRIST, "forearm"), (RIGHT_HAND, RIGHT_WRIST, "forearm"))
 FARTHEST = 3.0  # a bone's ratio over the scale, either way, beyond which a point is misplaced
 FARTHEST_HEAD = 1.5  # heads differ less, and their short bones are less sure
 HEAD = ("neck", "head")
@@ -31,12 +31,13 @@ HEAD = ("neck", "head")
 def retarget(pose: Pose, reference: Pose, scale: float, aspect: float, output_aspect: float) -> Pose:
     """The poses with the reference's proportions, in shares of the output, up to an offset.
 
-    pose: one person's, with its frames as persons, in shares of the driving picture; reference: one person, in shares of
-    the output; scale: from heights of the driving picture to heights of the output, for bones not seen in both.
+    pose: one person's, with its frames as persons, in shares of the driving picture; reference: one person, in shares
+    of the output; scale: from heights of the driving picture to heights of the output, for bones not seen in both.
     """
     points = pose.points * [aspect, 1]
     body, seen = _with_hips(points[:, BODY], pose.scores[:, BODY] > VISIBLE)
-    target, target_seen = _with_hips(reference.points[:, BODY] * [output_aspect, 1], reference.scores[:, BODY] > VISIBLE)
+    standing = reference.points[:, BODY] * [output_aspect, 1]
+    target, target_seen = _with_hips(standing, reference.scores[:, BODY] > VISIBLE)
     ratios = _ratios(body, seen, target[0], target_seen[0], scale)
     body = _completed(body, seen)
     moved = np.empty_like(body)
@@ -45,20 +46,27 @@ def retarget(pose: Pose, reference: Pose, scale: float, aspect: float, output_as
         moved[:, child] = moved[:, parent] + ratios[kind] * (body[:, child] - body[:, parent])
     result = points * scale
     result[:, BODY] = moved[:, :HIPS]
-    for part, joint, kind in ((FACE, NOSE, "head"), (LEFT_HAND, LEFT_WRIST, "forearm"), (RIGHT_HAND, RIGHT_WRIST, "forearm")):
+    for part, joint, kind in FOLLOWERS:
         result[:, part] = moved[:, [joint]] + ratios[kind] * (points[:, part] - body[:, [joint]])
     return Pose(result / [output_aspect, 1], pose.scores)
 
 
-def root_path(pose: Pose, aspect: float) -> np.ndarray | None:
-    """[frames, 2] the middle of one person's hips in heights of the picture, or the neck of one without hips.
+def common_root(pose: Pose, reference: Pose) -> int | None:
+    """HIPS if the reference and some frame of the poses show both hips, else NECK likewise, else None."""
 
-    Where it is not seen, it moves on a straight line. None if neither is ever seen.
-    """
-    body, seen = _with_hips(pose.points[:, BODY] * [aspect, 1], pose.scores[:, BODY] > VISIBLE)
-    if not seen[:, [NECK, HIPS]].any():
-        return None
-    return _completed(body, seen)[:, HIPS]
+    def shows(one: Pose, joint: int) -> bool:
+        seen = _with_hips(one.points[:, BODY], one.scores[:, BODY] > VISIBLE)[1]
+        return bool(seen[:, joint].any())
+
+    return next((joint for joint in (HIPS, NECK) if shows(pose, joint) and shows(reference, joint)), None)
+
+
+def root_path(pose: Pose, joint: int) -> np.ndarray:
+    """[frames, 2] one person's HIPS or NECK in shares of the picture; where it is not seen, on a straight line."""
+    body, seen = _with_hips(pose.points[:, BODY], pose.scores[:, BODY] > VISIBLE)
+    if joint == HIPS:
+        return _completed(body, seen)[:, HIPS]
+    return _interpolated(np.arange(len(body)), seen[:, joint], body[:, joint])
 
 
 def _with_hips(body: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

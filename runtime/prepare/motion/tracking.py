@@ -126,8 +126,8 @@ class Tracker:
         owners, left = {}, costs.copy()
         pairs = []
         while np.isfinite(left).any():
-            row, column = np.unravel_index(np.argmin(left), left.shape)
-            pairs.append((int(row), int(column)))
+            row, column = divmod(int(left.argmin()), left.shape[1])
+            pairs.append((row, column))
             owners[there[column]] = self._living[row]
             left[row], left[:, column] = np.inf, np.inf
         for row, column in pairs:

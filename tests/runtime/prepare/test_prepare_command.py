@@ -27,7 +27,7 @@ from sa.runtime import cli as run_cli
 from sa.runtime.case.audio import RATE, read_audio
 from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
-from sa.runtime.prepare.draw.drawing import draw_pose
+from sa.runtime.prepare.draw.reduced import draw_reduced
 from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.whole_body import to_pose
 
@@ -77,7 +77,7 @@ def test_a_case_is_made(place):
     assert pixels(folder / "reference.png").shape == (64, 64, 3)
     middle = to_pose(person(0.25)[None], 128, 128)  # the pose most in the middle lies on the reference's
     found = pixels(folder / "poses" / "frame_3.png").astype(int)
-    assert np.abs(found - draw_pose(middle, 64, 64)).mean() < 12
+    assert np.abs(found - draw_reduced(middle, 64, 64)).mean() < 12
     for i in range(FRAMES):
         mask = pixels(folder / "faces" / f"frame_{i}.png")
         assert mask.shape == (64, 64) and 0 < (mask == 255).mean() < 0.2 and set(np.unique(mask)) == {0, 255}
@@ -89,7 +89,7 @@ def test_poses_are_drawn_where_the_alignment_puts_them(place):
     scale, offset = (np.array(case["alignment"][of]) for of in ("scale", "offset"))
     for i in (0, 5):
         pose = to_pose(person(0.2, 40 + 4 * i, 10)[None], 256, 128).moved(scale, offset)
-        np.testing.assert_array_equal(pixels(place / "case" / "poses" / f"frame_{i}.png"), draw_pose(pose, 64, 64))
+        np.testing.assert_array_equal(pixels(place / "case" / "poses" / f"frame_{i}.png"), draw_reduced(pose, 64, 64))
 
 
 def test_the_preview_shows_every_frame(place):
@@ -108,8 +108,13 @@ def test_sources_and_parameters_are_noted(place):
     assert all(len(source["sha256"]) == 64 for source in case["sources"].values())
     assert case["parameters"] == {
         "size": "64x64",
-        "frames": {"start": 0, "stop": None, "step": 1},
+        "frames": {"start": 0, "stop": None, "step": 1, "seconds": False},
         "person": "largest",
+        "fps": None,
+        "anchor": "none",
+        "retarget": "body",
+        "fill": True,
+        "smooth": False,
         "device": "cpu",
         "compat": None,
     }
@@ -121,7 +126,7 @@ def test_selected_frames_take_their_own_keypoints(place):
     assert case["names"] == {"frame_0.png": "f1.png", "frame_1.png": "f3.png", "frame_2.png": "f5.png"}
     scale, offset = (np.array(case["alignment"][of]) for of in ("scale", "offset"))
     pose = to_pose(person(0.2, 52, 10)[None], 256, 128).moved(scale, offset)
-    np.testing.assert_array_equal(pixels(place / "case" / "poses" / "frame_1.png"), draw_pose(pose, 64, 64))
+    np.testing.assert_array_equal(pixels(place / "case" / "poses" / "frame_1.png"), draw_reduced(pose, 64, 64))
 
 
 def test_a_frame_without_the_person_is_black_and_said(place):
@@ -129,7 +134,8 @@ def test_a_frame_without_the_person_is_black_and_said(place):
     driving[2] = np.full((133, 3), np.nan)
     driving[4][23:91, 2] = 0.1  # no face
     write_keypoints(place / "poses.npz", driving, person(0.25))
-    case = prepared(place)
+    case = prepared(place, "--no-fill")
+    assert case["frames_black"] == [2]
     assert case["frames_without_person"] == [2] and case["frames_without_face"] == [2, 4]
     assert not pixels(place / "case" / "poses" / "frame_2.png").any()
     assert not pixels(place / "case" / "faces" / "frame_4.png").any()
