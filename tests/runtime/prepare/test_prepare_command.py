@@ -254,7 +254,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, where: object, name: str, calls:
     monkeypatch.setattr(where, name, stopping)
 
 
-@pytest.mark.parametrize(("where", "name"), [(PoseLog, "append"), (preparation.Renderer, "render")])
+@pytest.mark.parametrize(("where", "name"), [(PoseLog, "append"), (preparation.Renderer, "_draw")])
 def test_an_interrupted_command_goes_on(place, monkeypatch, capsys, where, name):
     prepared(place)
     expected = contents(place / "case")
@@ -273,8 +273,8 @@ def test_an_interrupted_command_goes_on(place, monkeypatch, capsys, where, name)
         assert len(calls) == FRAMES - 3
     else:
         drawn = []
-        draw = sys.modules["sa.runtime.prepare.draw.rendering"].draw_pose
-        monkeypatch.setattr("sa.runtime.prepare.draw.rendering.draw_pose", lambda *of: drawn.append(of) or draw(*of))
+        draw = sys.modules["sa.runtime.prepare.draw.rendering"].draw_reduced
+        monkeypatch.setattr("sa.runtime.prepare.draw.rendering.draw_reduced", lambda *of: drawn.append(of) or draw(*of))
         prepared(place)
         assert len(drawn) == FRAMES - 3
     assert contents(place / "case") == expected
@@ -293,8 +293,8 @@ def test_another_commands_leftovers_are_not_used(place, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_command_goes_on(place, number):
     command = [sys.executable, "-m", "sa.runtime.prepare.cli", *arguments(place, "--quiet")]
-    slow = "import time; from sa.runtime.prepare.draw import rendering as r; d = r.draw_pose\n"
-    slow += "r.draw_pose = lambda *of: time.sleep(0.3) or d(*of)\n"
+    slow = "import time; from sa.runtime.prepare.draw import rendering as r; d = r.draw_reduced\n"
+    slow += "r.draw_reduced = lambda *of: time.sleep(0.3) or d(*of)\n"
     slow += "import sys; from sa.runtime.prepare.cli import main; raise SystemExit(main(sys.argv[1:]))"
     running = subprocess.Popen([sys.executable, "-c", slow, *command[3:]], stderr=subprocess.DEVNULL)
     poses = place / ".case.partial" / "case" / "poses"
@@ -313,17 +313,22 @@ def test_a_killed_command_goes_on(place, number):
 
 
 def test_a_record_cut_short_is_taken_off(tmp_path):
-    frames = [np.random.default_rng(i).normal(size=(i, 133, 3)) for i in range(4)]
+    numbers = np.random.default_rng(0)
+    frames = [numbers.normal(size=(i, 133, 3)) for i in range(4)]
+    faces = [numbers.normal(size=(i, 512)).astype(np.float32) for i in range(4)]
+    glances = [np.full((18, 32, 3), i, np.uint8) for i in range(4)]
     with PoseLog(tmp_path / "log") as log:
-        for keypoints in frames:
-            log.append((7, 5), keypoints)
+        for record in zip(frames, glances, faces, strict=True):
+            log.append((7, 5), *record)
     os.truncate(tmp_path / "log", (tmp_path / "log").stat().st_size - 1)
     with PoseLog(tmp_path / "log") as log:
-        assert log.frames == 3 and log.size == (7, 5)
-        log.append((7, 5), frames[3])
+        assert log.frames == 3 and log.size == (7, 5) and log.persons == 2
+        log.append((7, 5), frames[3], glances[3], faces[3])
     with PoseLog(tmp_path / "log") as log:
-        for found, expected in zip(log, frames, strict=True):
-            np.testing.assert_array_equal(found, expected)
+        for found, *expected in zip(log.sightings(), frames, faces, strict=True):
+            for one, other in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(np.stack(list(log.glances())), np.stack(glances))
 
 
 # -- and on to sa-run ------------------------------------------------------------------------------------------
