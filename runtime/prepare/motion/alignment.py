@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.motion.proportions import Proportions, bone_ratios, proportions
+from sa.runtime.prepare.motion.proportions import LIMB_POINTS, Proportions, bone_ratios, proportions
 from sa.runtime.prepare.whole_body import VISIBLE
 
 # Body points for the position. Elbows and wrists move most and are left out, as published.
@@ -155,9 +155,22 @@ def _displacement(apart: np.ndarray, seen: np.ndarray, fitted: np.ndarray) -> tu
     """
     own = np.nanmedian(np.where(fitted[..., None], apart, np.nan), axis=1, keepdims=True)
     within = np.where(seen, np.linalg.norm(apart - own, axis=-1), np.nan)
-    posture = np.nanmedian(np.where(fitted, within, np.nan), axis=1)
+    posture = _postures(np.where(fitted, within, np.nan))
     alike = posture <= np.quantile(posture, ALIKE_SHARE)
     return np.median(apart[alike][fitted[alike]], axis=0), within
+
+
+def _postures(within: np.ndarray) -> np.ndarray:
+    """[frames] how far each posture is from the reference's: the mean over the limbs of their points' medians.
+
+    within: [frames, 18], NaN where nothing is compared. A median of all points would not see legs, which are few.
+    """
+    limbs = [within[:, points] for points in LIMB_POINTS.values()]
+    seen = [~np.isnan(limb).all(axis=1) for limb in limbs]
+    medians = np.full((len(limbs), len(within)), np.nan)
+    for median, limb, there in zip(medians, limbs, seen, strict=True):
+        median[there] = np.nanmedian(limb[there], axis=1)
+    return np.asarray(np.nanmean(medians, axis=0))
 
 
 def _fit_warnings(quality: AlignmentQuality, reason: str | None) -> list[str]:

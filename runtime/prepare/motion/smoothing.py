@@ -10,8 +10,8 @@ import numpy as np
 
 from sa.runtime.prepare.whole_body import COCO_BODY, VISIBLE
 
-# Chosen on people who sway at several speeds (tests/runtime/prepare/motion/test_smoothing.py). Speeds are in diagonals of
-# the person's box a second.
+# Chosen on people who sway at several speeds (tests/runtime/prepare/motion/test_smoothing.py). Speeds are in diagonals
+# of the person's box a second.
 MINIMUM_CUTOFF = 1.0  # Hz, of a point at rest
 SLOPE = 6.0  # Hz for each unit of speed
 SPEED_CUTOFF = 3.0  # Hz, of the filter of the speed itself
