@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -36,6 +36,16 @@ class Scene:
     note: str  # for the preview
 
 
+@dataclass(frozen=True)
+class Rendered:
+    """What became of one frame."""
+
+    preview: Image.Image
+    black: bool  # the pose shows nothing
+    faceless: bool
+    seconds: dict[str, float]  # by part
+
+
 @dataclass
 class Renderer:
     """Writes poses/ and faces/ in `folder`. Pictures that a killed run has already written are kept."""
@@ -49,7 +59,7 @@ class Renderer:
     names: dict[str, str] = field(default_factory=dict)
     without_face: list[int] = field(default_factory=list)
     black: list[int] = field(default_factory=list)  # frames whose pose shows nothing
-    seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(("poses", "masks", "preview"), 0.0))
+    seconds: Counter[str] = field(default_factory=Counter)  # by part, of all workers together
 
     def __post_init__(self) -> None:
         (self.folder / "poses").mkdir(exist_ok=True)
@@ -60,17 +70,17 @@ class Renderer:
     def render(self, scenes: Iterable[Scene]) -> Iterator[Image.Image]:
         """Write the pictures of all frames; yields the preview of each.
 
-        Poses are drawn ahead by threads: OpenCV and Pillow let others run while they work.
+        Threads draw ahead of what was yielded. OpenCV and Pillow let others run while they work.
         """
         with ThreadPoolExecutor(self.workers, "drawing") as pool:
-            waiting: deque[tuple[Scene, Future[float]]] = deque()
+            waiting: deque[tuple[str, Future[Rendered]]] = deque()
             try:
                 for number, scene in enumerate(scenes):
-                    waiting.append((scene, pool.submit(self._draw, scene, number)))
+                    waiting.append((scene.frame.name, pool.submit(self._render, scene, number)))
                     if len(waiting) > AHEAD * self.workers:
-                        yield self._finish(*waiting.popleft())
+                        yield self._noted(*waiting.popleft())
                 while waiting:
-                    yield self._finish(*waiting.popleft())
+                    yield self._noted(*waiting.popleft())
             finally:
                 pool.shutdown(cancel_futures=True)
 
@@ -83,50 +93,53 @@ class Renderer:
         how = "all white, as published" if self.detector is not None else "black"
         return [f"{len(self.without_face)} of {len(self.names)} frames show no face: their masks are {how}."]
 
-    def _draw(self, scene: Scene, number: int) -> float:
-        """Write the pose of a frame; returns the seconds it took."""
-        began = time.perf_counter()
-        file = frame_path(self.folder / "poses", number)
-        if not file.exists():
-            _save(file, (draw_pose if self.published else draw_reduced)(scene.drawn, *self.reference.size))
-        return time.perf_counter() - began
+    def _noted(self, name: str, rendering: "Future[Rendered]") -> Image.Image:
+        """Wait for the next frame and note what became of it."""
+        number, frame = len(self.names), rendering.result()
+        self.names[frame_path(self.folder, number).name] = name
+        if frame.faceless:
+            self.without_face.append(number)
+        if frame.black:
+            self.black.append(number)
+        self.seconds.update(frame.seconds)
+        return frame.preview
 
-    def _finish(self, scene: Scene, drawing: "Future[float]") -> Image.Image:
-        """Write the mask of the next frame, whose pose is being drawn, and return its preview."""
-        number = len(self.names)
-        self.seconds["poses"] += drawing.result()
+    def _render(self, scene: Scene, number: int) -> Rendered:
+        """Write pose and mask of a frame."""
         began = time.perf_counter()
-        pose_file, mask_file = (frame_path(self.folder / name, number) for name in ("poses", "faces"))
-        self.names[pose_file.name] = scene.frame.name
+        pose = self._pose(frame_path(self.folder / "poses", number), scene)
+        drawn = time.perf_counter()
         box = None
         if scene.followed is not None and self.detector is None:
             box = face_box(scene.followed.points[0], scene.followed.scores[0], *self.reference.size)
-        if self.face_masks:
-            self._write_mask(mask_file, number, scene.frame, box)
+        faceless = self.face_masks and self._mask(frame_path(self.folder / "faces", number), scene.frame, box)
         masked = time.perf_counter()
-        with Image.open(pose_file) as drawn:
-            pose = np.asarray(drawn)
-        if not pose.any():
-            self.black.append(number)
-        picture = self._preview.picture(scene.frame.pixels, pose, box, scene.alignment, scene.note)
-        self.seconds["masks"] += masked - began
-        self.seconds["preview"] += time.perf_counter() - masked
-        return picture
+        preview = self._preview.picture(scene.frame.pixels, pose, box, scene.alignment, scene.note)
+        ended = time.perf_counter()
+        parts = {"pose": drawn - began, "mask": masked - drawn, "preview": ended - masked}
+        return Rendered(preview, not pose.any(), faceless, parts)
 
-    def _write_mask(self, file: Path, number: int, frame: Frame, box: Box | None) -> None:
+    def _pose(self, file: Path, scene: Scene) -> np.ndarray:
+        """[H, W, 3] uint8: the pose image, written unless it is there."""
+        if file.exists():
+            with Image.open(file) as drawn:
+                return np.asarray(drawn)
+        pose = (draw_pose if self.published else draw_reduced)(scene.drawn, *self.reference.size)
+        _save(file, pose)
+        return pose
+
+    def _mask(self, file: Path, frame: Frame, box: Box | None) -> bool:
+        """Write the mask unless it is there. True if the frame shows no face."""
         if self.detector is None:
-            if box is None:
-                self.without_face.append(number)
             if not file.exists():
                 _save(file, draw_mask([] if box is None else [box], *self.reference.size))
-            return
+            return box is None
         height, width = frame.pixels.shape[:2]
         if not file.exists():
             boxes = published_boxes(self.detector.detect(frame.pixels), width, height)
             _save(file, draw_mask(boxes or [Box(0, height - 1, 0, width - 1)], width, height))
         with Image.open(file) as mask:
-            if np.asarray(mask).all():
-                self.without_face.append(number)
+            return bool(np.asarray(mask).all())
 
 
 def _save(file: Path, pixels: np.ndarray) -> None:

@@ -254,7 +254,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, where: object, name: str, calls:
     monkeypatch.setattr(where, name, stopping)
 
 
-@pytest.mark.parametrize(("where", "name"), [(PoseLog, "append"), (preparation.Renderer, "_draw")])
+@pytest.mark.parametrize(("where", "name"), [(PoseLog, "append"), (preparation.Renderer, "_render")])
 def test_an_interrupted_command_goes_on(place, monkeypatch, capsys, where, name):
     prepared(place)
     expected = contents(place / "case")

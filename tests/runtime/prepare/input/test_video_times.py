@@ -42,8 +42,8 @@ def test_a_varying_rate_is_resampled_and_said(tmp_path):
     np.testing.assert_allclose(driving.timeline.times, times, atol=1e-3)
     assert shown(driving) == list(driving.selected) and len(driving.selected) in (46, 50)  # the last one's length
     assert driving.warnings == [
-        f"{path} has a varying frame rate: its frames are taken at 5 a second, by their times; choose another rate with "
-        "--fps."
+        f"{path} has a varying frame rate: its frames are taken at 5 a second, by their times; choose another rate "
+        "with --fps."
     ]
     kept = open_driving(path, Selection(), keep_rate=True)
     assert shown(kept) == list(range(30)) and "which changes its speed" in kept.warnings[0]

@@ -40,7 +40,7 @@ def test_it_does_not_lag_behind():
 
 
 def test_it_begins_anew_after_a_gap_and_at_a_cut():
-    points = np.concatenate([swinging(10, 0), swinging(10, 0) + [300, 0, 0]])
+    points = np.concatenate([swinging(10, 0), swinging(10, 0) + np.array([300, 0, 0])])
     np.testing.assert_allclose(smooth(points, FPS, [10]), points)
     assert np.abs(smooth(points, FPS, []) - points).max() > 1
     points[9] = 0
