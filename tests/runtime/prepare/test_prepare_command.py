@@ -341,10 +341,11 @@ def test_sa_run_animates_the_case(place, engines):
     face_recogniser(models)
     face_detector(models, np.array([[300.0, 200], [340, 200], [320, 220], [305, 245], [335, 245]]))
     run = ["--engines", engines("recipe_hjb", "onnxruntime", "--refine"), "--case", place / "case"]
-    run += ["--out", place / "result", "--steps", 2, "--models", models, "--quiet"]
+    run += ["--out", place / "result", "--steps", 2, "--models", models, "--quiet", "--no-gif"]
     run += ["--refine", "--refine-end", 0, "--refine-iters", 1]
     assert run_cli.main([str(word) for word in run]) == 0
     assert len(list((place / "result" / "frames").iterdir())) == FRAMES
+    assert (place / "result" / "animation.mp4").exists() and not (place / "result" / "animation.gif").exists()
     report = json.loads((place / "result" / "run.json").read_text())
     assert report["warnings"] == [
         f"{place}/case has no identity.npy: the identity is made from the reference, by networks in {models}."
