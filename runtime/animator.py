@@ -35,8 +35,8 @@ def animate(
     """Animate a case into the folder `out` and return what run.json says.
 
     A run that is killed or interrupted leaves a folder beside `out`. The same command goes on from there, unless
-    `fresh`. `audio`: the video gets the case's audio, if there is any. `gif`: a GIF is made too. InputError if the case or the output folder
-    cannot be used, before any engine is loaded.
+    `fresh`. `audio`: the video gets the case's audio, if there is any. `gif`: a GIF is made too. InputError if the case
+    or the output folder cannot be used, before any engine is loaded.
     """
     check_output(out)
     run = pipeline.prepare(case, settings, on_event=on_event, cancel=cancel)

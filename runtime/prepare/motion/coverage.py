@@ -49,11 +49,11 @@ class Coverage:
         gone = int((body == 0).sum())
         if len(poor) <= TOLERATED * np.count_nonzero(~np.isnan(body)):
             return []
-        hold = "" if anchored else "keep the body in its place with --anchor hips, "
+        hold = "" if anchored else "keep the body in its place with --anchor hips, or "
         return [
             f"the person leaves the picture: in {len(poor)} of {len(body)} frames less than half of the body's points "
-            f"are inside it, in {gone} of them none (frame {name_frames(poor, sources)}): {hold}choose a wider --size "
-            "or a reference with room around the person, or cut with --frames."
+            f"are inside it, in {gone} of them none (frame {name_frames(poor, sources)}): {hold}choose a photo with "
+            "more room around the person, and a --size of its shape."
         ]
 
 

@@ -20,12 +20,12 @@ TREE = (
     *((RIGHT_HIP, 9, "thigh"), (9, 10, "shin"), (LEFT_HIP, 12, "thigh"), (12, 13, "shin")),
     *((NECK, 2, "shoulder"), (2, 3, "upper arm"), (3, RIGHT_WRIST, "forearm")),
     *((NECK, 5, "shoulder"), (5, 6, "upper arm"), (6, LEFT_WRIST, "forearm")),
-    *((NECK, NOSE, "neck"), (NOSE, 14, "head"), (NOSE, 15, "head"), (14, 16, "head"), (15, 17, "head")),
+    *((NECK, NOSE, "neck"), (NOSE, 14, "eye"), (NOSE, 15, "eye"), (14, 16, "ear"), (15, 17, "ear")),
 )
-FOLLOWERS = ((FACE, NOSE, "head"), (LEFT_HAND, LEFT_WRIST, "forearm"), (RIGHT_HAND, RIGHT_WRIST, "forearm"))
+FOLLOWERS = ((FACE, NOSE, "eye"), (LEFT_HAND, LEFT_WRIST, "forearm"), (RIGHT_HAND, RIGHT_WRIST, "forearm"))
 FARTHEST = 3.0  # a bone's ratio over the scale, either way, beyond which a point is misplaced
 FARTHEST_HEAD = 1.5  # heads differ less, and their short bones are less sure
-HEAD = ("neck", "head")
+HEAD = ("eye", "ear")  # both have one ratio, which the face takes too
 
 
 def retarget(pose: Pose, reference: Pose, scale: float, aspect: float, output_aspect: float) -> Pose:
@@ -83,15 +83,16 @@ def _ratios(
     driven: dict[str, list[float]] = {}
     wanted: dict[str, list[float]] = {}
     for parent, child, kind in TREE:
-        together = seen[:, parent] & seen[:, child]
-        if together.any() and target_seen[[parent, child]].all():
-            lengths = np.linalg.norm(body[together, child] - body[together, parent], axis=-1)
+        both = seen[:, parent] & seen[:, child]
+        if both.any() and target_seen[[parent, child]].all():
+            lengths = np.linalg.norm(body[both, child] - body[both, parent], axis=-1)
             driven.setdefault(kind, []).append(float(np.quantile(lengths, BONE_QUANTILE)))
             wanted.setdefault(kind, []).append(float(np.linalg.norm(target[child] - target[parent])))
     ratios = {}
     for kind in {kind for _, _, kind in TREE}:
-        usual = float(np.mean(driven.get(kind, [0])))
-        ratio = max(wanted[kind]) / usual if usual > 0 else scale
+        together = [one for one in (HEAD if kind in HEAD else (kind,)) if one in driven]
+        usual = sum(float(np.mean(driven[one])) for one in together)
+        ratio = sum(max(wanted[one]) for one in together) / usual if usual > 0 else scale
         farthest = FARTHEST_HEAD if kind in HEAD else FARTHEST
         ratios[kind] = float(np.clip(ratio, scale / farthest, scale * farthest))
     return ratios
