@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from prepare_data import person
+from prepare_data import face_recogniser, person
 
 from sa.runtime.prepare.cli import main
 from sa.runtime.prepare.draw.drawing import draw_pose
@@ -218,3 +218,24 @@ def test_two_workers_draw_what_one_draws(place):
     subprocess.run(command, check=True, cwd=place)
     poses.append([pose_image(place, i) for i in range(6)])
     np.testing.assert_array_equal(*poses)
+
+
+def test_faces_tell_who_goes_on_after_a_cut(place):
+    """Two people, a bright and a dark face. Behind the cut the bright one is the smaller, and is still followed."""
+    face_recogniser(place / "models")
+    pairs = [(person(0.22, 20, 10), person(0.12, 170, 30))] * 6 + [(person(0.12, 60, 30), person(0.22, 140, 10))] * 6
+    pictures = []
+    for number, pair in enumerate(pairs):
+        picture = scenery(number // 6) // 4 + 96
+        for one, level in zip(pair, (255, 0), strict=True):
+            (left, top), (right, bottom) = one[23:91, :2].min(axis=0), one[23:91, :2].max(axis=0)
+            picture[int(top) - 6 : int(bottom) + 6, int(left) - 6 : int(right) + 6] = level
+        pictures.append(picture.astype(np.uint8))
+    driving = [np.stack(pair) for pair in pairs]
+    flags, found, widths = ("--anchor", "hips"), [], []
+    for further in ((), ("--models", place / "models")):
+        found.append(prepared(place, driving, *flags, *further, pictures=pictures)["motion"])
+        widths.append(np.ptp(np.flatnonzero(pose_image(place, 8).any(axis=(0, 2)))))
+    assert [motion["scene_cuts"] for motion in found] == [[6], [6]]
+    assert [motion["may_be_another_from"] for motion in found] == [[6], []]
+    assert widths[1] < 0.7 * widths[0]

@@ -1,5 +1,6 @@
 """Frames by their timestamps, in videos that the tests write."""
 
+import struct
 from fractions import Fraction
 from pathlib import Path
 
@@ -114,3 +115,15 @@ def test_a_folders_rate_is_told(tmp_path):
         picture_file(tmp_path / "frames" / f"{number}.png", 32, 16)
     driving = open_driving(tmp_path / "frames", Selection(0.5, 1.0, 2, True), fps=10)
     assert list(driving.selected) == [5, 7, 9] and driving.fps == 5 and driving.timeline.end == 1
+
+
+def test_an_edit_list_that_ends_early_is_no_file_cut_short(tmp_path):
+    """Its last frames are in the file and in its index, but a player does not show them."""
+    content = bytearray(video(tmp_path / "whole.mp4", [i / 25 for i in range(50)], bf="0").read_bytes())
+    place = content.index(b"elst") + 4 + 4 + 4  # version and flags, number of entries: one
+    (duration,) = struct.unpack_from(">I", content, place)
+    struct.pack_into(">I", content, place, duration * 3 // 5)
+    (tmp_path / "ended.mp4").write_bytes(content)
+    driving = open_driving(tmp_path / "ended.mp4", Selection())
+    assert shown(driving) == list(range(len(driving.selected))) and 30 <= len(driving.selected) < 40
+    assert not driving.warnings
