@@ -39,13 +39,15 @@ def chain(tracks: Sequence[Track], start: Track, cuts: Sequence[int], alone: Seq
     return [*earlier, *ahead]
 
 
-def first_steady(tracks: Sequence[Track]) -> int:
-    """The first frame with a track that is no ghost, or no shorter than the others if all are short."""
-    return min(track.first for track in tracks if steady(track, tracks))
+def largest_at_first(tracks: Sequence[Track]) -> Track:
+    """The track of the largest person of those who come within the first frames. Ghosts do not count."""
+    lasting = [track for track in tracks if _steady(track, tracks)]
+    begin = min(track.first for track in lasting)
+    return max((track for track in lasting if track.first < begin + STABLE), key=lambda track: _area(track.entry))
 
 
-def steady(track: Track, tracks: Sequence[Track]) -> bool:
-    """Whether the track is no ghost."""
+def _steady(track: Track, tracks: Sequence[Track]) -> bool:
+    """Whether the track is no ghost: not short, or as long as the longest if all are."""
     return _life(track) >= min(STABLE, max(_life(one) for one in tracks))
 
 
@@ -73,14 +75,14 @@ def _next(
     """The track that goes on with the person of `now`, of those that begin after it has ended."""
     if not later:
         return None
-    ordered = sorted(later, key=lambda one: (one.first, -_diagonal(one.entry)))
+    ordered = sorted(later, key=lambda one: (one.first, -_area(one.entry)))
     faces = {one.number: one.resembles(now.face) for one in ordered}
     ordered = [one for one in ordered if (alike := faces[one.number]) is None or alike >= OTHER]
     for one in ordered:
         if (alike := faces[one.number]) is not None and alike >= SAME:
             return Link(one, True)
     for one in ordered:
-        lasts = steady(one, tracks)
+        lasts = _steady(one, tracks)
         if lasts and any(now.last < cut <= one.first for cut in cuts):
             return Link(one, False)
         if alone[abs(one.first)] and (lasts or _alike(now, one)):
@@ -95,5 +97,6 @@ def _alike(one: Track, other: Track) -> bool:
     return ratio is not None and 1 / SIZE_RATIO <= ratio <= SIZE_RATIO
 
 
-def _diagonal(points: np.ndarray) -> float:
-    return float(np.linalg.norm(np.nanmax(points, axis=0) - np.nanmin(points, axis=0)))
+def _area(points: np.ndarray) -> float:
+    """Of the box around the points."""
+    return float(np.prod(np.nanmax(points, axis=0) - np.nanmin(points, axis=0)))

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.motion.linking import Link, chain, first_steady, steady
+from sa.runtime.prepare.motion.linking import Link, chain, largest_at_first
 from sa.runtime.prepare.motion.tracking import Track, Tracker, largest, visible_boxes
 from sa.runtime.prepare.whole_body import BODY, KEYPOINTS, to_pose
 
@@ -31,7 +31,6 @@ class _Sighted:
 
     tracks: list[Track]
     owners: list[list[int | None]]  # per frame and person, the number of its track
-    areas: list[list[float]]  # of their boxes, NaN for a person without a visible body point
 
     def there(self, frame: int) -> list[int]:
         """The persons with a visible body point."""
@@ -96,34 +95,23 @@ def follow(
 
 def _sight(frames: Iterable[tuple[np.ndarray, np.ndarray]], cuts: Sequence[int]) -> _Sighted:
     tracker = Tracker()
-    sighted = _Sighted(tracker.tracks, [], [])
+    sighted = _Sighted(tracker.tracks, [])
     for frame, (keypoints, faces) in enumerate(frames):
         sighted.owners.append(tracker.follow(keypoints, faces, frame in cuts))
-        boxes = visible_boxes(keypoints)
-        sighted.areas.append(((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).tolist())
     return sighted
 
 
 def _start(sighted: _Sighted, person: int | None, crowd: int | None) -> int:
     """The number of the track of the wanted person; InputError if there is none."""
     if person is None:
-        frame = first_steady(sighted.tracks)
-        there = [
-            one for one in sighted.there(frame) if steady(sighted.tracks[_owner(sighted, frame, one)], sighted.tracks)
-        ]
-        return _owner(sighted, frame, max(there, key=lambda one: sighted.areas[frame][one]))
+        return largest_at_first(sighted.tracks).number
     for frame in range(crowd or 0, len(sighted.owners)):
-        if person < len(sighted.there(frame)):
-            return _owner(sighted, frame, sighted.there(frame)[person])
+        there = sighted.there(frame)
+        if person < len(there) and (owner := sighted.owners[frame][there[person]]) is not None:
+            return owner
     raise InputError(
         f"--person {person}: no driving frame shows so many persons, at most {sighted.most}, counted from 0."
     )
-
-
-def _owner(sighted: _Sighted, frame: int, person: int) -> int:
-    owner = sighted.owners[frame][person]
-    assert owner is not None  # who is there belongs to a track
-    return owner
 
 
 def _began(link: Link) -> list[int]:

@@ -115,6 +115,11 @@ def test_a_ghost_in_one_frame_decides_nothing():
     assert chosen == [0] * 28 and unsure == [8]
 
 
+def test_a_dancer_who_is_missed_in_the_first_frame_is_the_largest_all_the_same():
+    frames = [people(person(0.3, 800))] + [people(person(0.3, 800), person(0.8, 100 + i)) for i in range(8)]
+    assert followed(frames)[0] == [None] + [1] * 8
+
+
 def test_who_returns_after_long_is_followed_again_if_near():
     gone = [people(person(0.3, 800))] * (EXPIRY + 5)
     before = [people(person(0.5, 100), person(0.3, 800))] * 6
