@@ -4,7 +4,7 @@ import itertools
 import json
 import platform
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -32,7 +32,7 @@ from sa.runtime.prepare.estimate.face_networks import FaceNetworks, recognise
 from sa.runtime.prepare.estimate.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
 from sa.runtime.prepare.input.driving import Driving, open_driving
 from sa.runtime.prepare.input.keypoints_file import KeypointsFile, read_keypoints
-from sa.runtime.prepare.input.timeline import Selection
+from sa.runtime.prepare.input.timeline import Selection, Timeline
 from sa.runtime.prepare.motion.coverage import measure_coverage
 from sa.runtime.prepare.motion.facing import facing
 from sa.runtime.prepare.motion.persons import follow
@@ -48,6 +48,7 @@ from sa.runtime.system.processors import usable_cores
 CASE_FILE = "case.json"
 FOLDER_FPS = 8.0  # of the preview, if the driving frames have no rate
 PEOPLE_FILE = "persons.png"
+MOST_WORKERS = 8  # each holds some frames and a canvas, 150 MB at 4K
 FACES_EVERY = 10  # frames; faces are recognised whenever the number of persons changes too
 
 
@@ -62,7 +63,7 @@ class Settings:
     person: int | None = None  # to follow: a number in the first frame's order; None: the largest
     everybody: bool = False  # draw all persons, not only the one that is followed
     fps: float | None = None  # to resample a video to, or of a folder's frames
-    anchor: str = "none"  # of ANCHORS in motion/placing.py
+    anchor: str = "none"  # first or hips
     retarget: str = "body"  # or limbs
     fill: bool = True  # short gaps
     smooth: bool = False
@@ -112,18 +113,19 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
         shown = len(warnings)
         with PoseLog(folder / "poses.log") as log:
             estimate_driving(driving, log, given, estimator, None if upstream else networks, reporter)
+            taken = driving.selected[: log.frames]  # the end of a file may be missing
             with reporter.stage("motion"):
-                followed = follow(log.sightings, find_cuts(log.glances()), settings.person, driving.selected, warnings)
+                followed = follow(log.sightings, find_cuts(log.glances()), settings.person, taken, warnings)
                 rate = driving.fps or FOLDER_FPS
                 motion = make_motion(followed, settings.fill and not upstream, settings.smooth, rate, not upstream)
                 placed = place_driving(settings, motion, reference, log)
                 inside, turned = measure_coverage(placed.pose), facing(placed.pose, reference.pose)
-            warnings += placed.warnings + inside.warnings(driving.selected, settings.anchor == "hips") + turned[1]
+            warnings += placed.warnings + inside.warnings(taken, settings.anchor == "hips") + turned[1]
             if followed.crowd is not None and not upstream:
                 write_people(result / PEOPLE_FILE, driving, log, followed.crowd)
             masks = not upstream or networks is not None
             detector = networks if upstream else None
-            renderer = Renderer(result, reference.picture, upstream, detector, masks, usable_cores())
+            renderer = Renderer(result, reference.picture, upstream, detector, masks, min(usable_cores(), MOST_WORKERS))
             scenes = Scenes(driving, log, followed, motion.there, placed, inside, settings.everybody, upstream)
             with reporter.stage("drawing", log.frames) as advance:
 
@@ -144,7 +146,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             **origin,
             "frames": log.frames,
             "fps": driving.fps,
-            "time": time_of(driving),
+            "time": time_of(driving.timeline, taken),
             "audio": AUDIO_FILE if audible else None,
             "reference": {
                 "photo_size": photo.size,
@@ -179,6 +181,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
 
 
 def place_driving(settings: Settings, motion: Motion, reference: Reference, log: PoseLog) -> Placed:
+    """The followed person's poses in the output, by the wanted alignment."""
     pose = to_pose(motion.keypoints, *log.size)
     if settings.upstream:
         return place_published(pose, reference.pose, log, settings.size)
@@ -192,9 +195,8 @@ def write_people(path: Path, driving: Driving, log: PoseLog, number: int) -> Non
     number_people(frame.pixels, next(itertools.islice(log, number, None))).save(path)
 
 
-def time_of(driving: Driving) -> dict | None:
-    """For case.json: how long the source is, its rate, and when the selected frames are shown; None without times."""
-    timeline = driving.timeline
+def time_of(timeline: Timeline | None, taken: Sequence[int]) -> dict | None:
+    """For case.json: how long the source is, its rate, and when the taken frames are shown; None without times."""
     if timeline is None:
         return None
     return {
@@ -202,12 +204,12 @@ def time_of(driving: Driving) -> dict | None:
         "fps": timeline.fps,
         "varying_rate": timeline.varies,
         "frames": len(timeline.times),
-        "of_frames": [round(timeline.times[number], 4) for number in driving.selected],
+        "of_frames": [round(timeline.times[number], 4) for number in taken],
     }
 
 
 def seconds_a_frame(reporter: Reporter, renderer: Renderer, frames: int) -> dict[str, float]:
-    """By part. The poses are drawn beside the rest of "drawing", so the parts may add up to more than it."""
+    """By part. Threads draw, so the parts of "drawing" may add up to more than it."""
     parts = {name: reporter.seconds[name] for name in ("poses", "motion", "drawing")}
     parts |= {f"drawing: {name}": value for name, value in renderer.seconds.items()}
     return {name: round(value / frames, 5) for name, value in parts.items()}

@@ -40,6 +40,11 @@ class Driving(ABC):
         self.decoded = 0  # frames that the last pass decoded, selected or not
         self.warnings: list[str] = []
 
+    def _say(self, warning: str) -> None:
+        """Once, however often the frames are read."""
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
     @abstractmethod
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         """The selected frames after the first `skip`; InputError if one cannot be decoded."""
@@ -123,6 +128,11 @@ class _Video(Driving):
                         following = next(wanted, None)
         if not self.decoded:
             raise InputError(f"{self.path} holds no frame: give --driving a video that plays.")
+        if self.decoded < len(self._stamps.timeline.times):
+            self._say(
+                f"{self.path} has {len(self._stamps.timeline.times)} frames, but {self.decoded} could be decoded: it "
+                "may be cut short."
+            )
 
     def digest(self) -> str:
         with self.path.open("rb") as content:
@@ -137,15 +147,15 @@ class _Video(Driving):
                 if kept
                 else f"its frames are taken at {self.fps:.4g} a second, by their times; choose another rate with --fps"
             )
-            self.warnings.append(f"{path} has a varying frame rate: {how}.")
+            self._say(f"{path} has a varying frame rate: {how}.")
         if self._stamps.undecodable:
-            self.warnings.append(
+            self._say(
                 f"{path} begins with {self._stamps.undecodable} frames that cannot be decoded, as what they refer to "
                 "is missing: frame 0 is the first that can."
             )
         if self._stamps.missing:
             there = len(times.times) + self._stamps.undecodable
-            self.warnings.append(
+            self._say(
                 f"{path} should have {there + self._stamps.missing} frames, but {there} are in it: it may be cut short."
             )
 

@@ -10,6 +10,7 @@ from sa.runtime.errors import InputError
 UNEVEN = 0.5  # an interval that differs from the usual one by more than this share makes the rate a varying one
 COMMON = 0.25  # quantile of the intervals by which a varying rate is resampled: most frames are kept
 SLACK = 1e-4  # seconds; times of files are rounded
+ROUNDING = 0.01  # share by which rounded times may change a rate
 
 
 @dataclass(frozen=True)
@@ -42,11 +43,15 @@ class Timeline:
 
     times: list[float]  # seconds from the first frame on
     end: float  # when the last frame has been shown
+    stated: float | None = None  # the rate that the file states
 
     @property
     def fps(self) -> float | None:
-        """The mean rate; None for a single frame."""
-        return (len(self.times) - 1) / self.times[-1] if len(self.times) > 1 and self.times[-1] > 0 else None
+        """The stated rate if the times agree with it, else their mean rate; None for a single frame without one."""
+        mean = (len(self.times) - 1) / self.times[-1] if len(self.times) > 1 and self.times[-1] > 0 else None
+        if self.stated is not None and (mean is None or abs(mean / self.stated - 1) < ROUNDING):
+            return self.stated
+        return mean
 
     @property
     def varies(self) -> bool:

@@ -34,13 +34,14 @@ def read_timestamps(container: av.container.InputContainer, stream: av.VideoStre
     known = sorted(stamp for stamp in stamps if stamp is not None)
     if len(known) != len(stamps):  # a raw stream
         times = [number / float(rate) for number in range(len(stamps))]
-        return Timestamps(Timeline(times, len(times) / float(rate)), 0.0, 0, 0)
+        return Timestamps(Timeline(times, len(times) / float(rate), float(rate)), 0.0, 0, 0)
     first = _first_decodable(container, stream)
     decodable = [stamp for stamp in known if first is None or stamp >= first]
     start = decodable[0] * base if decodable else 0.0
     times = [stamp * base - start for stamp in decodable]
     last = duration * base if duration else 1 / float(rate)
-    timeline = Timeline(times, times[-1] + last if times else 0.0)
+    stated = float(stream.average_rate) if stream.average_rate else None
+    timeline = Timeline(times, times[-1] + last if times else 0.0, stated)
     found = len(stamps) + hidden
     missing = stream.frames - found if stream.frames > found and not _hides(container, stream, found) else 0
     return Timestamps(timeline, start, len(known) - len(decodable), missing)

@@ -37,12 +37,12 @@ def facing(pose: Pose, reference: Pose) -> tuple[dict, list[str]]:
     if not of_reference and share >= OFTEN:
         return report, [
             f"the driving person is seen from behind in {share:.0%} of the frames, but the reference from the front: "
-            "the back of a body that nobody has seen is made up; choose a driving video from the front, or cut with "
-            "--frames."
+            "the reference does not show the back, which is made up; choose a driving video from the front, or cut "
+            "with --frames."
         ]
     if of_reference and share <= 1 - OFTEN:
         return report, [
             f"the reference is seen from behind, but the driving person from the front in {1 - share:.0%} of the "
-            "frames: the face is made up; choose a reference from the front."
+            "frames: the reference does not show the face, which is made up; choose a reference from the front."
         ]
     return report, []

@@ -185,6 +185,25 @@ def test_an_uneven_video_keeps_its_speed(place):
     assert prepared(place, runner(9), advice, 4, times=times)["fps"] == 4
 
 
+def test_a_video_cut_short_becomes_a_case_of_what_is_there(place):
+    driving = runner(20)
+    assert prepared(place, driving)["frames"] == 20
+    with (
+        av.open(str(place / "dance.mp4")) as source,
+        av.open(str(place / "whole.mp4"), "w", options={"movflags": "faststart"}) as target,
+    ):
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.size:
+                packet.stream = stream
+                target.mux(packet)
+    content = (place / "whole.mp4").read_bytes()
+    (place / "cut.mp4").write_bytes(content[:-5])
+    case = prepared(place, driving[:19], "--driving", place / "cut.mp4")
+    assert case["frames"] == len(case["names"]) == len(case["time"]["of_frames"]) == 19
+    assert warned(case, "it may be cut short") and len(case["inside"]["frames"]) == 19
+
+
 def test_seconds_a_frame_are_told_by_part(place):
     parts = prepared(place, runner(4))["seconds_a_frame"]
     assert set(parts) == {"poses", "motion", "drawing", "drawing: pose", "drawing: mask", "drawing: preview"}
