@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from sa.runtime.prepare.motion.tracking import OTHER, SAME, SIZE_RATIO, Track, distance, size_ratio
+from sa.runtime.prepare.motion.tracking import OTHER, SAME, SIZE_RATIO, Track, distances
 
 NEAR = 0.8  # distance between two sightings in diagonals of the person's box
 SOON = 45  # frames within which somebody who appears near by may be the person who was lost
@@ -27,9 +27,10 @@ class Link:
 
 def chain(tracks: Sequence[Track], start: Track, cuts: Sequence[int], alone: Sequence[bool]) -> list[Link]:
     """The tracks of the person of `start`, in the order of time. `alone`: per frame, whether it shows one person."""
-    ahead = _follow_on(list(tracks), start, cuts, alone)
+    lasting = _lasting(tracks)
     mirrored = [_mirrored(track) for track in tracks]
-    behind = _follow_on(mirrored, mirrored[start.number], [1 - cut for cut in cuts], alone)
+    ahead = _Chaining(tracks, cuts, alone, lasting).after(start)
+    behind = _Chaining(mirrored, [1 - cut for cut in cuts], alone, lasting).after(mirrored[start.number])
     # Going back, a link says how sure it is of the earlier track; in the order of time that belongs to the later one.
     backwards = [Link(start, True), *behind]
     earlier = [
@@ -41,18 +42,17 @@ def chain(tracks: Sequence[Track], start: Track, cuts: Sequence[int], alone: Seq
 
 def largest_at_first(tracks: Sequence[Track]) -> Track:
     """The track of the largest person of those who come within the first frames. Ghosts do not count."""
-    lasting = [track for track in tracks if _steady(track, tracks)]
-    begin = min(track.first for track in lasting)
-    return max((track for track in lasting if track.first < begin + STABLE), key=lambda track: _area(track.entry))
+    lasting = _lasting(tracks)
+    begin = min(tracks[number].first for number in lasting)
+    early = (tracks[number] for number in lasting if tracks[number].first < begin + STABLE)
+    return max(early, key=lambda track: _area(track.entry))
 
 
-def _steady(track: Track, tracks: Sequence[Track]) -> bool:
-    """Whether the track is no ghost: not short, or as long as the longest if all are."""
-    return _life(track) >= min(STABLE, max(_life(one) for one in tracks))
-
-
-def _life(track: Track) -> int:
-    return track.last - track.first + 1
+def _lasting(tracks: Sequence[Track]) -> set[int]:
+    """The numbers of the tracks that are no ghosts: not short, or as long as the longest if all are."""
+    lives = {track.number: track.last - track.first + 1 for track in tracks}
+    least = min(STABLE, max(lives.values()))
+    return {number for number, life in lives.items() if life >= least}
 
 
 def _mirrored(track: Track) -> Track:
@@ -60,41 +60,46 @@ def _mirrored(track: Track) -> Track:
     return replace(track, first=-track.last, last=-track.first, entry=track.points, points=track.entry)
 
 
-def _follow_on(tracks: list[Track], start: Track, cuts: Sequence[int], alone: Sequence[bool]) -> list[Link]:
-    links: list[Link] = []
-    now = start
-    while (link := _next(now, [one for one in tracks if one.first > now.last], cuts, alone, tracks)) is not None:
-        links.append(link)
-        now = link.track
-    return links
+@dataclass(frozen=True)
+class _Chaining:
+    tracks: Sequence[Track]
+    cuts: Sequence[int]
+    alone: Sequence[bool]
+    lasting: set[int]
 
+    def after(self, start: Track) -> list[Link]:
+        """The links that follow `start`."""
+        links: list[Link] = []
+        now = start
+        while (link := self._next(now)) is not None:
+            links.append(link)
+            now = link.track
+        return links
 
-def _next(
-    now: Track, later: list[Track], cuts: Sequence[int], alone: Sequence[bool], tracks: list[Track]
-) -> Link | None:
-    """The track that goes on with the person of `now`, of those that begin after it has ended."""
-    if not later:
+    def _next(self, now: Track) -> Link | None:
+        """The track that goes on with the person of `now`, of those that begin after it has ended."""
+        later = sorted(
+            (track for track in self.tracks if track.first > now.last), key=lambda one: (one.first, -_area(one.entry))
+        )
+        faces = {one.number: now.resembles(one.face) for one in later}
+        for one in later:
+            if (alike := faces[one.number]) is not None and alike >= SAME:
+                return Link(one, True)
+        for one in later:
+            alike = faces[one.number]
+            if (alike is None or alike >= OTHER) and self._may_go_on(now, one):
+                return Link(one, False)
         return None
-    ordered = sorted(later, key=lambda one: (one.first, -_area(one.entry)))
-    faces = {one.number: one.resembles(now.face) for one in ordered}
-    ordered = [one for one in ordered if (alike := faces[one.number]) is None or alike >= OTHER]
-    for one in ordered:
-        if (alike := faces[one.number]) is not None and alike >= SAME:
-            return Link(one, True)
-    for one in ordered:
-        lasts = _steady(one, tracks)
-        if lasts and any(now.last < cut <= one.first for cut in cuts):
-            return Link(one, False)
-        if alone[abs(one.first)] and (lasts or _alike(now, one)):
-            return Link(one, False)
-        if lasts and one.first - now.last <= SOON and distance(now.points, one.entry) <= NEAR:
-            return Link(one, False)
-    return None
 
-
-def _alike(one: Track, other: Track) -> bool:
-    ratio = size_ratio(one.points, other.entry)
-    return ratio is not None and 1 / SIZE_RATIO <= ratio <= SIZE_RATIO
+    def _may_go_on(self, now: Track, one: Track) -> bool:
+        lasts = one.number in self.lasting
+        if lasts and any(now.last < cut <= one.first for cut in self.cuts):
+            return True
+        apart, ratio = (float(value[0, 0]) for value in distances(now.points[None], one.entry[None]))
+        alike = 1 / SIZE_RATIO <= ratio <= SIZE_RATIO
+        if self.alone[abs(one.first)] and (lasts or alike):
+            return True
+        return lasts and alike and one.first - now.last <= SOON and apart <= NEAR
 
 
 def _area(points: np.ndarray) -> float:

@@ -6,7 +6,6 @@ its person. A scene cut ends all tracks.
 """
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from sa.runtime.prepare.whole_body import COCO_BODY, VISIBLE
 EXPIRY = 15  # frames without a detection after which a track ends
 REACH = 0.3  # mean distance between expected and found points, in diagonals of the person's box, that still is a match
 REACH_GROWTH = 0.03  # by which REACH grows with every frame without a detection
-SIZE_RATIO = 2.0  # between a person's sizes in two sightings
+SIZE_RATIO = 2.0  # between a person's sizes in two sightings, at most
 MINIMUM_SHARED = 3  # body points that two sightings must share
 STEADINESS = 0.5  # share of the speed so far in the new speed
 UNCLEAR = 0.08  # two assignments of persons that differ by less than this, in the unit of REACH, are equally likely
@@ -115,14 +114,15 @@ class Tracker:
 
     def _match(self, points: np.ndarray, there: list[int], faces: dict[int, np.ndarray]) -> dict[int, Track]:
         """The living track of each person that has one: the nearest pairs first, none of two different faces."""
-        costs = np.full((len(self._living), len(there)), np.inf)
-        for row, track in enumerate(self._living):
-            reach = REACH + REACH_GROWTH * (self._frame - track.last - 1)
-            for column, person in enumerate(there):
-                cost = distance(track.expected(self._frame), points[person])
-                alike = track.resembles(faces.get(person))
-                if cost <= reach and (alike is None or alike >= OTHER):
-                    costs[row, column] = cost
+        if not self._living or not there:
+            return {}
+        costs, ratios = distances(np.stack([one.expected(self._frame) for one in self._living]), points[there])
+        reach = np.array([REACH + REACH_GROWTH * (self._frame - one.last - 1) for one in self._living])
+        near = (costs <= reach[:, None]) & (ratios <= SIZE_RATIO) & (ratios >= 1 / SIZE_RATIO)
+        for row, column in np.argwhere(near):
+            alike = self._living[row].resembles(faces.get(there[column]))
+            near[row, column] = alike is None or alike >= OTHER
+        costs = np.where(near, costs, np.inf)
         owners, left = {}, costs.copy()
         pairs = []
         while np.isfinite(left).any():
@@ -154,35 +154,24 @@ def _unit(vector: np.ndarray) -> np.ndarray:
     return vector / (np.linalg.norm(vector) or 1)
 
 
-class _Extent(NamedTuple):
-    apart: float
-    size: float
-    ratio: float
+def distances(expected: np.ndarray, found: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far body points [m, 17, 2] are from other ones [n, 17, 2], and how much larger the others are: [m, n] each.
 
-
-def distance(expected: np.ndarray, found: np.ndarray) -> float:
-    """Mean distance of two sets of body points [17, 2], in diagonals of their box; inf if they are of two sizes.
-
-    NaN points are not compared. Fewer than three shared points say nothing, so the distance is inf.
+    The distance is the mean over the shared points, in diagonals of their box; NaN points are not shared. Both are NaN
+    for two that share fewer than three points, which says nothing.
     """
-    extent = _extent(expected, found)
-    if extent is None or not 1 / SIZE_RATIO <= extent.ratio <= SIZE_RATIO:
-        return np.inf
-    return extent.apart / extent.size
+    one, other = expected[:, None], found[None]
+    shared = ~np.isnan(one[..., :1]) & ~np.isnan(other[..., :1])
+    count = shared.sum(axis=(-2, -1))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        apart = np.linalg.norm(np.where(shared, one - other, 0), axis=-1).sum(axis=-1) / count
+        sizes = [_diagonals(np.where(shared, points, np.nan)) for points in (one, other)]
+        known = (count >= MINIMUM_SHARED) & (sizes[0] > 0) & (sizes[1] > 0)
+        return np.where(known, apart / np.maximum(*sizes), np.nan), np.where(known, sizes[1] / sizes[0], np.nan)
 
 
-def size_ratio(first: np.ndarray, second: np.ndarray) -> float | None:
-    """How much larger a person is in the second sighting; None if the two share too few points."""
-    extent = _extent(first, second)
-    return None if extent is None else extent.ratio
-
-
-def _extent(first: np.ndarray, second: np.ndarray) -> _Extent | None:
-    shared = ~np.isnan(first[:, 0]) & ~np.isnan(second[:, 0])
-    if shared.sum() < MINIMUM_SHARED:
-        return None
-    one, two = (np.linalg.norm(np.ptp(points[shared], axis=0)) for points in (first, second))
-    if not one or not two:
-        return None
-    apart = np.linalg.norm(first[shared] - second[shared], axis=1).mean()
-    return _Extent(float(apart), float(max(one, two)), float(two / one))
+def _diagonals(points: np.ndarray) -> np.ndarray:
+    """[m, n, 17, 2] -> [m, n] of the boxes around the points that are not NaN; 0 without any."""
+    seen = ~np.isnan(points)
+    high, low = np.where(seen, points, -np.inf).max(axis=-2), np.where(seen, points, np.inf).min(axis=-2)
+    return np.asarray(np.linalg.norm(np.maximum(high - low, 0), axis=-1))
