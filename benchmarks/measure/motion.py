@@ -54,12 +54,6 @@ class Prepared:
         return sum(self.meant in whose and not found for whose, found in there)
 
     @property
-    def silent(self) -> int:
-        """Frames in which somebody else is followed and nothing was said before."""
-        told = min(self.followed.unsure, default=len(self.scene.frames))
-        return sum(one not in (None, self.meant) for one in self.identities[:told])
-
-    @property
     def black(self) -> int:
         """Pose images that show nothing."""
         return sum(
@@ -137,7 +131,6 @@ def measure_motion() -> None:
     seen = sum(one.meant in whose for one in streets for whose in one.scene.whose)
     print(f"| {len(SEEDS)} streets, {frames} frames, the person seen in {seen} of them | |\n| --- | --- |")
     print(f"| frames in which a stranger is followed | {sum(one.strangers for one in streets)} |")
-    print(f"| of these, without a warning | {sum(one.silent for one in streets)} |")
     print(f"| frames that show the person, without a pose | {sum(one.lost for one in streets)} |")
     print("\n| a sprint, 120 frames | | `--anchor hips` |\n| --- | --- | --- |")
     run, held = prepared(sprint(0)), prepared(sprint(0), anchor="hips")

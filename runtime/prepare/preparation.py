@@ -4,7 +4,7 @@ import itertools
 import json
 import platform
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from importlib import metadata
 from pathlib import Path
@@ -26,20 +26,21 @@ from sa.runtime.output.staging import replace_entry, resumable
 from sa.runtime.output.video import encode_mp4
 from sa.runtime.prepare.draw.people import number_people
 from sa.runtime.prepare.draw.rendering import Renderer
-from sa.runtime.prepare.driving_motion import Motion, Scenes, make_motion, place_published
+from sa.runtime.prepare.driving_motion import Scenes, make_motion, place_published
 from sa.runtime.prepare.estimate.estimator import PoseEstimator, check_device
 from sa.runtime.prepare.estimate.face_networks import FaceNetworks, recognise
 from sa.runtime.prepare.estimate.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
 from sa.runtime.prepare.input.driving import Driving, open_driving
 from sa.runtime.prepare.input.keypoints_file import KeypointsFile, read_keypoints
-from sa.runtime.prepare.input.timeline import Selection, Timeline
+from sa.runtime.prepare.input.timeline import Selection
 from sa.runtime.prepare.motion.coverage import measure_coverage
 from sa.runtime.prepare.motion.facing import facing
 from sa.runtime.prepare.motion.persons import follow
-from sa.runtime.prepare.motion.placing import Placed, place
+from sa.runtime.prepare.motion.placing import place
 from sa.runtime.prepare.motion.scenes import find_cuts, glance
 from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.reference import Reference, ReferenceFace, find_face, make_reference
+from sa.runtime.prepare.timing import seconds_a_frame, time_of
 from sa.runtime.prepare.whole_body import to_pose
 from sa.runtime.system import signals
 from sa.runtime.system.hashing import sha256
@@ -118,7 +119,12 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
                 followed = follow(log.sightings, find_cuts(log.glances()), settings.person, taken, warnings)
                 rate = driving.fps or FOLDER_FPS
                 motion = make_motion(followed, settings.fill and not upstream, settings.smooth, rate, not upstream)
-                placed = place_driving(settings, motion, reference, log)
+                pose = to_pose(motion.keypoints, *log.size)
+                if upstream:
+                    placed = place_published(pose, reference.pose, log, settings.size)
+                else:
+                    aspects = log.size[0] / log.size[1], settings.size[0] / settings.size[1]
+                    placed = place(pose, reference.pose, *aspects, settings.anchor, settings.retarget == "limbs")
                 inside, turned = measure_coverage(placed.pose), facing(placed.pose, reference.pose)
             warnings += placed.warnings + inside.warnings(taken, settings.anchor == "hips") + turned[1]
             if followed.crowd is not None and not upstream:
@@ -172,7 +178,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             "names": renderer.names,
             "warnings": warnings,
             "seconds": {name: round(value, 3) for name, value in reporter.seconds.items()},
-            "seconds_a_frame": seconds_a_frame(reporter, renderer, log.frames),
+            "seconds_a_frame": seconds_a_frame(reporter.seconds, renderer.seconds, log.frames),
         }
         (result / CASE_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         with signals.ignored():
@@ -180,39 +186,10 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
     return report
 
 
-def place_driving(settings: Settings, motion: Motion, reference: Reference, log: PoseLog) -> Placed:
-    """The followed person's poses in the output, by the wanted alignment."""
-    pose = to_pose(motion.keypoints, *log.size)
-    if settings.upstream:
-        return place_published(pose, reference.pose, log, settings.size)
-    aspects = log.size[0] / log.size[1], settings.size[0] / settings.size[1]
-    return place(pose, reference.pose, *aspects, settings.anchor, settings.retarget == "limbs")
-
-
 def write_people(path: Path, driving: Driving, log: PoseLog, number: int) -> None:
     """The picture of frame `number` by whose numbers --person chooses."""
     frame = next(driving.frames(skip=number))
     number_people(frame.pixels, next(itertools.islice(log, number, None))).save(path)
-
-
-def time_of(timeline: Timeline | None, taken: Sequence[int]) -> dict | None:
-    """For case.json: how long the source is, its rate, and when the taken frames are shown; None without times."""
-    if timeline is None:
-        return None
-    return {
-        "duration": round(timeline.end, 4),
-        "fps": timeline.fps,
-        "varying_rate": timeline.varies,
-        "frames": len(timeline.times),
-        "of_frames": [round(timeline.times[number], 4) for number in taken],
-    }
-
-
-def seconds_a_frame(reporter: Reporter, renderer: Renderer, frames: int) -> dict[str, float]:
-    """By part. Threads draw, so the parts of "drawing" may add up to more than it."""
-    parts = {name: reporter.seconds[name] for name in ("poses", "motion", "drawing")}
-    parts |= {f"drawing: {name}": value for name, value in renderer.seconds.items()}
-    return {name: round(value / frames, 5) for name, value in parts.items()}
 
 
 def warn(reporter: Reporter, warnings: list[str]) -> None:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sa.benchmarks.fixtures.moving_people import Build, Stance, figure, sprint, squat, street
+from sa.benchmarks.fixtures.moving_people import sprint, squat, street
 from sa.benchmarks.measure.motion import prepared
 
 
@@ -53,10 +53,3 @@ def test_hands_that_blink_are_filled_and_points_are_calmed():
     plain, holes, calm = prepared(squat(0)), prepared(squat(0), fill=False), prepared(squat(0), smooth=True)
     assert holes.without_hand == 11 and plain.without_hand == 0
     assert calm.points_off < 0.75 * plain.points_off
-
-
-def test_a_figure_stands_on_its_feet():
-    for bend in (0, 0.5, 1):
-        points = figure(Build(), Stance(bend=bend), (100, 400), 300)
-        np.testing.assert_allclose(points[[15, 16], 1], 400)
-    assert np.ptp(points[:17, 1]) < 0.9 * np.ptp(figure(Build(), Stance(), (100, 400), 300)[:17, 1])

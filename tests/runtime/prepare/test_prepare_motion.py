@@ -2,34 +2,20 @@
 
 import json
 import re
-import subprocess
-import sys
-from fractions import Fraction
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from PIL import Image
-from prepare_data import face_recogniser, person
+from prepare_data import face_recogniser, person, video_file
 
+from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
 from sa.runtime.prepare.draw.drawing import draw_pose
 from sa.runtime.prepare.whole_body import to_pose
 
 WIDTH, HEIGHT, SIZE = 256, 128, 128  # of the driving frames; of the square output
-
-
-def video(path: Path, pictures: list[np.ndarray], times: list[float] | None = None) -> None:
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("libx264", rate=25, options={"crf": "20"})
-        stream.width, stream.height, stream.pix_fmt = WIDTH, HEIGHT, "yuv420p"
-        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
-        for number, picture in enumerate(pictures):
-            frame = av.VideoFrame.from_ndarray(picture)
-            frame.pts = round(1000 * (times[number] if times else number / 25))
-            container.mux(stream.encode(frame))
-        container.mux(stream.encode())
 
 
 def scenery(seed: int) -> np.ndarray:
@@ -52,7 +38,8 @@ def prepared(
     standing: np.ndarray | None = None,
 ) -> dict:
     """case.json; driving: per frame [persons, 133, 3], as many persons in each; standing: the reference [133, 3]."""
-    video(place / "dance.mp4", pictures or [scenery(0)] * len(driving), times)
+    pictures = pictures or [scenery(0)] * len(driving)
+    video_file(place / "dance.mp4", pictures, times or [i / 25 for i in range(len(driving))])
     np.savez(
         place / "poses.npz", driving=np.stack(driving), reference=(person(0.25) if standing is None else standing)[None]
     )
@@ -186,20 +173,9 @@ def test_an_uneven_video_keeps_its_speed(place):
 
 
 def test_a_video_cut_short_becomes_a_case_of_what_is_there(place):
-    driving = runner(20)
-    assert prepared(place, driving)["frames"] == 20
-    with (
-        av.open(str(place / "dance.mp4")) as source,
-        av.open(str(place / "whole.mp4"), "w", options={"movflags": "faststart"}) as target,
-    ):
-        stream = target.add_stream_from_template(source.streams.video[0])
-        for packet in source.demux(video=0):
-            if packet.size:
-                packet.stream = stream
-                target.mux(packet)
-    content = (place / "whole.mp4").read_bytes()
-    (place / "cut.mp4").write_bytes(content[:-5])
-    case = prepared(place, driving, "--driving", place / "cut.mp4", "--frames", "0:20")
+    cut = video_file(place / "cut.mp4", [scenery(0)] * 20, [i / 25 for i in range(20)], {"movflags": "faststart"})
+    cut.write_bytes(cut.read_bytes()[:-5])
+    case = prepared(place, runner(), "--driving", cut, "--frames", "0:20")
     assert 10 < case["frames"] < 20 and warned(case, "it may be cut short")
     assert len(case["names"]) == len(case["time"]["of_frames"]) == len(case["inside"]["frames"]) == case["frames"]
 
@@ -214,7 +190,7 @@ def test_upstream_fills_clips_and_reduces_nothing(place):
     """What is drawn is what was estimated, moved as published, at scores above 1 and in small outputs too."""
     driving = [person(0.2, 40 + 3 * i, 10)[None] for i in range(6)]
     driving[2][:], driving[4][..., 2] = np.nan, 1.2
-    case = json.loads((upstream(place, driving) / "case.json").read_text())
+    case = prepared(place, driving, "--compat", "upstream")
     scale, offset = (np.array(case["alignment"][of]) for of in ("scale", "offset"))
     for number in (1, 4):
         pose = to_pose(driving[number], WIDTH, HEIGHT).moved(scale, offset)
@@ -222,21 +198,14 @@ def test_upstream_fills_clips_and_reduces_nothing(place):
     assert case["frames_black"] == [2] and not case["motion"]["filled_frames"]
 
 
-def upstream(place: Path, driving: list[np.ndarray]) -> Path:
-    prepared(place, driving, "--compat", "upstream")
-    return place / "case"
-
-
-def test_two_workers_draw_what_one_draws(place):
+def test_several_workers_draw_what_one_draws(place, monkeypatch):
     """The number of processors decides about speed alone."""
-    poses = [(prepared(place, runner(6)), [pose_image(place, i) for i in range(6)])[1]]
-    code = "import sa.runtime.prepare.preparation as p; p.usable_cores = lambda: 1\n"
-    code += "import sys; from sa.runtime.prepare.cli import main; raise SystemExit(main(sys.argv[1:]))"
-    files = ["--reference", "photo.png", "--driving", "dance.mp4", "--keypoints", "poses.npz", "--out", "case"]
-    command = [sys.executable, "-c", code, *files, "--size", f"{SIZE}x{SIZE}", "--overwrite", "--quiet"]
-    subprocess.run(command, check=True, cwd=place)
-    poses.append([pose_image(place, i) for i in range(6)])
-    np.testing.assert_array_equal(*poses)
+    drawn = []
+    for cores in (1, 4):
+        monkeypatch.setattr(preparation, "usable_cores", lambda cores=cores: cores)
+        prepared(place, runner(9))
+        drawn.append([pose_image(place, number) for number in range(9)])
+    np.testing.assert_array_equal(*drawn)
 
 
 def test_faces_tell_who_goes_on_after_a_cut(place):
