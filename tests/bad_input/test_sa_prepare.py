@@ -200,16 +200,6 @@ ROWS = [
         "--anchor is not in the published code, which --compat upstream repeats: give one of them.",
         flags=("--anchor", "hips", "--compat", "upstream"),
     ),
-    Row(
-        "limbs upstream",
-        "--retarget is not in the published code, which --compat upstream repeats: give one of them.",
-        flags=("--retarget", "limbs", "--compat", "upstream"),
-    ),
-    Row(
-        "calmed upstream",
-        "--smooth is not in the published code, which --compat upstream repeats: give one of them.",
-        flags=("--smooth", "--compat", "upstream"),
-    ),
     Row("a person by name", "--person must be largest, all, or a number from 0, not Anna.", flags=("--person", "Anna")),
     Row(
         "a person who is not there",

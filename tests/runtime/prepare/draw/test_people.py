@@ -22,8 +22,3 @@ def test_everybody_gets_a_box_in_a_colour_of_its_own():
         assert left <= body[:, 0].min() and right >= body[:, 0].max() - 2
         assert top <= body[:, 1].min() and bottom >= body[:, 1].max() - 2
         assert right - left < 1.4 * np.ptp(body[:, 0]) + 20
-
-
-def test_large_frames_become_smaller():
-    picture = number_people(np.zeros((2160, 3840, 3), np.uint8), person()[None])
-    assert picture.size == (1024, 576)
