@@ -149,7 +149,7 @@ def add_motion(commands: argparse._SubParsersAction) -> None:
         "motion",
         help="what sa-prepare makes of drawn people who move",
         description="Print what sa-prepare makes of drawn people in a street, in a sprint and in squats, as the tables "
-        "of docs/prepare.md. Where they are and who they are is known.",
+        "of docs/motion.md. Where they are and who they are is known.",
     )
     motion.set_defaults(action=_motion)
 

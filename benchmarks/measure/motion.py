@@ -1,4 +1,4 @@
-"""sa-bench motion: what sa-prepare makes of drawn people whose truth is known, as tables for docs/prepare.md."""
+"""sa-bench motion: what sa-prepare makes of drawn people whose truth is known, as tables for docs/motion.md."""
 
 from dataclasses import dataclass
 
@@ -75,20 +75,21 @@ class Prepared:
         return share
 
     @property
-    def feet_off(self) -> float:
-        """Median distance in rows between the drawn ankles and where the reference's body would have them."""
+    def _beside(self) -> np.ndarray:
+        """[frames, 18, 2] in pixels from the same angles in the reference's body to the drawn body points."""
         assert self.scene.wanted is not None
-        wanted = self.scene.wanted[:, [15, 16], 1] / OUTPUT
-        found = self.placed.pose.points[:, ANKLES[::-1], 1]
-        return float(np.median(np.abs(found - wanted)) * OUTPUT)
+        wanted = to_pose(_all_seen(self.scene.wanted), OUTPUT, OUTPUT)
+        return (self.placed.pose.points[:, BODY] - wanted.points[:, BODY]) * OUTPUT
+
+    @property
+    def feet_off(self) -> float:
+        """Median distance of the ankles in rows."""
+        return float(np.median(np.abs(self._beside[:, ANKLES, 1])))
 
     @property
     def body_off(self) -> float:
-        """Median distance in pixels of the drawn body points from the same angles in the reference's body."""
-        assert self.scene.wanted is not None
-        wanted = to_pose(np.dstack([self.scene.wanted, np.ones((len(self.scene.wanted), 133, 1))]), OUTPUT, OUTPUT)
-        apart = np.linalg.norm(self.placed.pose.points[:, BODY] - wanted.points[:, BODY], axis=-1)
-        return float(np.median(apart) * OUTPUT)
+        """Median distance of the body points."""
+        return float(np.median(np.linalg.norm(self._beside, axis=-1)))
 
     @property
     def without_hand(self) -> int:
@@ -118,10 +119,13 @@ def prepared(
 
 def _placed_like(prepared: Prepared, truth: np.ndarray) -> Pose:
     """The true points [frames, 133, 2], placed as the estimated ones are."""
-    keypoints = np.dstack([truth, np.ones((*truth.shape[:2], 1))])
-    plain = to_pose(keypoints, *prepared.scene.size)
+    plain = to_pose(_all_seen(truth), *prepared.scene.size)
     placed = prepared.placed
     return Pose(plain.points * placed.alignment.scale + placed.offsets[:, None], plain.scores)
+
+
+def _all_seen(points: np.ndarray) -> np.ndarray:
+    return np.dstack([points, np.ones((*points.shape[:2], 1))])
 
 
 def measure_motion() -> None:

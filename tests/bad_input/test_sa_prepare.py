@@ -193,7 +193,6 @@ ROWS = [
         "3:2s.",
         flags=("--frames", "3:2s"),
     ),
-    Row("a rate of none", "--fps must be 0.1 to 240, not 0.0.", flags=("--fps", "0")),
     Row("a rate that is no number", "--fps must be 0.1 to 240, not nan.", flags=("--fps", "nan")),
     Row(
         "an anchor upstream",

@@ -99,6 +99,7 @@ def test_a_short_gap_is_filled_and_said(place):
     assert case["frames_without_person"] == case["frames_black"] == []
     filled = [pose_image(place, number) for number in (4, 5)]
     prepared(place, walking)
+    assert not (place / "case" / "persons.png").exists()
     for number, picture in zip((4, 5), filled, strict=True):
         assert np.abs(picture.astype(int) - pose_image(place, number)).max() <= 40
     bare = prepared(place, holes, "--no-fill")
@@ -116,14 +117,6 @@ def test_scores_above_one_change_no_colour(place, score):
     np.testing.assert_array_equal(pose_image(place, 1), expected)
 
 
-def test_calmed_points_are_nearer_to_rest(place):
-    random = np.random.default_rng(0)
-    shaking = [person(0.2, 40, 10)[None] + random.normal(0, [0.6, 0.6, 0], (1, 133, 3)) for _ in range(12)]
-    smoothing = prepared(place, shaking, "--smooth")["motion"]["smoothing"]
-    assert smoothing["filter"] == "One Euro" and smoothing["jitter_after"] < 0.6 * smoothing["jitter_before"]
-    assert prepared(place, shaking)["motion"]["smoothing"] is None
-
-
 def test_people_are_numbered_and_chosen_by_number(place):
     pair = [np.stack([person(0.2, 20 + i, 10), person(0.15, 150 - i, 20)]) for i in range(6)]
     pair[0][1] = np.nan  # the second comes in the second frame
@@ -136,11 +129,6 @@ def test_people_are_numbered_and_chosen_by_number(place):
     assert other["alignment"]["scale"][1] == pytest.approx(scale * 0.2 / 0.15, rel=1e-3)
     assert other["frames_without_person"] == [0]
     assert prepared(place, pair, "--person", 0)["alignment"]["scale"][1] == pytest.approx(scale)
-
-
-def test_alone_nobody_is_numbered(place):
-    prepared(place, runner(3))
-    assert not (place / "case" / "persons.png").exists()
 
 
 def test_a_scene_cut_is_told_and_the_advice_helps(place):

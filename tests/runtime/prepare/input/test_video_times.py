@@ -40,13 +40,12 @@ def test_a_varying_rate_is_resampled_and_said(tmp_path):
     assert shown(kept) == list(range(30)) and "which changes its speed" in kept.warnings[0]
 
 
-@pytest.mark.parametrize("fps", [5, 10, 50])
+@pytest.mark.parametrize("fps", [5, 50])
 def test_frames_are_resampled(fps, tmp_path):
     driving = open_driving(video(tmp_path / "even.mp4", [i / 25 for i in range(50)]), Selection(), fps)
     found = shown(driving)
     assert driving.fps == fps and len(found) == 2 * fps and not driving.warnings
     assert np.abs(np.array(found) / 25 - np.arange(len(found)) / fps).max() <= 0.5 / 25 + 1e-9
-    assert shown(open_driving(driving.path, Selection(), fps)) == found
     assert [frame.index for frame in driving.frames(skip=7)] == found[7:]
 
 
