@@ -64,6 +64,7 @@ class Prepared:
     @property
     def true_share(self) -> float:
         """Of the person's body points, how many are inside the output where the poses are drawn."""
+        assert self.scene.truth is not None
         truth = _placed_like(self, self.scene.truth)
         shown = truth.points[self.motion.there][:, BODY]
         return float(((shown >= 0) & (shown < 1)).all(axis=-1).mean())
@@ -98,6 +99,7 @@ class Prepared:
     @property
     def points_off(self) -> float:
         """Root mean square distance of the body points from the truth, in thousandths of the picture's height."""
+        assert self.scene.truth is not None
         found = self.motion.keypoints[:, :17, :2] - self.scene.truth[:, :17]
         return float(np.sqrt(np.mean(found**2)) / self.scene.size[1] * 1000)
 

@@ -12,7 +12,7 @@ from sa.runtime.prepare.motion.coverage import Coverage
 from sa.runtime.prepare.motion.filling import fill_gaps
 from sa.runtime.prepare.motion.persons import DrivingPersons, lone_bodies
 from sa.runtime.prepare.motion.placing import Placed
-from sa.runtime.prepare.motion.smoothing import jitter, smooth
+from sa.runtime.prepare.motion.smoothing import smooth
 from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.whole_body import BODY, VISIBLE, Pose, to_pose
 
@@ -43,7 +43,8 @@ def make_motion(followed: DrivingPersons, fill: bool, smoothed: bool, fps: float
         keypoints, report["filled_frames"], report["filled_points"] = filled.keypoints, filled.frames, filled.points
     if smoothed:
         calm = smooth(keypoints, fps, breaks)
-        report["smoothing"] = {"filter": "One Euro", "jitter_before": jitter(keypoints), "jitter_after": jitter(calm)}
+        moved = np.linalg.norm((calm - keypoints)[..., :2], axis=-1)[keypoints[..., 2] > VISIBLE]
+        report["smoothing"] = {"filter": "One Euro", "median_pixels": float(np.median(moved)) if len(moved) else None}
         keypoints = calm
     return Motion(keypoints, report)
 

@@ -34,17 +34,6 @@ def smooth(keypoints: np.ndarray, fps: float, breaks: Sequence[int]) -> np.ndarr
     return calm
 
 
-def jitter(keypoints: np.ndarray) -> float | None:
-    """Median acceleration of the body points from frame to frame, in diagonals of the person's box; None if unknown."""
-    size, body = _size(keypoints), keypoints[:, COCO_BODY]
-    if not size or len(body) < 3:
-        return None
-    seen = body[..., 2] > VISIBLE
-    together = seen[:-2] & seen[1:-1] & seen[2:]
-    bends = np.linalg.norm(body[:-2, :, :2] - 2 * body[1:-1, :, :2] + body[2:, :, :2], axis=-1)
-    return float(np.median(bends[together]) / size) if together.any() else None
-
-
 def _filtered(points: np.ndarray, seen: np.ndarray, fps: float, breaks: set[int]) -> np.ndarray:
     """[frames, n, 2] -> the same. Each point begins anew when it reappears."""
     result = points.copy()

@@ -168,6 +168,13 @@ def test_a_video_cut_short_becomes_a_case_of_what_is_there(place):
     assert len(case["names"]) == len(case["time"]["of_frames"]) == len(case["inside"]["frames"]) == case["frames"]
 
 
+def test_smoothing_is_told(place):
+    shaking = [one + 2 * (number % 2) for number, one in enumerate(runner(9))]
+    smoothing = prepared(place, shaking, "--smooth")["motion"]["smoothing"]
+    assert smoothing["filter"] == "One Euro" and 0 < smoothing["median_pixels"] < 2
+    assert prepared(place, shaking)["motion"]["smoothing"] is None
+
+
 def test_seconds_a_frame_are_told_by_part(place):
     parts = prepared(place, runner(4))["seconds_a_frame"]
     assert set(parts) == {"poses", "motion", "drawing", "drawing: pose", "drawing: mask", "drawing: preview"}
