@@ -130,22 +130,15 @@ def size_from(text: str) -> tuple[int, int]:
 
 def frames_from(text: str) -> tuple[float, float | None, int, bool]:
     """Start, stop, step, and whether start and stop are seconds; InputError if the text selects nothing."""
-    step = "(?::([0-9]{0,9}))?"
-    if match := re.fullmatch(f"([0-9]{{0,9}}):([0-9]{{0,9}}){step}", text):
-        first, last, every = (int(part) if part else None for part in match.groups())
-        bounds: tuple[float | None, float | None, bool] = first, last, False
-    elif match := re.fullmatch(f"(?:({SECONDS})s)?:(?:({SECONDS})s)?{step}", text):
-        every = int(match[3]) if match[3] else None
-        bounds = float(match[1]) if match[1] else None, float(match[2]) if match[2] else None, True
-    else:
-        every, bounds = 0, (None, None, False)
-    start, stop, seconds = bounds
-    if every == 0 or (stop is not None and stop <= (start or 0)):
-        raise InputError(
-            "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1 or 2.5s:8s, "
-            f"not {text}."
-        )
-    return start or 0, stop, 1 if every is None else every, seconds
+    for number, seconds in ("([0-9]{0,9})", False), (f"(?:({SECONDS})s)?", True):
+        if match := re.fullmatch(f"{number}:{number}(?::([0-9]{{0,9}}))?", text):
+            start, stop, step = (float(part) if part else None for part in match.groups())
+            if step != 0 and (stop is None or stop > (start or 0)):
+                return start or 0, stop, int(step or 1), seconds
+    raise InputError(
+        "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1 or 2.5s:8s, "
+        f"not {text}."
+    )
 
 
 def inside_from(inside: dict) -> str:

@@ -59,7 +59,6 @@ def draw_canvas(pose: Pose, width: int, height: int) -> np.ndarray:
 
 def _draw_body(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> None:
     """points: [persons, 18, 2] in pixels. Draws all persons' limbs, dims them, then draws all joints."""
-    first, last = len(canvas), 0  # rows with limbs; the others are black, so dimming them would only cost time
     for colour, (start, end) in zip(PALETTE, LIMBS, strict=False):
         for (x, y), score in zip(points[:, [start, end]].transpose(0, 2, 1), scores[:, [start, end]], strict=True):
             if (score >= VISIBLE).all():
@@ -68,10 +67,7 @@ def _draw_body(canvas: np.ndarray, points: np.ndarray, scores: np.ndarray) -> No
                 centre = int(x.mean()), int(y.mean())
                 outline = cv2.ellipse2Poly(centre, (int(length / 2), LIMB_HALF_WIDTH), int(angle), 0, 360, 1)
                 cv2.fillConvexPoly(canvas, np.asarray(outline), [int(level * score[0] * score[1]) for level in colour])
-                first, last = min(first, centre[1] - int(length)), max(last, centre[1] + int(length))
-    first, last = max(first - LIMB_HALF_WIDTH - 1, 0), last + LIMB_HALF_WIDTH + 2
-    if first < min(last, len(canvas)):
-        cv2.LUT(canvas[first:last], DIMMED, dst=canvas[first:last])
+    cv2.LUT(canvas, DIMMED, dst=canvas)
     for joint, colour in enumerate(PALETTE):
         for (x, y), score in zip(points[:, joint].astype(int).tolist(), scores[:, joint].tolist(), strict=True):
             if score > VISIBLE:

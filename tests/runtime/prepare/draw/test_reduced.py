@@ -8,7 +8,7 @@ from sa.runtime.prepare.draw.drawing import draw_pose
 from sa.runtime.prepare.draw.reduced import draw_reduced
 from sa.runtime.prepare.whole_body import Pose, to_pose
 
-SHINS = (((0, 153, 102), (9, 10)), ((0, 51, 153), (12, 13)))  # colours of both shins at a score of 1
+SHINS = ((9, 10), (12, 13))  # knees and ankles
 
 
 def upright(x: float) -> Pose:
@@ -24,7 +24,7 @@ def along_shins(picture: np.ndarray, pose: Pose) -> np.ndarray:
     """[2, 9] the brightest channel near nine places along each shin."""
     size = picture.shape[0]
     found = []
-    for _, (knee, ankle) in SHINS:
+    for knee, ankle in SHINS:
         for share in np.linspace(0.1, 0.9, 9):
             x, y = ((1 - share) * pose.points[0, knee] + share * pose.points[0, ankle]) * size
             found.append(picture[int(y), max(int(x) - 1, 0) : int(x) + 2].max())
