@@ -130,11 +130,12 @@ def size_from(text: str) -> tuple[int, int]:
 
 def frames_from(text: str) -> tuple[float, float | None, int, bool]:
     """Start, stop, step, and whether start and stop are seconds; InputError if the text selects nothing."""
-    for number, seconds in ("([0-9]{0,9})", False), (f"(?:({SECONDS})s)?", True):
+    for number, kind in ("([0-9]{0,9})", int), (f"(?:({SECONDS})s)?", float):
         if match := re.fullmatch(f"{number}:{number}(?::([0-9]{{0,9}}))?", text):
-            start, stop, step = (float(part) if part else None for part in match.groups())
-            if step != 0 and (stop is None or stop > (start or 0)):
-                return start or 0, stop, int(step or 1), seconds
+            start, stop = (kind(part) if part else None for part in match.groups()[:2])
+            step = int(match[3]) if match[3] else 1
+            if step and (stop is None or stop > (start or 0)):
+                return start or 0, stop, step, kind is float
     raise InputError(
         "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1 or 2.5s:8s, "
         f"not {text}."

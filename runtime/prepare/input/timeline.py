@@ -24,7 +24,7 @@ class Selection:
 
     def __str__(self) -> str:
         unit = "s" if self.seconds else ""
-        return f"{self.start:g}{unit}:{'' if self.stop is None else f'{self.stop:g}{unit}'}:{self.step}"
+        return f"{self.start:.10g}{unit}:{'' if self.stop is None else f'{self.stop:.10g}{unit}'}:{self.step}"
 
     def bounds(self, frames: int, times: list[float] | None) -> tuple[int, int]:
         """First and one past the last of the first `frames` frames of a source, which are shown at these times."""
