@@ -2,7 +2,7 @@
 
 import argparse
 
-from sa.benchmarks.measure.command import add_alignment, add_run, add_true_size
+from sa.benchmarks.measure.command import add_alignment, add_motion, add_run, add_true_size
 from sa.benchmarks.puppet.command import (
     add_puppet_prices,
     add_puppet_quality,
@@ -42,6 +42,7 @@ def parser() -> argparse.ArgumentParser:
     add_run(commands)
     add_merge(commands)
     add_alignment(commands)
+    add_motion(commands)
     add_true_size(commands)
     add_puppet_train(commands)
     add_puppet_study(commands)

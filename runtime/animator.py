@@ -30,12 +30,13 @@ def animate(
     cancel: CancelToken | None = None,
     fresh: bool = False,
     audio: bool = True,
+    gif: bool = True,
 ) -> dict:
     """Animate a case into the folder `out` and return what run.json says.
 
     A run that is killed or interrupted leaves a folder beside `out`. The same command goes on from there, unless
-    `fresh`. `audio`: the video gets the case's audio, if there is any. InputError if the case or the output folder
-    cannot be used, before any engine is loaded.
+    `fresh`. `audio`: the video gets the case's audio, if there is any. `gif`: a GIF is made too. InputError if the case
+    or the output folder cannot be used, before any engine is loaded.
     """
     check_output(out)
     run = pipeline.prepare(case, settings, on_event=on_event, cancel=cancel)
@@ -44,18 +45,19 @@ def animate(
         result = run.start(state=folder)
         _write_frames(result, folder / "frames")
         with run.account.stage("writing video"):
-            audible = _write_videos(folder, run, result, audio)
-        report = result.report | {"audio": audible, "made_from": made_from(run, audio)}
+            audible = _write_videos(folder, run, result, audio, gif)
+        report = result.report | {"audio": audible, "made_from": made_from(run, audio, gif)}
         (folder / RUN_FILE).write_text(json.dumps(report, indent=1) + "\n")
         with signals.ignored():
             deliver(folder, out)
     return report
 
 
-def made_from(run: Run, audio: bool) -> dict:
+def made_from(run: Run, audio: bool, gif: bool = True) -> dict:
     """What decides every file of a result to the byte. A folder whose run.json has the same need not be made again."""
     given = run.case.audio if audio else None
-    return run.key | {"fps": run.fps, "audio": None if given is None else sha256(given, use_cache=False)}
+    made = run.key | {"fps": run.fps, "audio": None if given is None else sha256(given, use_cache=False)}
+    return made if gif else made | {"gif": False}
 
 
 def _say_what_differs(kept: dict | None, key: dict, tell: Listener) -> None:
@@ -83,7 +85,7 @@ def _write_frames(result: Result, folder: Path) -> None:
             video.write_frame(folder, i, frame)
 
 
-def _write_videos(folder: Path, run: Run, result: Result, audio: bool) -> bool:
+def _write_videos(folder: Path, run: Run, result: Result, audio: bool, gif: bool) -> bool:
     """Make the videos of the written frames. Returns whether the MP4 has the case's audio."""
     frames, count, fps, account = folder / "frames", len(result), result.fps, run.account
     audible = False
@@ -91,7 +93,9 @@ def _write_videos(folder: Path, run: Run, result: Result, audio: bool) -> bool:
         audible = _write_with_audio(folder / MP4_FILE, frames, run, result)
     if not audible:
         video.write_mp4(folder / MP4_FILE, frames, count, fps)
-    if count <= GIF_FRAMES:
+    if not gif:
+        (folder / "animation.gif").unlink(missing_ok=True)  # of an earlier command that was killed
+    elif count <= GIF_FRAMES:
         video.write_gif(folder / "animation.gif", frames, count, fps, run.settings.compat == "upstream")
     else:
         account.tell(Message(f"no GIF is made of more than {GIF_FRAMES} frames: take {MP4_FILE}"))

@@ -208,6 +208,7 @@ def add_video(output: argparse._ArgumentGroup) -> None:
     output.add_argument(
         "--fps", type=float, help="frames per second of the written videos (default: the driving video's, else 8)"
     )
+    output.add_argument("--no-gif", action="store_true", help="make no GIF, which takes longest of what is written")
     output.add_argument("--no-audio", action="store_true", help="leave the case's audio out of the video")
 
 
@@ -348,7 +349,14 @@ def run(arguments: argparse.Namespace) -> None:
     with engines, Pipeline(engines, keep=False) as pipeline:
         listener = ConsoleListener(reporter)
         report = animate(
-            pipeline, case, arguments.out, settings, listener, fresh=arguments.fresh, audio=not arguments.no_audio
+            pipeline,
+            case,
+            arguments.out,
+            settings,
+            listener,
+            fresh=arguments.fresh,
+            audio=not arguments.no_audio,
+            gif=not arguments.no_gif,
         )
     memory = {stage["stage"]: stage for stage in report["memory"]["stages"]}
     rows = []

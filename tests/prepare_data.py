@@ -1,7 +1,9 @@
 """What the tests of sa-prepare share: the golden data, a person that moves, and networks that always see the same."""
 
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -56,6 +58,22 @@ def picture_file(path: Path, width: int, height: int, seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     noise = np.random.default_rng(seed).integers(0, 256, (8, 8, 3), dtype=np.uint8)
     Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC).save(path)
+    return path
+
+
+def video_file(
+    path: Path, pictures: list[np.ndarray], times: list[float], container_options: dict | None = None, **codec: str
+) -> Path:
+    """An H.264 video; picture i is shown from times[i] seconds on, which count in thousandths."""
+    with av.open(str(path), "w", options=container_options or {}) as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "10", **codec})
+        stream.height, stream.width, stream.pix_fmt = *pictures[0].shape[:2], "yuv420p"
+        stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+        for picture, time in zip(pictures, times, strict=True):
+            frame = av.VideoFrame.from_ndarray(picture)
+            frame.pts = round(1000 * time)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
     return path
 
 

@@ -1,4 +1,4 @@
-"""The flags of sa-bench run, alignment and true-size."""
+"""The flags of sa-bench run, alignment, motion and true-size."""
 
 import argparse
 from importlib.util import find_spec
@@ -142,6 +142,22 @@ def _alignment(arguments: argparse.Namespace) -> None:
     from sa.benchmarks.measure.alignment import compare_alignments
 
     compare_alignments(arguments.recordings)
+
+
+def add_motion(commands: argparse._SubParsersAction) -> None:
+    motion = commands.add_parser(
+        "motion",
+        help="what sa-prepare makes of drawn people who move",
+        description="Print what sa-prepare makes of drawn people in a street, in a sprint and in squats, as the tables "
+        "of docs/motion.md. Where they are and who they are is known.",
+    )
+    motion.set_defaults(action=_motion)
+
+
+def _motion(arguments: argparse.Namespace) -> None:
+    from sa.benchmarks.measure.motion import measure_motion
+
+    measure_motion()
 
 
 def add_true_size(commands: argparse._SubParsersAction) -> None:

@@ -23,6 +23,7 @@ The output folder gets
   reference.png, poses/, faces/, reference_mask.png, identity.npy    what sa-run takes
   preview.mp4    reference | driving frame | pose over driving frame, moved alike | pose, face box over reference
   audio.flac     the driving video's audio, cut to the frames taken, if there is any
+  persons.png    the first driving frame with several persons, numbered, if there is one
   case.json      sources with hashes, parameters, alignment and its quality, names of the frames, warnings
 It appears when all is done. A killed or interrupted command goes on where it was when it is given again.
 
@@ -39,6 +40,8 @@ examples:
 exit codes: 0 done, 2 a flag or file cannot be used, 130 interrupted, 1 anything else
 """
 
+ANCHORS, RETARGETS = ("first", "hips", "none"), ("body", "limbs")
+SECONDS = r"[0-9]{1,6}(?:\.[0-9]{1,6})?"
 SIZE_STEP, SMALLEST, LARGEST = 64, 64, 4096  # pixels; the UNet halves the latents' sides three times
 
 
@@ -66,14 +69,40 @@ def parser() -> argparse.ArgumentParser:
         "--frames",
         default="::",
         metavar="START:STOP:STEP",
-        help="driving frames to take, such as 0:64:1 (default: all)",
+        help="driving frames to take, such as 0:64:1, or those between two times, such as 2.5s:8s (default: all)",
+    )
+    choice.add_argument(
+        "--fps",
+        type=float,
+        help="take the frames that are nearest in time at this rate; of a folder of frames: their rate (default: the "
+        "video's; a common one if its rate varies)",
     )
     choice.add_argument(
         "--person",
         default="largest",
         metavar="largest|INDEX|all",
-        help="whom to follow in the driving frames: the largest (default), or number INDEX of the first frame that has "
-        "so many, counted from 0; all: follow the largest and draw everybody",
+        help="whom to follow in the driving frames: the largest (default), or number INDEX of the first frame that "
+        "shows several, counted from 0 as in the case's persons.png; all: follow the largest and draw everybody",
+    )
+    choice.add_argument(
+        "--anchor",
+        choices=ANCHORS,
+        default="none",
+        help="hips: the middle of the hips stays where the reference has it; first: it is there in the first frame; "
+        "none: the person moves over the picture as in the driving video (default)",
+    )
+    choice.add_argument(
+        "--retarget",
+        choices=RETARGETS,
+        default="body",
+        help="body: one scale for the whole person (default); limbs: every bone gets the reference's length and keeps "
+        "its angle",
+    )
+    choice.add_argument(
+        "--no-fill", action="store_true", help="leave gaps of up to 5 frames, in which points are missed, as they are"
+    )
+    choice.add_argument(
+        "--smooth", action="store_true", help="calm the points of the followed person (One Euro filter)"
     )
     choice.add_argument(
         "--compat",
@@ -99,15 +128,24 @@ def size_from(text: str) -> tuple[int, int]:
     return width, height
 
 
-def frames_from(text: str) -> tuple[int, int | None, int]:
-    """Start, stop and step; InputError if the text is malformed or selects nothing."""
-    match = re.fullmatch(r"([0-9]{0,9}):([0-9]{0,9})(?::([0-9]{0,9}))?", text)
-    start, stop, step = (int(part) if part else None for part in match.groups()) if match else (None, None, 0)
-    if step == 0 or (stop is not None and stop <= (start or 0)):
-        raise InputError(
-            f"--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1, not {text}."
-        )
-    return start or 0, stop, 1 if step is None else step
+def frames_from(text: str) -> tuple[float, float | None, int, bool]:
+    """Start, stop, step, and whether start and stop are seconds; InputError if the text selects nothing."""
+    for number, kind in ("([0-9]{0,9})", int), (f"(?:({SECONDS})s)?", float):
+        if match := re.fullmatch(f"{number}:{number}(?::([0-9]{{0,9}}))?", text):
+            start, stop = (kind(part) if part else None for part in match.groups()[:2])
+            step = int(match[3]) if match[3] else 1
+            if step and (stop is None or stop > (start or 0)):
+                return start or 0, stop, step, kind is float
+    raise InputError(
+        "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1 or 2.5s:8s, "
+        f"not {text}."
+    )
+
+
+def inside_from(inside: dict) -> str:
+    """The shares of case.json in words."""
+    shares = [inside[part] for part in ("body", "face", "hands")]
+    return ", ".join("none" if share is None else f"{share:.0%}" for share in shares)
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -117,8 +155,14 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--person must be largest, all, or a number from 0, not {a.person}.")
     if a.compat and a.person != "largest":
         raise InputError("--person chooses whom to follow, --compat upstream follows nobody: give one of them.")
+    if a.fps is not None and not 0.1 <= a.fps <= 240:
+        raise InputError(f"--fps must be 0.1 to 240, not {a.fps}.")
+    changes = {"--anchor": a.anchor != "none", "--retarget": a.retarget != "body", "--smooth": a.smooth}
+    if a.compat and any(changes.values()):
+        flag = next(flag for flag, given in changes.items() if given)
+        raise InputError(f"{flag} is not in the published code, which --compat upstream repeats: give one of them.")
     try:
-        from sa.runtime.prepare.input.driving import Selection
+        from sa.runtime.prepare.input.timeline import Selection
         from sa.runtime.prepare.preparation import Settings, prepare_case
     except ImportError as error:
         raise InputError(
@@ -132,6 +176,11 @@ def run(arguments: argparse.Namespace) -> None:
         frames=Selection(*frames),
         person=int(a.person) if a.person.isdigit() else None,
         everybody=a.person == "all" or a.compat == "upstream",
+        fps=a.fps,
+        anchor=a.anchor,
+        retarget=a.retarget,
+        fill=not a.no_fill,
+        smooth=a.smooth,
         models=a.models,
         keypoints=a.keypoints,
         device=a.device,
@@ -145,6 +194,7 @@ def run(arguments: argparse.Namespace) -> None:
         ["scale of the driving person, x and y", f"{scale[0]:.3f}, {scale[1]:.3f}"],
         ["residual, share of the reference's height", "not aligned" if residual is None else f"{residual:.3f}"],
         ["reference's body points seen in the driving frames", f"{quality['visible_share']:.0%}"],
+        ["body, face and hand points inside the picture", inside_from(report["inside"])],
         ["frames without the person", str(len(report["frames_without_person"]))],
         ["frames without a face", str(len(report["frames_without_face"]))],
     ]

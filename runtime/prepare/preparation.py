@@ -1,5 +1,6 @@
 """From a photo and a driving video to a case, start to finish."""
 
+import itertools
 import json
 import platform
 import time
@@ -23,23 +24,33 @@ from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 from sa.runtime.output.staging import replace_entry, resumable
 from sa.runtime.output.video import encode_mp4
+from sa.runtime.prepare.draw.people import number_people
 from sa.runtime.prepare.draw.rendering import Renderer
+from sa.runtime.prepare.driving_motion import Scenes, make_motion, place_published
 from sa.runtime.prepare.estimate.estimator import PoseEstimator, check_device
-from sa.runtime.prepare.estimate.face_networks import FaceNetworks
+from sa.runtime.prepare.estimate.face_networks import FaceNetworks, recognise
 from sa.runtime.prepare.estimate.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
-from sa.runtime.prepare.input.driving import Driving, Selection, open_driving
+from sa.runtime.prepare.input.driving import Driving, open_driving
 from sa.runtime.prepare.input.keypoints_file import KeypointsFile, read_keypoints
-from sa.runtime.prepare.motion.alignment import Alignment, AlignmentQuality, published_fit, robust_fit
-from sa.runtime.prepare.motion.persons import follow, lone_bodies
+from sa.runtime.prepare.input.timeline import Selection
+from sa.runtime.prepare.motion.coverage import measure_coverage
+from sa.runtime.prepare.motion.facing import facing
+from sa.runtime.prepare.motion.persons import follow
+from sa.runtime.prepare.motion.placing import place
+from sa.runtime.prepare.motion.scenes import find_cuts, glance
 from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.reference import Reference, ReferenceFace, find_face, make_reference
-from sa.runtime.prepare.whole_body import BODY
+from sa.runtime.prepare.timing import seconds_a_frame, time_of
+from sa.runtime.prepare.whole_body import to_pose
 from sa.runtime.system import signals
 from sa.runtime.system.hashing import sha256
+from sa.runtime.system.processors import usable_cores
 
 CASE_FILE = "case.json"
 FOLDER_FPS = 8.0  # of the preview, if the driving frames have no rate
-FAR_OFF = 0.03  # a published scale may differ from the robust one by this share without a warning
+PEOPLE_FILE = "persons.png"
+MOST_WORKERS = 8  # each holds some frames and a canvas, 150 MB at 4K
+FACES_EVERY = 10  # frames; faces are recognised whenever the number of persons changes too
 
 
 @dataclass(frozen=True)
@@ -52,6 +63,11 @@ class Settings:
     frames: Selection = field(default_factory=Selection)
     person: int | None = None  # to follow: a number in the first frame's order; None: the largest
     everybody: bool = False  # draw all persons, not only the one that is followed
+    fps: float | None = None  # to resample a video to, or of a folder's frames
+    anchor: str = "none"  # first or hips
+    retarget: str = "body"  # or limbs
+    fill: bool = True  # short gaps
+    smooth: bool = False
     models: Path | None = None
     keypoints: Path | None = None
     device: str = "cpu"
@@ -69,7 +85,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
     check_output(out, overwrite)
     check_device(settings.device)
     photo = read_image(settings.reference)
-    driving = open_driving(settings.driving, settings.frames)
+    driving = open_driving(settings.driving, settings.frames, settings.fps, keep_rate=settings.upstream)
     given = read_keypoints(settings.keypoints) if settings.keypoints is not None else None
     with reporter.stage("loading networks"):
         estimator = make_estimator(settings, given)
@@ -97,22 +113,36 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
         warn(reporter, warnings)  # before the part that may take hours
         shown = len(warnings)
         with PoseLog(folder / "poses.log") as log:
-            estimate_driving(driving, log, given, estimator, reporter)
-            followed = follow(log, log.size, settings.person, warnings)
-            alignment, quality = align(settings, reference, log, followed.points, followed.scores, warnings)
-            detector = networks if upstream else None
+            estimate_driving(driving, log, given, estimator, None if upstream else networks, reporter)
+            taken = driving.selected[: log.frames]  # the end of a file may be missing
+            with reporter.stage("motion"):
+                followed = follow(log.sightings, find_cuts(log.glances()), settings.person, taken, warnings)
+                rate = driving.fps or FOLDER_FPS
+                motion = make_motion(followed, settings.fill and not upstream, settings.smooth, rate, not upstream)
+                pose = to_pose(motion.keypoints, *log.size)
+                if upstream:
+                    placed = place_published(pose, reference.pose, log, settings.size)
+                else:
+                    aspects = log.size[0] / log.size[1], settings.size[0] / settings.size[1]
+                    placed = place(pose, reference.pose, *aspects, settings.anchor, settings.retarget == "limbs")
+                inside, turned = measure_coverage(placed.pose), facing(placed.pose, reference.pose)
+            warnings += placed.warnings + inside.warnings(taken, settings.anchor == "hips") + turned[1]
+            if followed.crowd is not None and not upstream:
+                write_people(result / PEOPLE_FILE, driving, log, followed.crowd)
             masks = not upstream or networks is not None
-            renderer = Renderer(result, reference.picture, alignment, settings.everybody, detector, masks)
+            detector = networks if upstream else None
+            renderer = Renderer(result, reference.picture, upstream, detector, masks, min(usable_cores(), MOST_WORKERS))
+            scenes = Scenes(driving, log, followed, motion.there, placed, inside, settings.everybody, upstream)
             with reporter.stage("drawing", log.frames) as advance:
 
                 def previews() -> Iterator[Image.Image]:
-                    for frame, keypoints, person in zip(driving.frames(), log, followed.chosen, strict=True):
-                        yield renderer.render(frame, keypoints, person)
+                    for picture in renderer.render(scenes):
+                        yield picture
                         advance()
 
-                encode_mp4(result / "preview.mp4", previews(), driving.fps or FOLDER_FPS)
+                encode_mp4(result / "preview.mp4", previews(), rate)
             with reporter.stage("audio"):
-                audible = copy_audio(driving, result / AUDIO_FILE, len(followed.chosen), warnings)
+                audible = copy_audio(driving, result / AUDIO_FILE, log.frames, warnings)
         warnings += driving.warnings + renderer.warnings()
         warn(reporter, warnings[shown:])
         framing = reference.framing
@@ -120,8 +150,9 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             "project": PROJECT,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             **origin,
-            "frames": len(followed.chosen),
+            "frames": log.frames,
             "fps": driving.fps,
+            "time": time_of(driving.timeline, taken),
             "audio": AUDIO_FILE if audible else None,
             "reference": {
                 "photo_size": photo.size,
@@ -130,20 +161,35 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             },
             "alignment": {
                 "method": "published" if upstream else "robust",
-                "scale": alignment.scale.tolist(),
-                "offset": alignment.offset.tolist(),
-                "quality": asdict(quality),
+                "scale": placed.alignment.scale.tolist(),
+                "offset": placed.alignment.offset.tolist(),
+                "quality": asdict(placed.quality),
             },
-            "frames_without_person": [number for number, person in enumerate(followed.chosen) if person is None],
+            "motion": {
+                "scene_cuts": followed.cuts,
+                "may_be_another_from": followed.unsure,
+                **turned[0],
+                **motion.report,
+            },
+            "inside": inside.report(placed.pose),
+            "frames_without_person": [number for number, there in enumerate(motion.there) if not there],
             "frames_without_face": renderer.without_face,
+            "frames_black": renderer.black,
             "names": renderer.names,
             "warnings": warnings,
             "seconds": {name: round(value, 3) for name, value in reporter.seconds.items()},
+            "seconds_a_frame": seconds_a_frame(reporter.seconds, renderer.seconds, log.frames),
         }
         (result / CASE_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         with signals.ignored():
             replace_entry(result, out)
     return report
+
+
+def write_people(path: Path, driving: Driving, log: PoseLog, number: int) -> None:
+    """The picture of frame `number` by whose numbers --person chooses."""
+    frame = next(driving.frames(skip=number))
+    number_people(frame.pixels, next(itertools.islice(log, number, None))).save(path)
 
 
 def warn(reporter: Reporter, warnings: list[str]) -> None:
@@ -248,16 +294,30 @@ def parameters_of(settings: Settings) -> dict:
         "size": "x".join(map(str, a.size)),
         "frames": asdict(a.frames),
         "person": "all" if a.everybody else "largest" if a.person is None else a.person,
+        "fps": a.fps,
+        "anchor": a.anchor,
+        "retarget": a.retarget,
+        "fill": a.fill and not a.upstream,
+        "smooth": a.smooth,
         "device": a.device,
         "compat": "upstream" if a.upstream else None,
     }
 
 
 def estimate_driving(
-    driving: Driving, log: PoseLog, given: KeypointsFile | None, estimator: PoseEstimator | None, reporter: Reporter
+    driving: Driving,
+    log: PoseLog,
+    given: KeypointsFile | None,
+    estimator: PoseEstimator | None,
+    networks: FaceNetworks | None,
+    reporter: Reporter,
 ) -> None:
-    """Append the keypoints of the driving frames that the log lacks; InputError for frames that cannot be used."""
-    with reporter.stage("poses", driving.expected) as advance:
+    """Append the keypoints of the driving frames that the log lacks; InputError for frames that cannot be used.
+
+    networks: recognise faces now and then, by which persons are told apart.
+    """
+    before: tuple[int, np.ndarray] | None = None  # number and keypoints of the frame before
+    with reporter.stage("poses", len(driving.selected)) as advance:
         for _ in range(log.frames):
             advance()
         for frame in driving.frames(skip=log.frames):
@@ -267,12 +327,17 @@ def estimate_driving(
                     f"{frame.name} of {driving.path} is {size[0]}x{size[1]}, the frames before are "
                     f"{log.size[0]}x{log.size[1]}: give driving frames of one size."
                 )
-            if given is not None:
+            if before is not None and before[0] == frame.index:  # the same frame once more
+                keypoints = before[1]
+            elif given is not None:
                 keypoints = given.of_frame(frame.index)
             else:
                 assert estimator is not None  # see make_estimator
                 keypoints = estimator(frame.pixels)
-            log.append(size, keypoints)
+            now_and_then = log.frames % FACES_EVERY == 0 or len(keypoints) != log.persons
+            faces = recognise(frame.pixels, keypoints, networks if now_and_then else None)
+            log.append(size, keypoints, glance(frame.pixels), faces)
+            before = frame.index, keypoints
             advance()
     if not log.frames:
         raise InputError(
@@ -283,28 +348,3 @@ def estimate_driving(
             f"{given.path}: driving is {len(given.driving)} long, but {driving.path} has {driving.decoded} frames: "
             "give one entry per frame of the whole source."
         )
-
-
-def align(
-    settings: Settings,
-    reference: Reference,
-    log: PoseLog,
-    points: np.ndarray,
-    scores: np.ndarray,
-    warnings: list[str],
-) -> tuple[Alignment, AlignmentQuality]:
-    """The chosen alignment, and the quality of the robust one. points, scores: of the followed person."""
-    target, seen = reference.pose.points[0, BODY], reference.pose.scores[0, BODY]
-    width, height = settings.size
-    robust, quality, found = robust_fit(target, seen, points, scores, log.size[0] / log.size[1], width / height)
-    if not settings.upstream:
-        warnings += found
-        return robust, quality
-    published = published_fit(target, seen, lone_bodies(log, log.size), width, height)
-    if quality.aligned and np.abs(published.scale / robust.scale - 1).max() > FAR_OFF:
-        warnings.append(
-            f"--compat upstream: the published alignment scales by {published.scale[0]:.3f} in x and "
-            f"{published.scale[1]:.3f} in y, the robust one would by {robust.scale[0]:.3f} and {robust.scale[1]:.3f}; "
-            "look at preview.mp4."
-        )
-    return published, quality

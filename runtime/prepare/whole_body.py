@@ -13,7 +13,7 @@ FACE = slice(24, 92)
 LEFT_HAND = slice(92, 113)
 RIGHT_HAND = slice(113, 134)
 
-COCO_BODY = slice(0, 17)
+COCO_BODY, COCO_FACE = slice(0, 17), slice(23, 91)  # of the 133
 LEFT_SHOULDER, RIGHT_SHOULDER = 5, 6  # in COCO's order
 NECK = 1  # in OpenPose's order
 # The index of each drawn body point among the 133. The neck is computed from the shoulders.

@@ -13,8 +13,15 @@ REMEMBERED_FILES = 4096  # beyond this, the cache drops the oldest
 
 
 def cache_folder() -> Path:
-    """The user's cache folder for this project (XDG_CACHE_HOME, else ~/.cache)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "stableanimator-deploy"
+    """The user's cache folder for this project (XDG_CACHE_HOME, else ~/.cache).
+
+    A user without a home, as in some containers, gets a folder that cannot be made, and so no cache.
+    """
+    try:
+        caches = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    except RuntimeError:
+        caches = Path(os.devnull)
+    return caches / "stableanimator-deploy"
 
 
 def sha256(path: Path, use_cache: bool = True) -> str:

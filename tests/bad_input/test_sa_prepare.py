@@ -161,12 +161,14 @@ ROWS = [
     ),
     Row(
         "frames backwards",
-        "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1, not 9:3.",
+        "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1 or "
+        "2.5s:8s, not 9:3.",
         flags=("--frames", "9:3"),
     ),
     Row(
         "a step of none",
-        "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1, not 0:9:0.",
+        "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1 or "
+        "2.5s:8s, not 0:9:0.",
         flags=("--frames", "0:9:0"),
     ),
     Row(
@@ -178,6 +180,24 @@ ROWS = [
         "a size of one number",
         "--size must be WIDTHxHEIGHT, both multiples of 64 from 64 to 4096, such as 512x512 or 576x1024, not 512.",
         flags=("--size", "512"),
+    ),
+    Row(
+        "seconds of a folder of frames",
+        "--frames 1s:2s:1 counts seconds, but a folder of frames has no times: give the frames' rate with --fps, or "
+        "count frames.",
+        flags=("--frames", "1s:2s"),
+    ),
+    Row(
+        "frames and seconds at once",
+        "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1 or 2.5s:8s, not "
+        "3:2s.",
+        flags=("--frames", "3:2s"),
+    ),
+    Row("a rate that is no number", "--fps must be 0.1 to 240, not nan.", flags=("--fps", "nan")),
+    Row(
+        "an anchor upstream",
+        "--anchor is not in the published code, which --compat upstream repeats: give one of them.",
+        flags=("--anchor", "hips", "--compat", "upstream"),
     ),
     Row("a person by name", "--person must be largest, all, or a number from 0, not Anna.", flags=("--person", "Anna")),
     Row(

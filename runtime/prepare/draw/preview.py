@@ -22,14 +22,19 @@ THICKER = np.ones((3, 3), np.uint8)
 class Preview:
     """Makes the frames of preview.mp4."""
 
-    def __init__(self, reference: Image.Image, alignment: Alignment):
-        self._alignment = alignment
+    def __init__(self, reference: Image.Image):
         scale = min(1, LONGEST / max(reference.size))
         self._width, self._height = (max(round(side * scale / 2) * 2, 2) for side in reference.size)
         self._reference = self._fitted(np.asarray(reference))
 
-    def picture(self, driving: np.ndarray, pose: np.ndarray, box: Box | None) -> Image.Image:
-        """driving [h, w, 3], pose [H, W, 3], both uint8 RGB, and the face box in the pose's pixels -> one frame."""
+    def picture(
+        self, driving: np.ndarray, pose: np.ndarray, box: Box | None, alignment: Alignment, note: str
+    ) -> Image.Image:
+        """One frame of the preview.
+
+        driving [h, w, 3] and pose [H, W, 3]: uint8 RGB; box: the face's, in the pose's pixels; alignment: brings the
+        driving picture under the pose; note: a few words to be written over the last picture.
+        """
         small_pose = self._fitted(cv2.dilate(pose, THICKER))  # its lines are broken and only one or two pixels wide
         over_reference = self._under(self._reference, small_pose)
         if box is not None:
@@ -37,7 +42,8 @@ class Preview:
             first = round(box.left * across), round(box.top * down)
             last = round(box.right * across), round(box.bottom * down)
             cv2.rectangle(over_reference, first, last, BOX_COLOUR, 2)
-        moved = self._under(self._moved(driving), small_pose)
+        self._write(over_reference, note)
+        moved = self._under(self._moved(driving, alignment), small_pose)
         return Image.fromarray(np.hstack([self._reference, self._contained(driving), moved, over_reference]))
 
     def _fitted(self, picture: np.ndarray) -> np.ndarray:
@@ -54,11 +60,20 @@ class Preview:
         )
         return panel
 
-    def _moved(self, picture: np.ndarray) -> np.ndarray:
+    def _write(self, picture: np.ndarray, note: str) -> None:
+        """The note along the lower edge."""
+        scale = picture.shape[1] / LONGEST
+        place = round(8 * scale), picture.shape[0] - round(10 * scale)
+        for colour, thickness in ((0, 0, 0), 4), ((255, 255, 255), 1):
+            cv2.putText(
+                picture, note, place, cv2.FONT_HERSHEY_SIMPLEX, 0.6 * scale, colour, thickness, lineType=cv2.LINE_AA
+            )
+
+    def _moved(self, picture: np.ndarray, alignment: Alignment) -> np.ndarray:
         """The driving frame, moved so that its person is where the output has it."""
         panel = np.array([self._width, self._height])
-        scale = self._alignment.scale * panel / picture.shape[1::-1]
-        matrix = np.column_stack([np.diag(scale), self._alignment.offset * panel])
+        scale = alignment.scale * panel / picture.shape[1::-1]
+        matrix = np.column_stack([np.diag(scale), alignment.offset * panel])
         return cv2.warpAffine(picture, matrix, (self._width, self._height), flags=cv2.INTER_LINEAR)
 
     @staticmethod

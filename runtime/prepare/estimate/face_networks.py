@@ -18,6 +18,7 @@ from onnxruntime import set_default_logger_severity
 
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.estimate.models import FACE_DETECTOR, FACE_RECOGNISER, PROVIDERS, find_model, require_model
+from sa.runtime.prepare.whole_body import COCO_FACE, VISIBLE
 from sa.runtime.refinement.crops import Box
 
 DETECTION_SIZE = (640, 640)
@@ -107,6 +108,20 @@ def five_points(points: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
         return None
     eyes = [points[LEFT_EYE].mean(axis=0), points[RIGHT_EYE].mean(axis=0)]
     return np.stack([*eyes, points[NOSE_TIP], points[LEFT_MOUTH], points[RIGHT_MOUTH]])
+
+
+def recognise(picture: np.ndarray, keypoints: np.ndarray, networks: FaceNetworks | None) -> np.ndarray:
+    """[persons, 512] float32 embeddings of those whose face is seen, NaN for the others and without networks.
+
+    picture: [H, W, 3] uint8 RGB; keypoints: [persons, 133, 3] in its pixels.
+    """
+    embeddings = np.full((len(keypoints), FEATURES), np.nan, np.float32)
+    if networks is not None:
+        for person, points in enumerate(keypoints[:, COCO_FACE]):
+            five = five_points(points[:, :2], points[:, 2] > VISIBLE)
+            if five is not None:
+                embeddings[person] = networks.embedding(picture, five)
+    return embeddings
 
 
 def published_boxes(faces: list[Face], width: int, height: int) -> list[Box]:

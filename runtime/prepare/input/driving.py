@@ -2,10 +2,9 @@
 
 import contextlib
 import hashlib
-import itertools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,27 +15,9 @@ from av.stream import Disposition
 
 from sa.runtime.case.images import SUFFIXES, read_image
 from sa.runtime.errors import InputError
+from sa.runtime.prepare.input.timeline import Selection, Timeline, plan_frames, require_times
+from sa.runtime.prepare.input.timestamps import read_timestamps
 from sa.runtime.system.regular_files import require_regular
-
-
-@dataclass(frozen=True)
-class Selection:
-    """The selected frames of the source: range(start, stop, step)."""
-
-    start: int = 0
-    stop: int | None = None
-    step: int = 1
-
-    def __str__(self) -> str:
-        return f"{self.start}:{'' if self.stop is None else self.stop}:{self.step}"
-
-    def indices(self) -> Iterator[int]:
-        numbers = itertools.count(self.start, self.step)
-        return itertools.takewhile(lambda index: self.stop is None or index < self.stop, numbers)
-
-    def count_of(self, frames: int) -> int:
-        """How many of the first `frames` frames of a source are selected."""
-        return len(range(frames)[self.start : self.stop : self.step])
 
 
 @dataclass(frozen=True)
@@ -50,13 +31,19 @@ class Driving(ABC):
     """A source of driving frames. It holds one decoded frame at a time."""
 
     fps: float | None = None  # of the selected frames; None where the source has no frame rate
-    expected: int | None = None  # number of selected frames, if the source tells it before decoding
+    timeline: Timeline | None = None  # when the source's frames are shown; None: it has no times
     audio_from: float | None = None  # seconds into the source's audio at the first selected frame; None: it has none
+    selected: Sequence[int] = ()  # numbers of the selected frames in the source, some repeated where it is resampled
 
     def __init__(self, path: Path, selection: Selection):
         self.path, self.selection = path, selection
         self.decoded = 0  # frames that the last pass decoded, selected or not
         self.warnings: list[str] = []
+
+    def _say(self, warning: str) -> None:
+        """Once, however often the frames are read."""
+        if warning not in self.warnings:
+            self.warnings.append(warning)
 
     @abstractmethod
     def frames(self, skip: int = 0) -> Iterator[Frame]:
@@ -67,18 +54,21 @@ class Driving(ABC):
         """The hex SHA-256 of the video file, or of the names and contents of a folder's images."""
 
 
-def open_driving(path: Path, selection: Selection) -> Driving:
-    """The frames of a video or folder; InputError if there are none."""
+def open_driving(path: Path, selection: Selection, fps: float | None = None, keep_rate: bool = False) -> Driving:
+    """The frames of a video or folder; InputError if there are none.
+
+    fps: the rate to which a video is resampled, or that of a folder's frames. keep_rate: a video's varying rate stays.
+    """
     if path.is_dir():
-        return _Folder(path, selection)
+        return _Folder(path, selection, fps)
     if not path.exists():
         raise InputError(f"{path} does not exist: give --driving a video or a folder of frames.")
     require_regular(path)
-    return _Video(path, selection)
+    return _Video(path, selection, fps, keep_rate)
 
 
 class _Folder(Driving):
-    def __init__(self, path: Path, selection: Selection):
+    def __init__(self, path: Path, selection: Selection, fps: float | None):
         super().__init__(path, selection)
         self.files = natural_order(
             file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
@@ -87,11 +77,17 @@ class _Folder(Driving):
             raise InputError(f"{path} holds no image: give --driving a folder of PNG, JPEG, WebP or BMP frames.")
         for file in self.files:
             require_regular(file)
-        self.expected = selection.count_of(len(self.files))
+        require_times(selection, fps)
+        count = len(self.files)
+        if fps is not None:
+            self.fps = fps / selection.step
+            self.timeline = Timeline([number / fps for number in range(count)], count / fps)
+        first, last = selection.bounds(count, self.timeline.times if self.timeline else None)
+        self.selected = range(first, last, selection.step)
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         self.decoded = len(self.files)
-        for index in range(len(self.files))[self.selection.start : self.selection.stop : self.selection.step][skip:]:
+        for index in self.selected[skip:]:
             file = self.files[index]
             yield Frame(index, file.name, np.asarray(read_image(file)))
 
@@ -104,44 +100,64 @@ class _Folder(Driving):
 
 
 class _Video(Driving):
-    def __init__(self, path: Path, selection: Selection):
+    def __init__(self, path: Path, selection: Selection, fps: float | None, keep_rate: bool):
         super().__init__(path, selection)
         with self._opened() as (container, stream):
-            rate = stream.average_rate or stream.guessed_rate
-            self.fps = float(rate) / selection.step if rate else None
-            promised = stream.frames or (
-                float(stream.duration * stream.time_base * rate) if stream.duration and stream.time_base and rate else 0
-            )
-            self.expected = selection.count_of(round(promised)) or None
-            self._promised = stream.frames
-            if container.streams.audio and rate:
-                first = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
-                self.audio_from = first + selection.start / float(rate)
+            self._stamps = read_timestamps(container, stream)
+            audible = bool(container.streams.audio)
+        self.timeline = self._stamps.timeline
+        self.selected, self.fps = plan_frames(self.timeline, selection, fps, keep_rate)
+        if audible and self.fps and self.selected:
+            self.audio_from = self._stamps.start + self.timeline.times[self.selected[0]]
+        self._say_of_time(resampled=fps is not None, kept=keep_rate)
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
         self.decoded = 0
-        wanted = itertools.islice(self.selection.indices(), skip, None)
+        wanted = iter(self.selected[skip:])
         following = next(wanted, None)
         with self._opened() as (container, stream), self._decoding():
             stream.thread_type = "AUTO"
             for decoded in container.decode(stream):
-                if following is None:
+                if following is None and self.selection.stop is not None:
                     return
                 index, self.decoded = self.decoded, self.decoded + 1
                 if index == following:
-                    yield Frame(index, f"{self.path.name}#{index}", _upright(decoded, stream))
-                    following = next(wanted, None)
+                    frame = Frame(index, f"{self.path.name}#{index}", _upright(decoded, stream))
+                    while following == index:
+                        yield frame
+                        following = next(wanted, None)
         if not self.decoded:
             raise InputError(f"{self.path} holds no frame: give --driving a video that plays.")
-        if self.decoded < self._promised:
-            self.warnings = [
-                f"{self.path} should have {self._promised} frames, but {self.decoded} could be decoded: "
-                "it may be cut short."
-            ]
+        if self.decoded < len(self._stamps.timeline.times):
+            self._say(
+                f"{self.path} has {len(self._stamps.timeline.times)} frames, but {self.decoded} could be decoded: it "
+                "may be cut short."
+            )
 
     def digest(self) -> str:
         with self.path.open("rb") as content:
             return hashlib.file_digest(content, "sha256").hexdigest()
+
+    def _say_of_time(self, resampled: bool, kept: bool) -> None:
+        times, path = self.timeline, self.path
+        assert times is not None  # a video's
+        if times.varies and not resampled:
+            how = (
+                "its frames are taken one after another, which changes its speed"
+                if kept
+                else f"its frames are taken at {self.fps:.4g} a second, by their times; choose another rate with --fps"
+            )
+            self._say(f"{path} has a varying frame rate: {how}.")
+        if self._stamps.undecodable:
+            self._say(
+                f"{path} begins with {self._stamps.undecodable} frames that cannot be decoded, as what they refer to "
+                "is missing: frame 0 is the first that can."
+            )
+        if self._stamps.missing:
+            there = len(times.times) + self._stamps.undecodable
+            self._say(
+                f"{path} should have {there + self._stamps.missing} frames, but {there} are in it: it may be cut short."
+            )
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:

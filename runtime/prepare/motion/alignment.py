@@ -12,22 +12,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from sa.runtime.errors import InputError
+from sa.runtime.prepare.motion.proportions import LIMB_POINTS, Proportions, bone_ratios, proportions
 from sa.runtime.prepare.whole_body import VISIBLE
 
 # Body points for the position. Elbows and wrists move most and are left out, as published.
 FIT_POINTS = np.array([0, 1, 2, 5, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17])
-BONES = np.array(
-    [
-        *((2, 5), (8, 11), (1, 8), (1, 11), (2, 8), (5, 11), (2, 11), (5, 8)),  # torso
-        *((8, 9), (9, 10), (11, 12), (12, 13)),  # legs
-        *((2, 3), (3, 4), (5, 6), (6, 7)),  # arms
-        *((1, 0), (0, 14), (0, 15), (14, 16), (15, 17)),  # head
-    ]
-)
-# A bone that points at the camera looks short, never long, so this quantile of its lengths over time is near the true
-# length. Chosen on synthetic people (benchmarks/measure/alignment.py) whose references stand about as upright as in
-# photos.
-BONE_QUANTILE = 0.7
 MINIMUM_POINTS = 4
 MINIMUM_SPREAD = 0.02  # of the picture's height, between the highest and the lowest point of a fit
 SCALE_BOUNDS = (0.2, 5.0)
@@ -37,6 +26,7 @@ ALIKE_SHARE = 0.25  # of the frames
 POOR_RESIDUAL = 0.12
 POOR_SPREAD = 0.5
 POOR_VISIBLE = 0.5
+OTHER_PROPORTION = 1.3  # of a limb, either way
 
 
 @dataclass(frozen=True)
@@ -59,6 +49,7 @@ class AlignmentQuality:
     frames_without_person: int
     frames_in_fit: int
     aligned: bool  # False: no fit can be trusted, so the person keeps the driving picture's size
+    limbs: Proportions  # torso, legs, arms and head apart
 
 
 def published_fit(
@@ -111,7 +102,9 @@ def robust_fit(
         for frame, fit in enumerate(FIT_POINTS[points_seen] for points_seen in seen[:, FIT_POINTS])
     ]
     seen, driving = seen[usable], driving[usable]
-    ratios, weights = _bone_ratios(target, driving, seen)
+    of_bones, lengths = bone_ratios(target, driving, seen)
+    compared = ~np.isnan(of_bones)
+    ratios, weights = of_bones[compared], lengths[compared]
     scale = _weighted_median(ratios, weights) if len(ratios) else 1.0
     reason = None
     if not len(ratios):
@@ -120,10 +113,12 @@ def robust_fit(
         reason = f"the reference would be {scale:.3g} times the driving person's size"
     if reason is not None:
         scale, offset, residual = 1.0, np.array([output_aspect - aspect, 0]) / 2, None
+        apart = np.full(seen.shape, np.nan)
     else:
         fitted = seen & np.isin(np.arange(seen.shape[1]), FIT_POINTS)
-        offset, residual = _displacement(target - scale * driving, fitted)
-        residual /= float(np.ptp(target[ids, 1]))
+        offset, apart = _displacement(target - scale * driving, seen, fitted)
+        apart /= float(np.ptp(target[ids, 1]))
+        residual = float(np.nanmedian(apart[fitted]))
     visible = float((scores[present][:, ids] > VISIBLE).mean()) if present.any() and len(ids) else 0.0
     spread = float(np.subtract(*np.quantile(ratios, (0.75, 0.25))) / np.median(ratios)) if len(ratios) else None
     alignment = Alignment(np.array([scale * aspect / output_aspect, scale]), offset / [output_aspect, 1])
@@ -136,6 +131,7 @@ def robust_fit(
         frames_without_person=int((~present).sum()),
         frames_in_fit=int(np.sum(usable)),
         aligned=reason is None,
+        limbs=proportions(of_bones, scale, apart),
     )
     return alignment, quality, _fit_warnings(quality, reason)
 
@@ -144,41 +140,37 @@ def _spans(points: np.ndarray) -> bool:
     return len(points) >= MINIMUM_POINTS and np.ptp(points[:, 1]) >= MINIMUM_SPREAD
 
 
-def _bone_ratios(target: np.ndarray, driving: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Each bone's length in the reference over that in the driving frames; the weights are the latter lengths.
-
-    Lengths in the reference would be bad weights: one misplaced point would make its bones long and so heavy.
-    """
-    starts, ends = BONES.T
-    lengths = np.linalg.norm(driving[:, starts] - driving[:, ends], axis=-1)
-    both_seen = seen[:, starts] & seen[:, ends]
-    ratios, weights = [], []
-    for bone, length in enumerate(np.linalg.norm(target[starts] - target[ends], axis=-1)):
-        if both_seen[:, bone].any():
-            driven = np.quantile(lengths[both_seen[:, bone], bone], BONE_QUANTILE)
-            if driven > 0 and length > 0:
-                ratios.append(length / driven)
-                weights.append(driven)
-    return np.array(ratios), np.array(weights)
-
-
 def _weighted_median(values: np.ndarray, weights: np.ndarray) -> float:
     order = np.argsort(values)
     reached = np.cumsum(weights[order])
     return float(values[order][np.searchsorted(reached, reached[-1] / 2)])
 
 
-def _displacement(apart: np.ndarray, seen: np.ndarray) -> tuple[np.ndarray, float]:
-    """The offset [2], and the median distance that remains without each frame's own displacement.
+def _displacement(apart: np.ndarray, seen: np.ndarray, fitted: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The offset [2], and each seen point's distance [frames, 18] that remains without its frame's own displacement.
 
-    apart: [frames, 18, 2], from the scaled driving points to the reference's. The offset comes from the frames whose
-    posture is most like the reference's. If one stands and the other squats, they still share the same ground.
+    apart: [frames, 18, 2], from the scaled driving points to the reference's. The offset comes from the `fitted` points
+    [frames, 18] of the frames whose posture is most like the reference's. If one stands and the other squats, they
+    still share the same ground.
     """
-    masked = np.where(seen[..., None], apart, np.nan)
-    within = np.linalg.norm(masked - np.nanmedian(masked, axis=1, keepdims=True), axis=-1)
-    posture = np.nanmedian(within, axis=1)
+    own = np.nanmedian(np.where(fitted[..., None], apart, np.nan), axis=1, keepdims=True)
+    within = np.where(seen, np.linalg.norm(apart - own, axis=-1), np.nan)
+    posture = _postures(np.where(fitted, within, np.nan))
     alike = posture <= np.quantile(posture, ALIKE_SHARE)
-    return np.median(apart[alike][seen[alike]], axis=0), float(np.nanmedian(within))
+    return np.median(apart[alike][fitted[alike]], axis=0), within
+
+
+def _postures(within: np.ndarray) -> np.ndarray:
+    """[frames] how far each posture is from the reference's: the mean over the limbs of their points' medians.
+
+    within: [frames, 18], NaN where nothing is compared. A median of all points would not see legs, which are few.
+    """
+    limbs = [within[:, points] for points in LIMB_POINTS.values()]
+    seen = [~np.isnan(limb).all(axis=1) for limb in limbs]
+    medians = np.full((len(limbs), len(within)), np.nan)
+    for median, limb, there in zip(medians, limbs, seen, strict=True):
+        median[there] = np.nanmedian(limb[there], axis=1)
+    return np.asarray(np.nanmean(medians, axis=0))
 
 
 def _fit_warnings(quality: AlignmentQuality, reason: str | None) -> list[str]:
@@ -205,5 +197,16 @@ def _fit_warnings(quality: AlignmentQuality, reason: str | None) -> list[str]:
             f"the poses fit the reference poorly (residual {quality.residual:.2f} of its height, "
             f"bones disagree on the scale by {quality.scale_spread:.0%}): look at preview.mp4, and choose a reference "
             "that stands more like the driving person, or another --person."
+        )
+    other = {
+        name: limb.proportion
+        for name, limb in quality.limbs.items()
+        if limb.proportion is not None and max(limb.proportion, 1 / limb.proportion) > OTHER_PROPORTION
+    }
+    if other:
+        named = ", ".join(f"{name} {proportion:.2f} times as long" for name, proportion in other.items())
+        sentences.append(
+            f"beside the driving person's, scaled alike, the reference has {named}: they will not lie where the "
+            "reference has them; take the reference's proportions with --retarget limbs."
         )
     return sentences

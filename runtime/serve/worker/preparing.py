@@ -99,7 +99,7 @@ def read(settings: VideoSettings) -> Case:
 
 def _make(settings: VideoSettings, shapes: Shapes, models: Path | None, device: str, reporter: Reporter) -> None:
     try:
-        from sa.runtime.prepare.input.driving import Selection
+        from sa.runtime.prepare.input.timeline import Selection
         from sa.runtime.prepare.preparation import Settings, prepare_case
     except ImportError as error:
         raise InputError(

@@ -27,7 +27,7 @@ from sa.runtime import cli as run_cli
 from sa.runtime.case.audio import RATE, read_audio
 from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
-from sa.runtime.prepare.draw.drawing import draw_pose
+from sa.runtime.prepare.draw.reduced import draw_reduced
 from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.whole_body import to_pose
 
@@ -77,7 +77,7 @@ def test_a_case_is_made(place):
     assert pixels(folder / "reference.png").shape == (64, 64, 3)
     middle = to_pose(person(0.25)[None], 128, 128)  # the pose most in the middle lies on the reference's
     found = pixels(folder / "poses" / "frame_3.png").astype(int)
-    assert np.abs(found - draw_pose(middle, 64, 64)).mean() < 12
+    assert np.abs(found - draw_reduced(middle, 64, 64)).mean() < 12
     for i in range(FRAMES):
         mask = pixels(folder / "faces" / f"frame_{i}.png")
         assert mask.shape == (64, 64) and 0 < (mask == 255).mean() < 0.2 and set(np.unique(mask)) == {0, 255}
@@ -89,7 +89,7 @@ def test_poses_are_drawn_where_the_alignment_puts_them(place):
     scale, offset = (np.array(case["alignment"][of]) for of in ("scale", "offset"))
     for i in (0, 5):
         pose = to_pose(person(0.2, 40 + 4 * i, 10)[None], 256, 128).moved(scale, offset)
-        np.testing.assert_array_equal(pixels(place / "case" / "poses" / f"frame_{i}.png"), draw_pose(pose, 64, 64))
+        np.testing.assert_array_equal(pixels(place / "case" / "poses" / f"frame_{i}.png"), draw_reduced(pose, 64, 64))
 
 
 def test_the_preview_shows_every_frame(place):
@@ -108,8 +108,13 @@ def test_sources_and_parameters_are_noted(place):
     assert all(len(source["sha256"]) == 64 for source in case["sources"].values())
     assert case["parameters"] == {
         "size": "64x64",
-        "frames": {"start": 0, "stop": None, "step": 1},
+        "frames": {"start": 0, "stop": None, "step": 1, "seconds": False},
         "person": "largest",
+        "fps": None,
+        "anchor": "none",
+        "retarget": "body",
+        "fill": True,
+        "smooth": False,
         "device": "cpu",
         "compat": None,
     }
@@ -121,7 +126,7 @@ def test_selected_frames_take_their_own_keypoints(place):
     assert case["names"] == {"frame_0.png": "f1.png", "frame_1.png": "f3.png", "frame_2.png": "f5.png"}
     scale, offset = (np.array(case["alignment"][of]) for of in ("scale", "offset"))
     pose = to_pose(person(0.2, 52, 10)[None], 256, 128).moved(scale, offset)
-    np.testing.assert_array_equal(pixels(place / "case" / "poses" / "frame_1.png"), draw_pose(pose, 64, 64))
+    np.testing.assert_array_equal(pixels(place / "case" / "poses" / "frame_1.png"), draw_reduced(pose, 64, 64))
 
 
 def test_a_frame_without_the_person_is_black_and_said(place):
@@ -129,7 +134,8 @@ def test_a_frame_without_the_person_is_black_and_said(place):
     driving[2] = np.full((133, 3), np.nan)
     driving[4][23:91, 2] = 0.1  # no face
     write_keypoints(place / "poses.npz", driving, person(0.25))
-    case = prepared(place)
+    case = prepared(place, "--no-fill")
+    assert case["frames_black"] == [2]
     assert case["frames_without_person"] == [2] and case["frames_without_face"] == [2, 4]
     assert not pixels(place / "case" / "poses" / "frame_2.png").any()
     assert not pixels(place / "case" / "faces" / "frame_4.png").any()
@@ -248,7 +254,7 @@ def stop_after(monkeypatch: pytest.MonkeyPatch, where: object, name: str, calls:
     monkeypatch.setattr(where, name, stopping)
 
 
-@pytest.mark.parametrize(("where", "name"), [(PoseLog, "append"), (preparation.Renderer, "render")])
+@pytest.mark.parametrize(("where", "name"), [(PoseLog, "append"), (preparation.Renderer, "_render")])
 def test_an_interrupted_command_goes_on(place, monkeypatch, capsys, where, name):
     prepared(place)
     expected = contents(place / "case")
@@ -267,8 +273,8 @@ def test_an_interrupted_command_goes_on(place, monkeypatch, capsys, where, name)
         assert len(calls) == FRAMES - 3
     else:
         drawn = []
-        draw = sys.modules["sa.runtime.prepare.draw.rendering"].draw_pose
-        monkeypatch.setattr("sa.runtime.prepare.draw.rendering.draw_pose", lambda *of: drawn.append(of) or draw(*of))
+        draw = sys.modules["sa.runtime.prepare.draw.rendering"].draw_reduced
+        monkeypatch.setattr("sa.runtime.prepare.draw.rendering.draw_reduced", lambda *of: drawn.append(of) or draw(*of))
         prepared(place)
         assert len(drawn) == FRAMES - 3
     assert contents(place / "case") == expected
@@ -287,13 +293,13 @@ def test_another_commands_leftovers_are_not_used(place, monkeypatch):
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_command_goes_on(place, number):
     command = [sys.executable, "-m", "sa.runtime.prepare.cli", *arguments(place, "--quiet")]
-    slow = "import time; from sa.runtime.prepare.draw import rendering as r; d = r.draw_pose\n"
-    slow += "r.draw_pose = lambda *of: time.sleep(0.3) or d(*of)\n"
+    slow = "import time; from sa.runtime.prepare.draw import rendering as r; d = r.draw_reduced\n"
+    slow += "r.draw_reduced = lambda *of: time.sleep(0.3) or d(*of)\n"
     slow += "import sys; from sa.runtime.prepare.cli import main; raise SystemExit(main(sys.argv[1:]))"
     running = subprocess.Popen([sys.executable, "-c", slow, *command[3:]], stderr=subprocess.DEVNULL)
     poses = place / ".case.partial" / "case" / "poses"
     for _ in range(600):
-        if (poses / "frame_1.png").exists():
+        if all((poses / f"frame_{i}.png").exists() for i in (0, 1)):  # threads draw, in any order
             break
         time.sleep(0.05)
     running.send_signal(number)
@@ -307,17 +313,22 @@ def test_a_killed_command_goes_on(place, number):
 
 
 def test_a_record_cut_short_is_taken_off(tmp_path):
-    frames = [np.random.default_rng(i).normal(size=(i, 133, 3)) for i in range(4)]
+    numbers = np.random.default_rng(0)
+    frames = [numbers.normal(size=(i, 133, 3)) for i in range(4)]
+    faces = [numbers.normal(size=(i, 512)).astype(np.float32) for i in range(4)]
+    glances = [np.full((18, 32, 3), i, np.uint8) for i in range(4)]
     with PoseLog(tmp_path / "log") as log:
-        for keypoints in frames:
-            log.append((7, 5), keypoints)
+        for record in zip(frames, glances, faces, strict=True):
+            log.append((7, 5), *record)
     os.truncate(tmp_path / "log", (tmp_path / "log").stat().st_size - 1)
     with PoseLog(tmp_path / "log") as log:
-        assert log.frames == 3 and log.size == (7, 5)
-        log.append((7, 5), frames[3])
+        assert log.frames == 3 and log.size == (7, 5) and log.persons == 2
+        log.append((7, 5), frames[3], glances[3], faces[3])
     with PoseLog(tmp_path / "log") as log:
-        for found, expected in zip(log, frames, strict=True):
-            np.testing.assert_array_equal(found, expected)
+        for found, *expected in zip(log.sightings(), frames, faces, strict=True):
+            for one, other in zip(found, expected, strict=True):
+                np.testing.assert_array_equal(one, other)
+        np.testing.assert_array_equal(np.stack(list(log.glances())), np.stack(glances))
 
 
 # -- and on to sa-run ------------------------------------------------------------------------------------------
@@ -330,10 +341,11 @@ def test_sa_run_animates_the_case(place, engines):
     face_recogniser(models)
     face_detector(models, np.array([[300.0, 200], [340, 200], [320, 220], [305, 245], [335, 245]]))
     run = ["--engines", engines("recipe_hjb", "onnxruntime", "--refine"), "--case", place / "case"]
-    run += ["--out", place / "result", "--steps", 2, "--models", models, "--quiet"]
+    run += ["--out", place / "result", "--steps", 2, "--models", models, "--quiet", "--no-gif"]
     run += ["--refine", "--refine-end", 0, "--refine-iters", 1]
     assert run_cli.main([str(word) for word in run]) == 0
     assert len(list((place / "result" / "frames").iterdir())) == FRAMES
+    assert (place / "result" / "animation.mp4").exists() and not (place / "result" / "animation.gif").exists()
     report = json.loads((place / "result" / "run.json").read_text())
     assert report["warnings"] == [
         f"{place}/case has no identity.npy: the identity is made from the reference, by networks in {models}."

@@ -54,6 +54,17 @@ def test_a_damaged_memory_is_made_anew(cache, file, content):
     assert str(file) in json.loads(cache.read_text())
 
 
+def test_a_user_without_a_home_has_no_memory(file, monkeypatch):
+    """As in a container whose user is not in its list of users."""
+
+    def home() -> None:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr("pathlib.Path.home", home)
+    assert hashing.sha256(file) == hashing.sha256(file) == hashlib.sha256(b"weights").hexdigest()
+
+
 def test_a_memory_that_cannot_be_kept_costs_only_time(tmp_path, file, monkeypatch):
     (tmp_path / "in the way").write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "in the way"))

@@ -10,7 +10,8 @@ from PIL import Image
 from prepare_data import picture_file
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.input.driving import Selection, natural_order, open_driving
+from sa.runtime.prepare.input.driving import natural_order, open_driving
+from sa.runtime.prepare.input.timeline import Selection
 
 
 def video(path: Path, frames: int = 6, turn: int = 0, aspect: str | None = None) -> Path:
@@ -47,7 +48,7 @@ def test_the_selected_frames_of_a_video(selection, tmp_path):
     frames = list(driving.frames())
     assert [frame.index for frame in frames] == expected == [brightness(frame.pixels) for frame in frames]
     assert [frame.name for frame in frames] == [f"dance.mp4#{index}" for index in expected]
-    assert driving.expected == len(expected) and driving.fps == 5 / selection.step
+    assert driving.selected == expected and driving.fps == 5 / selection.step and not driving.warnings
     for skip in range(len(expected) + 1):
         assert [frame.index for frame in driving.frames(skip)] == expected[skip:]
 
@@ -80,7 +81,7 @@ def test_images_of_a_folder_come_in_natural_order(tmp_path):
     (tmp_path / "frames" / "notes.txt").write_text("no picture")
     driving = open_driving(tmp_path / "frames", Selection())
     assert [frame.name for frame in driving.frames()] == ["b2.png", "frame_1.jpg", "frame_9.png", "frame_10.png"]
-    assert driving.fps is None and driving.expected == 4
+    assert driving.fps is None and driving.timeline is None and list(driving.selected) == [0, 1, 2, 3]
     assert [frame.index for frame in open_driving(tmp_path / "frames", Selection(1, None, 2)).frames()] == [1, 3]
 
 
@@ -117,12 +118,3 @@ def test_a_video_cut_short_is_said_or_refused(tmp_path):
     cut.write_bytes(whole[: len(whole) // 2])  # its index, at the end, is gone
     with pytest.raises(InputError, match="is not a video that can be read"):
         open_driving(cut, Selection())
-
-
-def test_fewer_frames_than_promised_are_said(tmp_path, monkeypatch):
-    driving = open_driving(video(tmp_path / "short.mp4"), Selection())
-    driving._promised = 9
-    list(driving.frames())
-    assert driving.warnings == [
-        f"{tmp_path}/short.mp4 should have 9 frames, but 6 could be decoded: it may be cut short."
-    ]

@@ -1,0 +1,48 @@
+"""Whether a person is seen from the front or from behind, by the scores of the face."""
+
+import numpy as np
+
+from sa.runtime.prepare.whole_body import BODY, FACE, VISIBLE, Pose
+
+SHOULDERS = [2, 5]
+FACE_POINTS = [0, 14, 15]  # nose and eyes
+FEW = 0.25  # a smaller share of the 68 face points is no face
+OFTEN = 0.3  # of the frames
+
+
+def from_behind(pose: Pose) -> np.ndarray:
+    """[persons] float64: 1 seen from behind, 0 from the front, NaN if the shoulders are not seen.
+
+    From behind, the shoulders are seen, but neither nose and eyes nor the face's points.
+    """
+    body = pose.scores[:, BODY] > VISIBLE
+    no_face = ~body[:, FACE_POINTS].any(axis=1) & ((pose.scores[:, FACE] > VISIBLE).mean(axis=1) < FEW)
+    return np.where(body[:, SHOULDERS].all(axis=1), no_face.astype(np.float64), np.nan)
+
+
+def facing(pose: Pose, reference: Pose) -> tuple[dict, list[str]]:
+    """For case.json: who is seen from behind, and the share of frames; and a warning if reference and driving differ.
+
+    pose: one person's, with its frames as persons; reference: one person.
+    """
+    behind, of_reference = from_behind(pose), float(from_behind(reference)[0])
+    known = behind[~np.isnan(behind)]
+    share = float(known.mean()) if len(known) else None
+    report = {
+        "reference_from_behind": None if np.isnan(of_reference) else bool(of_reference),
+        "frames_from_behind": None if share is None else round(share, 4),
+    }
+    if share is None or np.isnan(of_reference):
+        return report, []
+    if not of_reference and share >= OFTEN:
+        return report, [
+            f"the driving person is seen from behind in {share:.0%} of the frames, but the reference from the front: "
+            "the reference does not show the back, which is made up; choose a driving video from the front, or cut "
+            "with --frames."
+        ]
+    if of_reference and share <= 1 - OFTEN:
+        return report, [
+            f"the reference is seen from behind, but the driving person from the front in {1 - share:.0%} of the "
+            "frames: the reference does not show the face, which is made up; choose a reference from the front."
+        ]
+    return report, []
