@@ -3,13 +3,15 @@
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from sa.runtime.case.case import Case
-from sa.runtime.case.identity import NONE
 from sa.runtime.comfyui.images import masks, pictures, single
 from sa.runtime.errors import InputError
+
+Identity = Path | Literal["none"] | None  # a .npy file; none; None: the case's own, else made by networks
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +19,7 @@ class NodeCase:
     """A case, and where its identity comes from if it has none of its own."""
 
     case: Case
-    identity: str | None = None  # a .npy file, "none", or None for the case's own
+    identity: str | None = None  # as Settings.identity
     models: Path | None = None  # folder of face networks that make it from the reference
 
 
@@ -26,8 +28,8 @@ def case_from_images(
     poses: np.ndarray,
     faces: np.ndarray | None,
     reference_face: np.ndarray | None,
-    identity: str,
-    models: str,
+    identity: Identity,
+    models: Path | None,
     fps: float,
 ) -> NodeCase:
     """reference [1, H, W, 3], poses [T, H, W, 3], faces [T, H, W], reference_face [1, H, W]: floats from 0 to 1.
@@ -49,45 +51,37 @@ def case_from_images(
     )
 
 
-def load_case(folder: str, first: int, frames: int, identity: str, models: str) -> NodeCase:
+def load_case(folder: Path | None, first: int, frames: int, identity: Identity, models: Path | None) -> NodeCase:
     """The case in a folder from frame `first` on; `frames` 0: to its end. InputError as Case.read."""
-    case = Case.read(_path(folder, "folder"))
+    if folder is None:
+        raise InputError("folder is empty: give a folder with reference.png and poses/, as sa-prepare makes it.")
+    case = Case.read(folder)
     if first or frames:
         case = case.part(first, first + frames if frames else case.frames)
     return with_identity(case, identity, models)
 
 
-def require_identity(name: str, own: object, identity: str, models: str) -> None:
-    """InputError if nothing gives the case an identity: neither its `own` nor the text fields of a node."""
-    if own is None and not identity.strip() and not models.strip():
+def require_identity(name: str, own: object, identity: Identity, models: Path | None) -> None:
+    """InputError if nothing gives the case an identity: neither its `own` nor the fields of a node."""
+    if own is None and identity is None and models is None:
         raise InputError(
             f"{name} has no identity: set identity to a .npy file with the face recogniser's embedding of the "
             "reference, or to none to go without, or set models to a folder with insightface's antelopev2."
         )
 
 
-def with_identity(case: Case, identity: str, models: str) -> NodeCase:
-    """The case with what the text fields of a node say of its identity; InputError if it has none."""
+def with_identity(case: Case, identity: Identity, models: Path | None) -> NodeCase:
+    """The case with what the fields of a node say of its identity; InputError if it has none."""
     require_identity(case.name, case.identity, identity, models)
-    given, folder = identity.strip(), models.strip()
-    file = given if given in ("", NONE) else str(_path(given, "identity"))
-    return NodeCase(case, file or None, _path(folder, "models") if folder else None)
+    return NodeCase(case, None if identity is None else str(identity), models)
 
 
-def files_fingerprint(*places: str) -> str:
+def files_fingerprint(*places: Path | None) -> str:
     """Another one if a file, or a file in a folder, is changed, added or removed."""
     state = hashlib.sha256()
     for place in places:
-        path = Path(place.strip()).expanduser()
-        files = sorted(path.rglob("*")) if path.is_dir() else [path]
-        for file in files if place.strip() else []:
-            if file.is_file():
+        for file in sorted(place.rglob("*")) if place is not None and place.is_dir() else [place]:
+            if file is not None and file.is_file():
                 facts = file.stat()
                 state.update(f"{file} {facts.st_size} {facts.st_mtime_ns}\n".encode())
     return state.hexdigest()
-
-
-def _path(text: str, name: str) -> Path:
-    if not text.strip():
-        raise InputError(f"{name} is empty: give the path of a file or folder on the machine that ComfyUI runs on.")
-    return Path(text.strip()).expanduser()

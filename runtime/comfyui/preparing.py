@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from sa.runtime.case.case import Case
-from sa.runtime.comfyui.cases import NodeCase, require_identity, with_identity
+from sa.runtime.comfyui.cases import Identity, NodeCase, require_identity, with_identity
 from sa.runtime.comfyui.host import Host, HostReporter
 from sa.runtime.comfyui.images import Pictures, pictures, single, video_frames
 from sa.runtime.errors import InputError
@@ -33,26 +33,28 @@ def prepare(
     width: int,
     height: int,
     person: str,
-    models: str,
-    keypoints: str,
+    models: Path | None,
+    keypoints: Path | None,
     fps: float,
-    folder: str,
-    identity: str,
+    folder: Path | None,
+    identity: Identity,
     host: Host,
 ) -> Prepared:
     """Make a case of `reference` [1, H, W, 3] and `driving` [T, H, W, 3], floats from 0 to 1.
 
-    It is kept in `folder`, or if that is empty as long as the node's output is. InputError for what cannot be used, and
+    It is kept in `folder`, or if that is None as long as the node's output is. InputError for what cannot be used, and
     what the host raises if the user interrupts.
     """
     photo, frames = single(pictures(reference, "reference"), "reference"), pictures(driving, "driving")
     require_identity("the case", None, identity, models)
-    home = Path(tempfile.mkdtemp(prefix=PREFIX)) if not folder.strip() else None
-    out = home / "case" if home is not None else Path(folder.strip()).expanduser()
+    home = None
+    if folder is None:
+        home = Path(tempfile.mkdtemp(prefix=PREFIX))
+        folder = home / "case"
     try:
-        report = _make_case(photo, frames, out, (width, height), person.strip(), models, keypoints, host)
-        made = with_identity(replace(Case.read(out), fps=fps), identity, models)
-        preview = video_frames(out / "preview.mp4", report["frames"], PREVIEWED)
+        report = _make_case(photo, frames, folder, (width, height), person.strip(), models, keypoints, host)
+        made = with_identity(replace(Case.read(folder), fps=fps), identity, models)
+        preview = video_frames(folder / "preview.mp4", report["frames"], PREVIEWED)
     except BaseException:
         _remove(home)
         raise
@@ -66,8 +68,8 @@ def _make_case(
     out: Path,
     size: tuple[int, int],
     person: str,
-    models: str,
-    keypoints: str,
+    models: Path | None,
+    keypoints: Path | None,
     host: Host,
 ) -> dict:
     """The one place that calls sa-prepare, which takes files. Returns the contents of case.json."""
@@ -89,8 +91,8 @@ def _make_case(
             size=size_from(f"{size[0]}x{size[1]}"),
             person=int(person) if person.isdecimal() else None,
             everybody=person == "all",
-            models=_given(models),
-            keypoints=_given(keypoints),
+            models=models,
+            keypoints=keypoints,
         )
         Image.fromarray(photo).save(settings.reference)
         settings.driving.mkdir()
@@ -98,10 +100,6 @@ def _make_case(
             host.check()
             Image.fromarray(frame).save(settings.driving / f"frame_{number:06}.png", compress_level=1)
         return prepare_case(settings, out, overwrite=True, reporter=HostReporter(host))
-
-
-def _given(text: str) -> Path | None:
-    return Path(text.strip()).expanduser() if text.strip() else None
 
 
 def _remove(home: Path | None) -> None:

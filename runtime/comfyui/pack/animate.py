@@ -12,7 +12,7 @@ from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import RefineSettings, Region
 
 from .host import ComfyUI, tensor
-from .types import CASE, CATEGORY, ENGINES, REFINE
+from .inputs import CASE, CATEGORY, ENGINES, REFINE
 
 
 class Animate(io.ComfyNode):

@@ -7,7 +7,7 @@ from sa.runtime.comfyui.cases import case_from_images, files_fingerprint, load_c
 from sa.runtime.comfyui.preparing import prepare
 
 from .host import ComfyUI, array, tensor
-from .types import CASE, CATEGORY, fps_input, identity_input, models_input
+from .inputs import CASE, CATEGORY, fps_input, identity_input, identity_place, models_input, place
 
 FACE_NETWORKS = "insightface's antelopev2, which make the identity of a case that has none"
 POSE_NETWORKS = "sa-prepare: yolox_l, dw-ll_ucoco_384, scrfd_10g_bnkps and glintr100. With keypoints, the last two do"
@@ -41,7 +41,7 @@ class CaseFromImages(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, identity: str = "", models: str = "", **others: object) -> str:
-        return files_fingerprint(identity, models)
+        return files_fingerprint(place(identity), place(models))
 
     @classmethod
     def execute(
@@ -54,8 +54,11 @@ class CaseFromImages(io.ComfyNode):
         identity: str = "",
         models: str = "",
     ) -> io.NodeOutput:
-        pictures = array(reference), array(poses), array(faces), array(reference_face)
-        return io.NodeOutput(case_from_images(*pictures, identity, models, fps))
+        whose = identity_place(identity), place(models)
+        face_masks = None if faces is None else array(faces)
+        reference_mask = None if reference_face is None else array(reference_face)
+        made = case_from_images(array(reference), array(poses), face_masks, reference_mask, *whose, fps)
+        return io.NodeOutput(made)
 
 
 class PrepareCase(io.ComfyNode):
@@ -114,7 +117,7 @@ class PrepareCase(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, keypoints: str = "", models: str = "", identity: str = "", **others: object) -> str:
-        return files_fingerprint(keypoints, models, identity)
+        return files_fingerprint(place(keypoints), place(models), place(identity))
 
     @classmethod
     def execute(
@@ -136,11 +139,11 @@ class PrepareCase(io.ComfyNode):
             width=width,
             height=height,
             person=person,
-            models=models,
-            keypoints=keypoints,
+            models=place(models),
+            keypoints=place(keypoints),
             fps=fps,
-            folder=folder,
-            identity=identity,
+            folder=place(folder),
+            identity=identity_place(identity),
             host=ComfyUI(),
         )
         return io.NodeOutput(made.case, tensor(made.preview), made.report)
@@ -155,7 +158,12 @@ class LoadCase(io.ComfyNode):
             category=CATEGORY,
             description="A case in a folder, as sa-prepare writes it and sa-run takes it.",
             inputs=[
-                io.String.Input("folder", default="", tooltip="The case's folder, with reference.png and poses/."),
+                io.String.Input(
+                    "folder",
+                    default="",
+                    tooltip="The case's folder, with reference.png and poses/. A relative path is in ComfyUI's input "
+                    "folder.",
+                ),
                 io.Int.Input("first", default=0, min=0, max=10_000_000, tooltip="The first frame, counted from 0."),
                 io.Int.Input(
                     "frames", default=0, min=0, max=10_000_000, tooltip="How many frames; 0: all from the first on."
@@ -168,8 +176,8 @@ class LoadCase(io.ComfyNode):
 
     @classmethod
     def fingerprint_inputs(cls, folder: str, identity: str = "", models: str = "", **others: object) -> str:
-        return files_fingerprint(folder, identity, models)
+        return files_fingerprint(place(folder), place(identity), place(models))
 
     @classmethod
     def execute(cls, folder: str, first: int, frames: int, identity: str = "", models: str = "") -> io.NodeOutput:
-        return io.NodeOutput(load_case(folder, first, frames, identity, models))
+        return io.NodeOutput(load_case(place(folder), first, frames, identity_place(identity), place(models)))

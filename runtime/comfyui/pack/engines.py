@@ -1,7 +1,5 @@
 """Load Engines."""
 
-from pathlib import Path
-
 from comfy_api.v0_0_2 import io
 
 from sa.runtime.comfyui.engines import (
@@ -14,9 +12,9 @@ from sa.runtime.comfyui.engines import (
 )
 from sa.runtime.errors import UserError
 
-from .types import CATEGORY, ENGINES
+from .inputs import CATEGORY, COMFYUI, ENGINES
 
-ROOT = Path(__file__).parents[2] / "models" / "stableanimator"  # beside the custom_nodes this pack was put into
+ROOT = COMFYUI / "models" / "stableanimator"
 
 
 class LoadEngines(io.ComfyNode):

@@ -25,9 +25,9 @@ class ComfyUI:
         self._api.execution.set_progress(round(share * UNITS), UNITS, preview_image=picture)
 
 
-def array(tensor: torch.Tensor | None) -> np.ndarray | None:
+def array(tensor: torch.Tensor) -> np.ndarray:
     """The same numbers, not copied unless they are on a GPU."""
-    return None if tensor is None else tensor.cpu().numpy()
+    return tensor.cpu().numpy()
 
 
 def tensor(array: np.ndarray) -> torch.Tensor:

@@ -1,11 +1,24 @@
-"""What travels along our own links, and what several nodes have in common."""
+"""What travels along our own links, where relative paths begin, and the inputs that several nodes have."""
+
+from pathlib import Path
+from typing import Literal
 
 from comfy_api.v0_0_2 import io
 
+COMFYUI = Path(__file__).parents[2]  # this pack is in its custom_nodes
 CATEGORY = "StableAnimator"
 ENGINES = io.Custom("SA_ENGINES")  # sa.runtime.comfyui.engines.Engines
 CASE = io.Custom("SA_CASE")  # sa.runtime.comfyui.cases.NodeCase
 REFINE = io.Custom("SA_REFINE")  # sa.runtime.refinement.hjb.RefineSettings
+
+
+def place(text: str) -> Path | None:
+    """The file or folder that a text field names; a relative one is in ComfyUI's input folder. None: it is empty."""
+    return COMFYUI / "input" / Path(text.strip()).expanduser() if text.strip() else None
+
+
+def identity_place(text: str) -> Path | Literal["none"] | None:
+    return "none" if text.strip() == "none" else place(text)
 
 
 def identity_input() -> io.String.Input:
