@@ -26,8 +26,8 @@ class Animate(io.ComfyNode):
             description="Animates a case. The node shows what the video looks like so far. When it is interrupted, it "
             "stops within one call of an engine.",
             inputs=[
-                ENGINES.Input("engines"),
-                CASE.Input("case"),
+                ENGINES.Input("engines", tooltip="What Load Engines opened."),
+                CASE.Input("case", tooltip="Who is animated, and how they move."),
                 io.Combo.Input("quality", options=list(qualities()), default=DEFAULT, tooltip=known),
                 io.Int.Input(
                     "steps", default=0, min=0, max=1000, tooltip="Denoising steps; 0: as many as the quality has."
