@@ -440,7 +440,7 @@ def test_progress_and_a_preview_of_every_step(animated, comfyui):
     shares = [value for value, _ in comfyui.progress]
     assert shares == sorted(shares) and shares[-1] == 1000 and len(set(shares)) >= 2 * FRAMES + STEPS
     assert len(comfyui.previews) == STEPS
-    assert {picture.size for picture in comfyui.previews} == {(4 * 64, 64)}  # 4 frames of 128x128, an eighth, 4 times
+    assert {picture.size for picture in comfyui.previews} == {(4 * 32, 32)}  # 4 frames of 64x64, an eighth, 4 times
 
 
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.95])

@@ -27,26 +27,26 @@ EXAMPLES = sorted((PACK / "example_workflows").glob("*.json"))
 
 
 @pytest.fixture(scope="module")
-def engines() -> Path:
+def puppet() -> Path:
     return exported("puppet", CHECKPOINT, ["--preset", PRESET, "--refine"])
 
 
 @pytest.fixture(scope="module")
-def base(engines, tmp_path_factory) -> Path:
+def base(puppet, tmp_path_factory) -> Path:
     """What ComfyUI works in: the nodes, the puppet's engines and things to animate."""
     folder = tmp_path_factory.mktemp("comfyui")
     for name in ("custom_nodes", "input", "output"):
         (folder / name).mkdir()
     install(folder)
-    (folder / "models" / "stableanimator" / "puppet").symlink_to(engines)
+    (folder / "models" / "stableanimator" / "puppet").symlink_to(puppet)
     given = folder / "input"
     write_files(given)
     write_case(given / "case", "held-out", PUPPET, FRAMES)
     embed_reference(given / "case", CHECKPOINT)
     (given / "models").mkdir()
-    recogniser = next(engine for engine in read_manifest(engines)[0].engines if engine.role == "arcface")
+    recogniser = next(engine for engine in read_manifest(puppet)[0].engines if engine.role == "arcface")
     for file in recogniser.files:
-        shutil.copy(engines / file.name, given / "models" / file.name)
+        shutil.copy(puppet / file.name, given / "models" / file.name)
     return folder
 
 
@@ -108,10 +108,10 @@ def require_equal(found: np.ndarray, expected: np.ndarray) -> None:
 
 
 @pytest.mark.parametrize("refine", [False, True])
-def test_frames_are_those_of_sa_run(refine, comfyui, engines, base, tmp_path):
+def test_frames_are_those_of_sa_run(refine, comfyui, puppet, base, tmp_path):
     prompt = comfyui.post(workflow(CASE, refine=refine))
     flags = ("--refine", "--refine-end", 1, "--refine-iters", 1) if refine else ()
-    expected = of_sa_run(engines, base / "input" / "case", tmp_path / "out", "--steps", STEPS, "--seed", SEED, *flags)
+    expected = of_sa_run(puppet, base / "input" / "case", tmp_path / "out", "--steps", STEPS, "--seed", SEED, *flags)
     require_equal(saved(comfyui, comfyui.wait(prompt)), expected)
 
 
@@ -126,7 +126,7 @@ def batch(name: str, files: list[str]) -> dict:
     return nodes
 
 
-def test_a_case_from_images_and_masks(comfyui, engines, base, tmp_path):
+def test_a_case_from_images_and_masks(comfyui, puppet, base, tmp_path):
     """Pictures along ComfyUI's links, face masks and all, are those in the folder."""
     given, count = base / "input", 8
     names = {part: [f"{part}_{i}.png" for i in range(count)] for part in ("poses", "faces")}
@@ -154,11 +154,11 @@ def test_a_case_from_images_and_masks(comfyui, engines, base, tmp_path):
     }
     prompt = comfyui.post(workflow(parts, refine=True))
     flags = ("--steps", STEPS, "--seed", SEED, "--refine", "--refine-end", 1, "--refine-iters", 1, "--frames", "0:8")
-    expected = of_sa_run(engines, given / "case", tmp_path / "out", *flags)
+    expected = of_sa_run(puppet, given / "case", tmp_path / "out", *flags)
     require_equal(saved(comfyui, comfyui.wait(prompt)), expected)
 
 
-def test_a_prepared_case_is_that_of_sa_prepare(comfyui, engines, base, tmp_path):
+def test_a_prepared_case_is_that_of_sa_prepare(comfyui, puppet, base, tmp_path):
     given = base / "input"
     parts = {
         "photo": node("LoadImage", image="photo.png"),
@@ -183,7 +183,7 @@ def test_a_prepared_case_is_that_of_sa_prepare(comfyui, engines, base, tmp_path)
     words += ["--keypoints", given / "keypoints.npz", "--models", given / "models", "--size", "128x128", "--quiet"]
     assert sa_prepare([*map(str, words)]) == 0
     flags = ("--steps", STEPS, "--seed", SEED)
-    require_equal(saved(comfyui, ended), of_sa_run(engines, tmp_path / "case", tmp_path / "out", *flags))
+    require_equal(saved(comfyui, ended), of_sa_run(puppet, tmp_path / "case", tmp_path / "out", *flags))
 
 
 def test_what_is_unchanged_is_not_done_again(comfyui):
@@ -206,7 +206,7 @@ def test_progress_and_a_preview_of_every_step(comfyui):
     assert sum(message["type"] == "preview" for message in comfyui.messages) - before == STEPS
 
 
-def test_an_interrupt_ends_the_run_within_a_tile_and_the_next_prompt_runs(comfyui, engines, base, tmp_path):
+def test_an_interrupt_ends_the_run_within_a_tile_and_the_next_prompt_runs(comfyui, puppet, base, tmp_path):
     def tiles(prompt: str) -> int:
         """How often the bar moved while denoising."""
         values = [state["nodes"].get("animate", {}).get("value", 0) for state in comfyui.told("progress_state", prompt)]
@@ -221,7 +221,7 @@ def test_an_interrupt_ends_the_run_within_a_tile_and_the_next_prompt_runs(comfyu
     until(lambda: comfyui.told("execution_interrupted", prompt))
     # Of 2000 tiles and 1000 steps: the tile in whose course the interrupt came, the step it may end, one on the way.
     assert tiles(prompt) - at <= 3
-    expected = of_sa_run(engines, base / "input" / "case", tmp_path / "out", "--steps", STEPS, "--seed", SEED)
+    expected = of_sa_run(puppet, base / "input" / "case", tmp_path / "out", "--steps", STEPS, "--seed", SEED)
     require_equal(saved(comfyui, comfyui.wait(comfyui.post(workflow(CASE)))), expected)
 
 
@@ -236,11 +236,11 @@ def test_errors_are_one_sentence_in_the_node(comfyui):
     assert answer.status_code == 400 and "there is no engine set 'nothing' in" in answer.text
 
 
-def test_memory_is_freed_when_comfyui_asks(comfyui, engines):
+def test_memory_is_freed_when_comfyui_asks(comfyui, puppet):
     comfyui.wait(comfyui.post(workflow(CASE, seed=SEED + 3)))
     loaded = resident(comfyui.process.pid)
     comfyui.client.post("/free", json={"unload_models": True, "free_memory": True}).raise_for_status()
-    size = sum(path.stat().st_size for path in engines.glob("unet*"))
+    size = sum(path.stat().st_size for path in puppet.glob("unet*"))
     until(lambda: resident(comfyui.process.pid) < loaded - size)
 
 
