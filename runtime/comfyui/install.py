@@ -7,7 +7,7 @@ from sa.runtime.errors import InputError
 
 PACK = Path(__file__).parent / "pack"
 NAME = "stableanimator"  # in custom_nodes, and of the engine sets' folder in models
-PACK_FILE = "pyproject.toml"  # tells our pack from another of its name
+MARK = 'name = "stableanimator-engines"'  # in its pyproject.toml: tells our pack from another of its name
 
 
 def install(comfyui: Path) -> str:
@@ -57,5 +57,5 @@ def _clear(place: Path) -> bool:
 
 
 def _is_ours(place: Path) -> bool:
-    file = place / PACK_FILE
-    return file.is_file() and f'name = "{NAME}-engines"' in file.read_text(encoding="utf-8")
+    file = place / "pyproject.toml"
+    return file.is_file() and MARK in file.read_text(encoding="utf-8")

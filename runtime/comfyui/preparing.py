@@ -56,9 +56,11 @@ def prepare(
         made = with_identity(replace(Case.read(folder), fps=fps), identity, models)
         preview = video_frames(folder / "preview.mp4", report["frames"], PREVIEWED)
     except BaseException:
-        _remove(home)
+        if home is not None:
+            _remove(home)
         raise
-    weakref.finalize(made, _remove, home)
+    if home is not None:
+        weakref.finalize(made, _remove, home)
     return Prepared(made, preview, json.dumps(report, indent=1))
 
 
@@ -102,6 +104,5 @@ def _make_case(
         return prepare_case(settings, out, overwrite=True, reporter=HostReporter(host))
 
 
-def _remove(home: Path | None) -> None:
-    if home is not None:
-        shutil.rmtree(home, ignore_errors=True)
+def _remove(home: Path) -> None:
+    shutil.rmtree(home, ignore_errors=True)

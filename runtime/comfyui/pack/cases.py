@@ -40,7 +40,7 @@ class CaseFromImages(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, identity: str = "", models: str = "", **others: object) -> str:
+    def fingerprint_inputs(cls, identity: str | None = None, models: str | None = None, **others: object) -> str:
         return files_fingerprint(place(identity), place(models))
 
     @classmethod
@@ -116,7 +116,9 @@ class PrepareCase(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, keypoints: str = "", models: str = "", identity: str = "", **others: object) -> str:
+    def fingerprint_inputs(
+        cls, keypoints: str | None = None, models: str | None = None, identity: str | None = None, **others: object
+    ) -> str:
         return files_fingerprint(place(keypoints), place(models), place(identity))
 
     @classmethod
@@ -175,7 +177,9 @@ class LoadCase(io.ComfyNode):
         )
 
     @classmethod
-    def fingerprint_inputs(cls, folder: str, identity: str = "", models: str = "", **others: object) -> str:
+    def fingerprint_inputs(
+        cls, folder: str | None, identity: str | None = None, models: str | None = None, **others: object
+    ) -> str:
         return files_fingerprint(place(folder), place(identity), place(models))
 
     @classmethod

@@ -10,11 +10,12 @@ from sa.runtime.comfyui.engines import (
     engines_fingerprint,
     open_engines,
 )
+from sa.runtime.comfyui.install import NAME
 from sa.runtime.errors import UserError
 
 from .inputs import CATEGORY, COMFYUI, ENGINES
 
-ROOT = COMFYUI / "models" / "stableanimator"
+ROOT = COMFYUI / "models" / NAME
 
 
 class LoadEngines(io.ComfyNode):
@@ -50,7 +51,7 @@ class LoadEngines(io.ComfyNode):
 
     @classmethod
     def validate_inputs(cls, engines: str | None) -> bool | str:
-        if engines is None:  # another node's output, not known yet
+        if engines is None:  # it comes from another node that did not run yet
             return True
         try:
             engine_folder(ROOT, engines)
@@ -59,8 +60,8 @@ class LoadEngines(io.ComfyNode):
         return True
 
     @classmethod
-    def fingerprint_inputs(cls, engines: str, device: str, keep_loaded: str) -> str:
-        return engines_fingerprint(ROOT, engines)
+    def fingerprint_inputs(cls, engines: str | None, **others: object) -> str | None:
+        return None if engines is None else engines_fingerprint(ROOT, engines)
 
     @classmethod
     def execute(cls, engines: str, device: str, keep_loaded: str) -> io.NodeOutput:

@@ -12,9 +12,12 @@ CASE = io.Custom("SA_CASE")  # sa.runtime.comfyui.cases.NodeCase
 REFINE = io.Custom("SA_REFINE")  # sa.runtime.refinement.hjb.RefineSettings
 
 
-def place(text: str) -> Path | None:
-    """The file or folder that a text field names; a relative one is in ComfyUI's input folder. None: it is empty."""
-    return COMFYUI / "input" / Path(text.strip()).expanduser() if text.strip() else None
+def place(text: str | None) -> Path | None:
+    """The file or folder that a text field names; a relative one is in ComfyUI's input folder.
+
+    None: the field is empty, or comes from another node that did not run yet.
+    """
+    return COMFYUI / "input" / Path(text.strip()).expanduser() if text and text.strip() else None
 
 
 def identity_place(text: str) -> Path | Literal["none"] | None:

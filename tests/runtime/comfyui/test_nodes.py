@@ -182,6 +182,7 @@ def test_an_engine_set_made_anew_is_another(nodes, home):
         return nodes["LoadEngines"].fingerprint_inputs(engines="set", device="cpu", keep_loaded="never")
 
     assert fingerprint("{}") == fingerprint("{}") != fingerprint("{ }")
+    assert nodes["LoadEngines"].fingerprint_inputs(engines=None) is None  # another node says it, later
 
 
 @pytest.mark.parametrize(("device", "keep"), [("tpu", "never"), ("cpu", "sometimes")])
@@ -298,6 +299,7 @@ def test_a_changed_file_of_a_case_is_seen(nodes, folder):
     second = fingerprint()
     np.save(folder / "identity.npy", np.ones(9, np.float32))
     assert len({first, second, fingerprint()}) == 3
+    nodes["LoadCase"].fingerprint_inputs(folder=None)  # as ComfyUI asks where another node gives it
     of_images = nodes["CaseFromImages"].fingerprint_inputs
     before = of_images(identity="case/identity.npy")
     np.save(folder / "identity.npy", np.ones(10, np.float32))

@@ -1,5 +1,6 @@
 """The nodes in a real ComfyUI: make test-comfyui COMFYUI=DIR. Nothing of ComfyUI is in this project."""
 
+import io
 import json
 import os
 import shutil
@@ -8,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from real_comfyui import ComfyUI, prompt_of, resident, until
+from real_comfyui import SECONDS, ComfyUI, prompt_of, resident, until
 from set_cache import exported
 
 from sa.benchmarks.puppet import CHECKPOINT, PRESET
 from sa.benchmarks.puppet.cases import embed_reference, write_case
+from sa.benchmarks.puppet.page import save_picture
 from sa.benchmarks.serve_demo import write_files
 from sa.runtime.cli import main as sa_run
 from sa.runtime.comfyui.install import PACK, install
@@ -20,9 +22,14 @@ from sa.runtime.engine_set.verify import read_manifest
 from sa.runtime.prepare.cli import main as sa_prepare
 
 pytestmark = pytest.mark.comfyui
+playwright = pytest.importorskip("playwright.sync_api", reason="make test-comfyui installs it")
 
 PUPPET, FRAMES = 1, 12  # of which two tiles are made
 STEPS, SEED, GUIDANCE = 4, 7, 1.0
+# Neither the first visitor's tour nor what covers the canvas.
+SETTINGS = {"Comfy.TutorialCompleted": True, "Comfy.Minimap.Visible": False, "Comfy.Graph.CanvasInfo": False}
+CANVAS = {"x": 92, "y": 84, "width": 1010, "height": 560}
+PICTURES = Path(__file__).parents[3] / ".cache" / "comfyui"
 EXAMPLES = sorted((PACK / "example_workflows").glob("*.json"))
 
 
@@ -48,6 +55,15 @@ def base(puppet, tmp_path_factory) -> Path:
     for file in recogniser.files:
         shutil.copy(puppet / file.name, given / "models" / file.name)
     return folder
+
+
+@pytest.fixture(scope="module")
+def browser():
+    program = shutil.which("chromium") or pytest.fail("chromium is missing: apt-get install chromium")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        yield browser
+        browser.close()
 
 
 @pytest.fixture(scope="module")
@@ -245,8 +261,43 @@ def test_memory_is_freed_when_comfyui_asks(comfyui, puppet):
 
 
 @pytest.mark.parametrize("example", EXAMPLES, ids=lambda path: path.stem)
-def test_the_example_workflows_run(example, comfyui):
-    nodes = comfyui.client.get("/object_info").json()
-    ended = comfyui.wait(comfyui.post(prompt_of(json.loads(example.read_text()), nodes)))
-    assert ended["status"]["status_str"] == "success", ended["status"]["messages"][-1]
+def test_the_page_runs_the_example_workflows(example, comfyui, browser):
+    """Leaves a picture of the page in .cache/comfyui: docs/comfyui.md shows them."""
     assert example.stem in comfyui.client.get("/workflow_templates").json()["stableanimator"]
+    workflow = json.loads(example.read_text())
+    comfyui.client.post("/settings", json=SETTINGS).raise_for_status()
+    page = browser.new_page(viewport={"width": 1300, "height": 760})
+    page.goto(comfyui.address)
+    page.wait_for_function("window.app?.extensionManager && window.app.graph?.nodes.length", timeout=SECONDS * 1000)
+    page.evaluate("workflow => window.app.loadGraphData(workflow)", workflow)
+    page.wait_for_function(f"window.app.graph.nodes.length === {len(workflow['nodes'])}")
+    posted = page.evaluate("async () => (await window.app.graphToPrompt()).output")
+    nodes = comfyui.client.get("/object_info").json()
+    assert inputs_of(posted, nodes) == inputs_of(prompt_of(workflow, nodes), nodes)
+    before = set(comfyui.client.get("/history").json())
+    page.evaluate("window.app.queuePrompt(0)")
+    ((_, ended),) = until(
+        lambda: [one for one in comfyui.client.get("/history").json().items() if one[0] not in before]
+    )
+    assert ended["status"]["status_str"] == "success", ended["status"]["messages"][-1]
+    page.wait_for_function("[...document.querySelectorAll('video')].every(video => video.readyState >= 2)")
+    page.wait_for_timeout(2000)  # pictures on the canvas
+    PICTURES.mkdir(parents=True, exist_ok=True)
+    with Image.open(io.BytesIO(page.screenshot(clip=CANVAS))) as picture:
+        save_picture(picture, PICTURES / f"{example.stem}.png")
+    page.close()
+
+
+def inputs_of(prompt: dict, nodes: dict) -> dict:
+    """What decides a prompt. The page adds titles, and fields of its own to some nodes."""
+    return {
+        key: (
+            kind := one["class_type"],
+            {name: one["inputs"][name] for name in one["inputs"] if known(nodes[kind], name)},
+        )
+        for key, one in prompt.items()
+    }
+
+
+def known(facts: dict, name: str) -> bool:
+    return any(name in group for group in facts["input"].values())
