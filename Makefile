@@ -120,12 +120,14 @@ $(VENV)/installed-serve: $(VENV)/installed
 # COMFYUI_PYTHON is a Python with ComfyUI's requirements and this project; by default one is made, of some GB.
 COMFYUI_PYTHON ?= .venv-comfyui/bin/python
 
-test-comfyui: install $(COMFYUI_PYTHON)
-	@test -f "$(COMFYUI)/main.py" || { echo "give a checkout of ComfyUI: make test-comfyui COMFYUI=DIR"; exit 1; }
+test-comfyui: comfyui-checkout $(VENV)/installed-serve chromium $(COMFYUI_PYTHON)
 	COMFYUI=$(COMFYUI) COMFYUI_PYTHON=$(abspath $(COMFYUI_PYTHON)) $(PYTEST) -m comfyui tests/runtime/comfyui
 
-.venv-comfyui/bin/python:
+.PHONY: comfyui-checkout
+comfyui-checkout:
 	@test -f "$(COMFYUI)/main.py" || { echo "give a checkout of ComfyUI: make test-comfyui COMFYUI=DIR"; exit 1; }
+
+.venv-comfyui/bin/python:
 	$(PYTHON) -m venv .venv-comfyui
 	.venv-comfyui/bin/python -m pip install --quiet --disable-pip-version-check -r $(COMFYUI)/requirements.txt \
 		--editable '.[cpu,prepare]'
