@@ -20,10 +20,9 @@ def write_study(page: Path, text: str) -> None:
     page.write_text(f"{before}{BEGIN}\n\n{text}\n\n{END}{after}", encoding="utf-8")
 
 
-def save_picture(picture: Image.Image, path: Path, colours: int = 256) -> None:
-    """A picture of the documentation, in few colours: drawn people have few, and the file has a third of the size."""
-    chosen = picture.convert("RGB").quantize(colours, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    chosen.save(path, optimize=True)
+def save_picture(picture: Image.Image, path: Path) -> None:
+    """A picture of the documentation, in 256 colours: drawn people have few, and the file has a third of the size."""
+    picture.convert("RGB").quantize(256, Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE).save(path, optimize=True)
 
 
 def figure_cell(figure: tuple[float, float, float], digits: int) -> str:

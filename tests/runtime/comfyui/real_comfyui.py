@@ -13,7 +13,7 @@ from types import TracebackType
 
 import httpx2
 
-SECONDS = 180.0  # for anything that is waited for
+SECONDS = 600.0  # for anything that is waited for
 LISTENER = Path(__file__).parent / "listen.py"
 
 

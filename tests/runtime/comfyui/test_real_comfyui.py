@@ -14,7 +14,6 @@ from set_cache import exported
 
 from sa.benchmarks.puppet import CHECKPOINT, PRESET
 from sa.benchmarks.puppet.cases import embed_reference, write_case
-from sa.benchmarks.puppet.page import save_picture
 from sa.benchmarks.serve_demo import write_files
 from sa.runtime.cli import main as sa_run
 from sa.runtime.comfyui.install import PACK, install
@@ -246,7 +245,6 @@ def test_an_interrupt_ends_the_run_within_a_tile_and_the_next_prompt_runs(comfyu
     assert [kind for kind, _ in ended["status"]["messages"]][-1] == "execution_interrupted"
     until(lambda: comfyui.told("execution_interrupted", prompt))
     # Of 2000 tiles and 1000 steps: the tile in whose course the interrupt came, the step it may end, one on the way.
-    print("moves of the bar after the interrupt:", tiles(prompt) - at)
     assert tiles(prompt) - at <= 3
     expected = of_sa_run(puppet, base / "input" / "case", tmp_path / "out", "--steps", STEPS, "--seed", SEED)
     require_equal(saved(comfyui, comfyui.wait(comfyui.post(workflow(CASE)))), expected)
@@ -296,8 +294,9 @@ def test_the_page_runs_the_example_workflows(example, comfyui, browser):
     page.wait_for_timeout(2000)  # pictures on the canvas
     PICTURES.mkdir(parents=True, exist_ok=True)
     seen = page.screenshot(clip={"x": left, "y": top, "width": width, "height": height})
+    few = {"method": Image.Quantize.MAXCOVERAGE, "kmeans": 3, "dither": Image.Dither.NONE}
     with Image.open(io.BytesIO(seen)) as picture:
-        save_picture(picture, PICTURES / f"{example.stem}.png", colours=64)
+        picture.convert("RGB").quantize(256, **few).save(PICTURES / f"{example.stem}.png", optimize=True)
     page.close()
 
 
