@@ -55,4 +55,6 @@ def refine_options(start: int, end: int, iterations: int, region: str, tolerance
         raise InputError(f"end must be at least start, {start}, not {end}.")
     if region not in get_args(Region):
         raise InputError(f"region cannot be {region!r}: choose {', '.join(get_args(Region))}.")
-    return RefineSettings(start, end, iterations, tolerance or None, cast(Region, region))
+    return RefineSettings(
+        start=start, end=end, iterations=iterations, tolerance=tolerance or None, region=cast(Region, region)
+    )

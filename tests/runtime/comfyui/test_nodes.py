@@ -492,7 +492,8 @@ def test_refine_options(nodes):
         (made,) = nodes["RefineOptions"].execute(*values).args
         return made
 
-    assert options(1, 4, 2, "frame", 0.01) == RefineSettings(1, 4, 2, 0.01, "frame")
+    expected = RefineSettings(start=1, end=4, iterations=2, tolerance=0.01, region="frame")
+    assert options(1, 4, 2, "frame", 0.01) == expected
     assert options(0, 20, 3, "face", 0.0).tolerance is None
     with pytest.raises(InputError, match="end must be at least start, 3, not 2"):
         options(3, 2, 1, "face", 0.0)
