@@ -12,7 +12,7 @@ PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadscope
 
 .PHONY: install install-kernels install-peers check cli-reference demo gpu-check gpu-pack kernels lock map puppet puppet-study serve-demo \
-	test test-browser test-fp16 test-kernels test-latest test-peers test-ray test-rtx test-serve true-size types versions clean
+	test test-browser test-comfyui test-fp16 test-kernels test-latest test-peers test-ray test-rtx test-serve true-size types versions clean
 
 install: $(VENV)/installed
 
@@ -64,7 +64,7 @@ demo: install
 check: types
 	$(PYTEST) $(PARALLEL) -m '$(QUICK)'
 
-QUICK := not export and not browser and not fp16 and not gpu and not rtx and not serve
+QUICK := not export and not browser and not comfyui and not fp16 and not gpu and not rtx and not serve
 
 types: install .cache/packages/sa
 	$(BIN)/ruff check .
@@ -115,6 +115,22 @@ test-serve: $(VENV)/installed-serve chromium
 $(VENV)/installed-serve: $(VENV)/installed
 	$(INSTALL) '.[$(SETUP),serve-test]'
 	touch $@
+
+# The node pack in a real ComfyUI, whose checkout is at COMFYUI: its pictures against sa-run's, interrupts, its page.
+# COMFYUI_PYTHON is a Python with ComfyUI's requirements and this project; by default one is made, of some GB.
+COMFYUI_PYTHON ?= .venv-comfyui/bin/python
+
+test-comfyui: comfyui-checkout $(VENV)/installed-serve chromium $(COMFYUI_PYTHON)
+	COMFYUI=$(COMFYUI) COMFYUI_PYTHON=$(abspath $(COMFYUI_PYTHON)) $(PYTEST) -m comfyui tests/runtime/comfyui
+
+.PHONY: comfyui-checkout
+comfyui-checkout:
+	@test -f "$(COMFYUI)/main.py" || { echo "give a checkout of ComfyUI: make test-comfyui COMFYUI=DIR"; exit 1; }
+
+.venv-comfyui/bin/python:
+	$(PYTHON) -m venv .venv-comfyui
+	.venv-comfyui/bin/python -m pip install --quiet --disable-pip-version-check -r $(COMFYUI)/requirements.txt \
+		--editable '.[cpu,prepare]'
 
 .PHONY: chromium
 chromium:

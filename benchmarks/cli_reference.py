@@ -11,11 +11,12 @@ from sa.benchmarks.cli import parser as sa_bench
 from sa.export.cli import parser as sa_export
 from sa.runtime.batch.cli import parser as sa_batch
 from sa.runtime.cli import parser as sa_run
+from sa.runtime.comfyui.cli import parser as sa_comfyui
 from sa.runtime.prepare.cli import parser as sa_prepare
 from sa.runtime.serve.cli import parser as sa_serve
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"
-PARSERS = (sa_prepare, sa_export, sa_run, sa_batch, sa_serve, sa_bench)  # in the order people use them
+PARSERS = (sa_prepare, sa_export, sa_run, sa_batch, sa_serve, sa_comfyui, sa_bench)  # in the order people use them
 HEAD = """\
 # Command line
 

@@ -68,6 +68,15 @@ def test_the_commands_teach_and_say_which_extra_is_missing(installed, tmp_path):
     assert len(done.stderr.splitlines()) == 1
 
 
+def test_the_comfyui_nodes_are_in_the_wheel(installed, tmp_path):
+    (tmp_path / "custom_nodes").mkdir()
+    done = run(installed.parent / "sa-comfyui", "install", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    source, pack = ROOT / "runtime" / "comfyui" / "pack", tmp_path / "custom_nodes" / "stableanimator"
+    names = {path.relative_to(source) for path in source.rglob("*") if "__pycache__" not in path.parts}
+    assert {path.relative_to(pack) for path in pack.rglob("*") if "__pycache__" not in path.parts} == names
+
+
 def test_sa_run_says_which_extra_an_engine_set_needs(installed, engines, tmp_path):
     folder = engines("recipe_hjb", "onnxruntime")
     done = run(

@@ -1,0 +1,60 @@
+"""Animates a case for a node: progress, previews, interruption, and the frames as one IMAGE."""
+
+import json
+from dataclasses import dataclass, replace
+from typing import cast, get_args
+
+import numpy as np
+
+from sa.runtime.comfyui.cases import NodeCase
+from sa.runtime.comfyui.engines import Engines
+from sa.runtime.comfyui.host import Host, HostToken, Progress
+from sa.runtime.errors import InputError
+from sa.runtime.pipeline.quality import quality_settings
+from sa.runtime.pipeline.settings import Settings
+from sa.runtime.refinement.hjb import RefineSettings, Region
+
+
+@dataclass(frozen=True)
+class Animation:
+    pieces: list[np.ndarray]  # each [B, H, W, 3] float32 from 0 to 1: views of one array
+    fps: float
+    report: str  # what run.json says
+
+
+def animate(engines: Engines, case: NodeCase, settings: Settings, frames_per_piece: int, host: Host) -> Animation:
+    """Animate a case. `frames_per_piece` 0: all frames are one piece.
+
+    Every frame is decoded into its place in one array; there is no second copy. Errors as Pipeline.prepare, and what
+    the host raises if the user interrupts.
+    """
+    pipeline, token = engines.pipeline, HostToken(host)
+    chosen = replace(settings, identity=case.identity, models=case.models)
+    result = pipeline(case.case, chosen, on_event=Progress(host), cancel=token)
+    shapes, count = pipeline.engines.manifest.shapes, len(result)
+    images = np.empty((count, shapes.height, shapes.width, 3), np.float32)
+    for i, frame in result.decode():
+        np.divide(frame, 255, out=images[i], dtype=np.float32)
+    size = frames_per_piece or count
+    pieces = [images[start : start + size] for start in range(0, count, size)]
+    return Animation(pieces, result.fps, json.dumps(result.report, indent=1))
+
+
+def settings_of(quality: str, steps: int, guidance: float, seed: int, refine: RefineSettings | None) -> Settings:
+    """`steps` 0: those of the quality. InputError for an unknown quality, or a refinement that would never begin."""
+    chosen = quality_settings(quality)
+    steps = steps or chosen.steps
+    if refine is not None and refine.start >= steps:
+        raise InputError(f"the refinement's start must be less than the {steps} steps, not {refine.start}.")
+    return replace(chosen, steps=steps, guidance=guidance, seed=seed, refine=refine)
+
+
+def refine_options(start: int, end: int, iterations: int, region: str, tolerance: float) -> RefineSettings:
+    """`tolerance` 0: none. InputError for what contradicts itself."""
+    if end < start:
+        raise InputError(f"end must be at least start, {start}, not {end}.")
+    if region not in get_args(Region):
+        raise InputError(f"region cannot be {region!r}: choose {', '.join(get_args(Region))}.")
+    return RefineSettings(
+        start=start, end=end, iterations=iterations, tolerance=tolerance or None, region=cast(Region, region)
+    )

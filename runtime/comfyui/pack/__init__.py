@@ -1,0 +1,24 @@
+"""StableAnimator on engines, as ComfyUI nodes. `sa-comfyui install` puts this folder into custom_nodes."""
+
+try:
+    import sa.runtime.comfyui  # noqa: F401
+except ImportError:
+    raise ImportError(
+        "the StableAnimator nodes need stableanimator-deploy in ComfyUI's Python: install it there, with `[cpu]` or "
+        "`[cuda]`, and restart ComfyUI."
+    ) from None
+
+from comfy_api.v0_0_2 import ComfyExtension
+
+from .animate import Animate, RefineOptions
+from .cases import CaseFromImages, LoadCase, PrepareCase
+from .engines import LoadEngines
+
+
+class StableAnimatorExtension(ComfyExtension):
+    async def get_node_list(self) -> list[type]:
+        return [LoadEngines, CaseFromImages, PrepareCase, LoadCase, Animate, RefineOptions]
+
+
+async def comfy_entrypoint() -> StableAnimatorExtension:
+    return StableAnimatorExtension()
