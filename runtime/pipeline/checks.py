@@ -95,10 +95,10 @@ def planned_memory(
     return plan, f"memory: about {worst} at its most, while {plan.worst.stage}; {free} are free"
 
 
-def embedder(upstream: bool) -> Callable[[np.ndarray, Path], np.ndarray]:
+def embedder(upstream: bool) -> Callable[[np.ndarray, Path, list[str]], np.ndarray]:
     """A function that makes an identity embedding with the face networks of the extra 'prepare'."""
 
-    def embed(picture: np.ndarray, models: Path) -> np.ndarray:
+    def embed(picture: np.ndarray, models: Path, warnings: list[str]) -> np.ndarray:
         try:
             from sa.runtime.prepare.estimate.face_networks import reference_embedding
         except ImportError as error:
@@ -106,6 +106,6 @@ def embedder(upstream: bool) -> Callable[[np.ndarray, Path], np.ndarray]:
                 f"--models needs {error.name or error}, which is not installed: "
                 "`pip install 'stableanimator-deploy[prepare]'`."
             ) from None
-        return reference_embedding(picture, models, upstream)
+        return reference_embedding(picture, models, upstream, warnings)
 
     return embed

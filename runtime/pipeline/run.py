@@ -43,7 +43,7 @@ from sa.runtime.sampling.noise import make_noise
 from sa.runtime.sampling.preview import LatentColours
 from sa.runtime.sampling.sampler import Denoiser, initial_latents, sample_euler
 from sa.runtime.sampling.schedule import make_sigmas
-from sa.runtime.sampling.tiles import tile_indices
+from sa.runtime.sampling.tiles import settled_overlap, tile_indices
 
 FPS = 8.0  # of a video whose case knows no rate
 # Settings that a kept state need not agree on: a name, the rate of the written video, and files whose content counts.
@@ -56,6 +56,7 @@ class Run:
     def __init__(self, engines: RunEngines, case: Case, settings: Settings, tell: Listener, turn: threading.Lock):
         manifest, shapes = engines.manifest, engines.manifest.shapes
         upstream = settings.compat == "upstream"
+        settings = replace(settings, tile_overlap=settled_overlap(settings.tile_overlap, shapes.tile_size))
         if settings.refine is not None:
             require_refinement(engines.folder, manifest)
             settings = replace(settings, refine=settled(settings.refine, upstream, engines.folder, manifest))

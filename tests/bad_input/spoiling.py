@@ -5,7 +5,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
+from shutil import copyfile, rmtree
 
 import numpy as np
 import pytest
@@ -22,7 +22,7 @@ class Row:
     name: str
     message: str  # all that the command says
     spoil: Spoil = lambda place: None
-    flags: tuple[str, ...] = ()  # beside the usual ones; of a flag given twice, the last counts
+    flags: tuple[str, ...] = ()  # in place of the usual ones of their names
 
 
 def each(table: list[Row]) -> pytest.MarkDecorator:
@@ -33,7 +33,13 @@ def check(command: str, row: Row, arguments: list[str], place: Path, code: int, 
     """The command refuses the spoiled input with the row's message; `facts` fill in what varies by machine."""
     row.spoil(place)
     flags = [word.format(place=place) for word in row.flags]
-    fails(command, [*arguments, *flags], place, code, row.message.format(place=place, **facts), capsys)
+    fails(command, [*replaced(arguments, flags), *flags], place, code, row.message.format(place=place, **facts), capsys)
+
+
+def replaced(arguments: list[str], flags: list[str]) -> list[str]:
+    """The arguments without those flags, of one value each, that `flags` gives anew."""
+    anew = {at for at, word in enumerate(arguments) if word.startswith("--") and word in flags}
+    return [word for at, word in enumerate(arguments) if at not in anew and at - 1 not in anew]
 
 
 # -- ways to spoil something; names of files are relative to {place} --------------------------------------------
@@ -55,6 +61,10 @@ def remove(name: str) -> Spoil:
 
 def rename(name: str, new: str) -> Spoil:
     return lambda place: (place / name).rename(place / new)
+
+
+def copy(name: str, to: str) -> Spoil:
+    return lambda place: copyfile(place / name, place / to)
 
 
 def write(name: str, content: bytes | str = "") -> Spoil:

@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_lines import CASE, copied, fails, run_arguments
-from PIL import Image
-from spoiling import Row, Spoil, all_of, check, cut, each, remove, without_engine, write_image
+from PIL import Image, ImageOps
+from spoiling import Row, Spoil, all_of, check, copy, cut, each, remove, rename, without_engine, write_image
 
 
 def blacken(name: str) -> Spoil:
@@ -70,7 +70,8 @@ CASE_ROWS = [
     ),
     Row(
         "a mask too few",
-        "{place}/case/faces has 4 face masks for 5 poses: give one mask per pose, or remove the folder.",
+        "{place}/case/faces has no mask of number 2, the number of {place}/case/poses/frame_2.png: give every pose the "
+        "mask of its number, or remove the folder.",
         remove("case/faces/frame_2.png"),
     ),
     Row(
@@ -88,6 +89,26 @@ CASE_ROWS = [
         "a truncated reference mask",
         "{place}/case/reference_mask.png is damaged or cut short; expected a whole image, replace it.",
         cut("case/reference_mask.png", 30),
+    ),
+    Row(
+        "a photo for a reference mask",
+        "{place}/case/reference_mask.png is a picture in shades, 81% of it neither black nor white: expected a mask, "
+        "white where the face is and black elsewhere.",
+        copy("case/reference.png", "case/reference_mask.png"),
+    ),
+    Row(
+        "an inverted mask of a frame",
+        "{place}/case/faces/frame_2.png is white along the picture's border, as an inverted mask is: expected white "
+        "where the face is and black elsewhere; invert it.",
+        lambda place: ImageOps.invert(Image.open(place / "case/faces/frame_2.png")).save(
+            place / "case/faces/frame_2.png"
+        ),
+    ),
+    Row(
+        "masks of other numbers",
+        "{place}/case/faces has no mask of number 3, the number of {place}/case/poses/frame_3.png: give every pose the "
+        "mask of its number, or remove the folder.",
+        rename("case/faces/frame_3.png", "case/faces/frame_7.png"),
     ),
     Row(
         "a reference without a face",

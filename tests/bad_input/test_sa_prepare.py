@@ -106,7 +106,7 @@ ROWS = [
     ),
     Row(
         "a photo that is none",
-        "{place}/photo.png is not an image that can be read; expected a PNG, JPEG, WebP or BMP.",
+        "{place}/photo.png is not an image that can be read; expected a PNG, JPEG, WebP, BMP, TIFF or AVIF.",
         write("photo.png", "hello"),
     ),
     Row(
@@ -122,7 +122,7 @@ ROWS = [
     ),
     Row(
         "an empty folder",
-        "{place}/none holds no image: give --driving a folder of PNG, JPEG, WebP or BMP frames.",
+        "{place}/none holds no image: give --driving a folder of frames as PNG, JPEG or the like.",
         lambda place: (place / "none").mkdir(),
         ("--driving", "{place}/none"),
     ),
@@ -146,7 +146,7 @@ ROWS = [
     ),
     Row(
         "a damaged frame",
-        "{place}/frames/f1.png is not an image that can be read; expected a PNG, JPEG, WebP or BMP.",
+        "{place}/frames/f1.png is not an image that can be read; expected a PNG, JPEG, WebP, BMP, TIFF or AVIF.",
         write("frames/f1.png", "hello"),
     ),
     Row(
@@ -276,7 +276,7 @@ ROWS = [
         "no recogniser",
         "{place}/models holds no face recogniser: "
         "expected glintr100.onnx or another ONNX file that is one (ArcFace, [1, 3, 112, 112] to [1, 512]); "
-        "it is part of insightface's model pack antelopev2; any ArcFace of 512 features will do.",
+        "it is part of insightface's model pack antelopev2.",
         networks_without("antelopev2/glintr100.onnx"),
         ("--models", "{place}/models"),
     ),
@@ -291,7 +291,7 @@ ROWS = [
         "a recogniser of the wrong kind",
         "{place}/models/antelopev2/glintr100.onnx is no face recogniser: "
         "expected ArcFace, [1, 3, 112, 112] to [1, 512], found [1, 3, 64, 64] to [1, 7]; "
-        "it is part of insightface's model pack antelopev2; any ArcFace of 512 features will do.",
+        "it is part of insightface's model pack antelopev2.",
         networks_with_another("antelopev2/glintr100.onnx", [np.zeros((1, 7))]),
         ("--models", "{place}/models"),
     ),

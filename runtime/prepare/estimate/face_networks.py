@@ -17,7 +17,14 @@ from insightface.utils.face_align import norm_crop
 from onnxruntime import set_default_logger_severity
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.estimate.models import FACE_DETECTOR, FACE_RECOGNISER, PROVIDERS, find_model, require_model
+from sa.runtime.prepare.estimate.models import (
+    FACE_DETECTOR,
+    FACE_RECOGNISER,
+    PROVIDERS,
+    find_model,
+    recogniser_warnings,
+    require_model,
+)
 from sa.runtime.refinement.crops import Box
 
 DETECTION_SIZE = (640, 640)
@@ -38,16 +45,23 @@ class Face:
 
 
 class FaceNetworks:
-    """A face recogniser and, where --models has one, a face detector."""
+    """A face recogniser, unless no identity is wanted, and, where --models has one, a face detector."""
 
-    def __init__(self, models: Path, device: str = "cpu", upstream: bool = False):
-        """InputError if `models` holds no recogniser, or a network that is not what its name says."""
+    def __init__(self, models: Path, device: str = "cpu", upstream: bool = False, identity: bool = True):
+        """InputError if `models` holds no recogniser, or a network that is not what its name says.
+
+        `identity`: whether embeddings will be asked for; without it, no recogniser is needed.
+        """
         self.folder = models
         self._upstream = upstream
-        recogniser, detector = require_model(models, FACE_RECOGNISER), find_model(models, FACE_DETECTOR)
+        recogniser = require_model(models, FACE_RECOGNISER) if identity else None
+        detector = find_model(models, FACE_DETECTOR)
         self.models = [model for model in (recogniser, detector) if model is not None]
+        self.warnings = recogniser_warnings(recogniser) if recogniser is not None else []
         set_default_logger_severity(3)
-        self._recogniser: ArcFaceONNX = get_model(str(recogniser.path), providers=PROVIDERS[device])
+        self._recogniser: ArcFaceONNX | None = None
+        if recogniser is not None:
+            self._recogniser = get_model(str(recogniser.path), providers=PROVIDERS[device])
         self._detector = None
         if detector is not None:
             self._detector = get_model(str(detector.path), providers=PROVIDERS[device])
@@ -57,6 +71,10 @@ class FaceNetworks:
     def detects(self) -> bool:
         return self._detector is not None
 
+    @property
+    def recognises(self) -> bool:
+        return self._recogniser is not None
+
     def detect(self, picture: np.ndarray) -> list[Face]:
         """[H, W, 3] uint8 RGB -> its faces, by descending score."""
         assert self._detector is not None  # see detects
@@ -65,6 +83,7 @@ class FaceNetworks:
 
     def embedding(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
         """[H, W, 3] uint8 RGB and a face's five points [5, 2] -> [512] float32, not normalised."""
+        assert self._recogniser is not None  # see recognises
         with _quiet():
             crop = norm_crop(self._channels(picture), points.astype(np.float32), self._recogniser.input_size[0])
         features = self._recogniser.get_feat(crop).ravel()
@@ -87,9 +106,10 @@ def reference_face(picture: np.ndarray, networks: FaceNetworks, near: np.ndarray
     return max(faces, key=lambda face: face.area, default=None)
 
 
-def reference_embedding(picture: np.ndarray, models: Path, upstream: bool) -> np.ndarray:
+def reference_embedding(picture: np.ndarray, models: Path, upstream: bool, warnings: list[str]) -> np.ndarray:
     """[H, W, 3] uint8 RGB -> its largest face's embedding [512] float32; InputError if no face is detected."""
     networks = FaceNetworks(models, upstream=upstream)
+    warnings += networks.warnings
     if not networks.detects:
         require_model(models, FACE_DETECTOR)
     face = reference_face(picture, networks)

@@ -5,7 +5,7 @@ import hashlib
 import itertools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,8 @@ import cv2
 import numpy as np
 from av.stream import Disposition
 
-from sa.runtime.case.images import SUFFIXES, read_image
+from sa.runtime.case.images import read_image
+from sa.runtime.case.numbering import image_files
 from sa.runtime.errors import InputError
 from sa.runtime.system.regular_files import require_regular
 
@@ -80,11 +81,9 @@ def open_driving(path: Path, selection: Selection) -> Driving:
 class _Folder(Driving):
     def __init__(self, path: Path, selection: Selection):
         super().__init__(path, selection)
-        self.files = natural_order(
-            file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-        )
+        self.files = natural_order(image_files(path))
         if not self.files:
-            raise InputError(f"{path} holds no image: give --driving a folder of PNG, JPEG, WebP or BMP frames.")
+            raise InputError(f"{path} holds no image: give --driving a folder of frames as PNG, JPEG or the like.")
         for file in self.files:
             require_regular(file)
         self.expected = selection.count_of(len(self.files))
@@ -171,7 +170,7 @@ class _Video(Driving):
             raise InputError(f"{self.path} is damaged after {self.decoded} frames: {remedy}.") from None
 
 
-def natural_order(files: Iterator[Path]) -> list[Path]:
+def natural_order(files: Iterable[Path]) -> list[Path]:
     """Numbers in names count as numbers: frame_9 comes before frame_10."""
 
     def key(file: Path) -> list[tuple[int, int, str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sa.runtime.case.case import CASE_FILE, Case, open_picture
+from sa.runtime.case.case import CASE_FILE, Case, open_pose
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
@@ -132,7 +132,7 @@ def _preview(case: Case, shapes: Shapes, reporter: Reporter) -> None:
             for pose in case.poses:
                 both = Image.new("RGB", (2 * size[0], size[1]))
                 both.paste(reference, (0, 0))
-                both.paste(open_picture(pose).resize(size, Image.Resampling.BILINEAR), (size[0], 0))
+                both.paste(open_pose(pose).resize(size, Image.Resampling.BILINEAR), (size[0], 0))
                 yield both
                 advance()
 
