@@ -23,13 +23,16 @@ The output folder gets
   reference.png, poses/, faces/, reference_mask.png, identity.npy    what sa-run takes
   preview.mp4    reference | driving frame | pose over driving frame, moved alike | pose, face box over reference
   audio.flac     the driving video's audio, cut to the frames taken, if there is any
+  keypoints.npz  all poses, for --keypoints of another case of the same video
   case.json      sources with hashes, parameters, alignment and its quality, names of the frames, warnings
 It appears when all is done. A killed or interrupted command goes on where it was when it is given again.
 
---keypoints takes an .npz with
+--keypoints takes an .npz of our own with
   driving   [frames, persons, 133, 3] floats: x and y in pixels of the upright frame, score; COCO-WholeBody's order;
             one entry per frame of the whole source; NaN for what was not found
-  reference [persons, 133, 3] likewise, in pixels of the upright photo; without it the photo's pose comes from --models
+  reference [persons, 133, 3] likewise, in pixels of the upright photo; without it the photo's pose comes from
+            --reference-keypoints or --models
+or what other estimators write, recognised by its content (docs/prepare.md has the table). Points in 0..1 are scaled.
 
 examples:
   sa-prepare --reference photo.jpg --driving dance.mp4 --out case/ --models models/
@@ -53,7 +56,16 @@ def parser() -> argparse.ArgumentParser:
     )
     files.add_argument("--out", type=Path, required=True, metavar="CASE", help="where the case goes")
     files.add_argument("--models", type=Path, metavar="DIR", help="the networks' ONNX files")
-    files.add_argument("--keypoints", type=Path, metavar="FILE.npz", help="poses of another estimator")
+    files.add_argument(
+        "--keypoints",
+        type=Path,
+        metavar="FILE|DIR",
+        help="poses of another estimator: .npz or JSON of OpenPose, ComfyUI, MMPose, AlphaPose, COCO-WholeBody, "
+        "DWPose, rtmlib or mediapipe; or an earlier case of the same video",
+    )
+    files.add_argument(
+        "--reference-keypoints", type=Path, metavar="FILE", help="the photo's pose, in any of these formats"
+    )
     files.add_argument("--overwrite", action="store_true", help="replace an earlier case in --out")
     choice = parser.add_argument_group("what is made")
     choice.add_argument(
@@ -134,6 +146,7 @@ def run(arguments: argparse.Namespace) -> None:
         everybody=a.person == "all" or a.compat == "upstream",
         models=a.models,
         keypoints=a.keypoints,
+        reference_keypoints=a.reference_keypoints,
         device=a.device,
         upstream=a.compat == "upstream",
     )

@@ -27,15 +27,17 @@ from sa.runtime.prepare.draw.rendering import Renderer
 from sa.runtime.prepare.estimate.estimator import PoseEstimator, check_device
 from sa.runtime.prepare.estimate.face_networks import FaceNetworks
 from sa.runtime.prepare.estimate.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
+from sa.runtime.prepare.given import Given, read_given
 from sa.runtime.prepare.input.driving import Driving, Selection, open_driving
-from sa.runtime.prepare.input.keypoints_file import KeypointsFile, read_keypoints
+from sa.runtime.prepare.input.keypoints.kept import FILE as KEYPOINTS_FILE
+from sa.runtime.prepare.input.keypoints.kept import write_kept
 from sa.runtime.prepare.motion.alignment import Alignment, AlignmentQuality, published_fit, robust_fit
 from sa.runtime.prepare.motion.persons import follow, lone_bodies
 from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.reference import Reference, ReferenceFace, find_face, make_reference
 from sa.runtime.prepare.whole_body import BODY
 from sa.runtime.system import signals
-from sa.runtime.system.hashing import sha256
+from sa.runtime.system.hashing import digest_of, sha256
 
 CASE_FILE = "case.json"
 FOLDER_FPS = 8.0  # of the preview, if the driving frames have no rate
@@ -54,6 +56,7 @@ class Settings:
     everybody: bool = False  # draw all persons, not only the one that is followed
     models: Path | None = None
     keypoints: Path | None = None
+    reference_keypoints: Path | None = None
     device: str = "cpu"
     upstream: bool = False
 
@@ -70,24 +73,26 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
     check_device(settings.device)
     photo = read_image(settings.reference)
     driving = open_driving(settings.driving, settings.frames)
-    given = read_keypoints(settings.keypoints) if settings.keypoints is not None else None
+    warnings: list[str] = []
+    given = read_given(settings.keypoints, settings.reference_keypoints, settings.reference, driving.digest(), warnings)
     with reporter.stage("loading networks"):
         estimator = make_estimator(settings, given)
         networks = make_face_networks(settings)
+    warnings += [] if networks is None else networks.warnings
     with reporter.stage("hashing sources"):
         models = [model.path for of in (estimator, networks) if of is not None for model in of.models]
         origin = {
             "versions": find_versions(),
             "parameters": parameters_of(settings),
-            "sources": find_sources(settings, driving, models),
+            "sources": find_sources(settings, driving, given, models),
         }
     with resumable(out, origin) as folder:
         result = folder / "case"
         result.mkdir(exist_ok=True)
-        warnings: list[str] = []
         with reporter.stage("reference"):
-            persons = given.of_reference() if given is not None else None
-            if persons is None:
+            if given.reference is not None:
+                persons = given.reference.of(photo.size)
+            else:
                 assert estimator is not None  # see make_estimator
                 persons = estimator(np.asarray(photo))
             path, upstream = settings.reference, settings.upstream
@@ -104,16 +109,20 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             masks = not upstream or networks is not None
             renderer = Renderer(result, reference.picture, alignment, settings.everybody, detector, masks)
             with reporter.stage("drawing", log.frames) as advance:
+                numbers: list[int] = []
 
                 def previews() -> Iterator[Image.Image]:
                     for frame, keypoints, person in zip(driving.frames(), log, followed.chosen, strict=True):
+                        numbers.append(frame.index)
                         yield renderer.render(frame, keypoints, person)
                         advance()
 
                 encode_mp4(result / "preview.mp4", previews(), driving.fps or FOLDER_FPS)
+            with reporter.stage("keeping keypoints"):
+                write_kept(result / KEYPOINTS_FILE, log, numbers, log.size, persons, photo.size)
             with reporter.stage("audio"):
                 audible = copy_audio(driving, result / AUDIO_FILE, len(followed.chosen), warnings)
-        warnings += driving.warnings + renderer.warnings()
+        warnings += given.warnings(photo.size, log.size) + driving.warnings + renderer.warnings()
         warn(reporter, warnings[shown:])
         framing = reference.framing
         report = {
@@ -196,15 +205,15 @@ def _is_earlier_case(out: Path) -> bool:
     return isinstance(case, dict) and case.get("project") == PROJECT
 
 
-def make_estimator(settings: Settings, given: KeypointsFile | None) -> PoseEstimator | None:
-    """The pose estimator, or None if --keypoints has all poses; InputError if neither is given."""
-    if given is not None and given.reference is not None:
+def make_estimator(settings: Settings, given: Given) -> PoseEstimator | None:
+    """The pose estimator, or None if all poses are given; InputError if neither is given."""
+    if given.complete:
         return None
     if settings.models is None:
         raise InputError(
-            "poses come from networks or from a file: give --models DIR, or --keypoints FILE.npz."
-            if given is None
-            else f"{given.path} has no array reference: add the reference's keypoints, or give --models DIR."
+            "poses come from networks or from files: give --models DIR, or --keypoints and --reference-keypoints."
+            if given.driving is None
+            else f"{given.driving.path} has no poses of the reference: give --reference-keypoints, or --models DIR."
         )
     detector, network = (require_model(settings.models, kind) for kind in (PERSON_DETECTOR, POSE_NETWORK))
     return PoseEstimator(detector, network, settings.device, whole_picture=settings.upstream)
@@ -219,14 +228,13 @@ def make_face_networks(settings: Settings) -> FaceNetworks | None:
     return networks
 
 
-def find_sources(settings: Settings, driving: Driving, models: list[Path]) -> dict:
+def find_sources(settings: Settings, driving: Driving, given: Given, models: list[Path]) -> dict:
     """The files that the case is made from, with their SHA-256."""
     sources: dict = {
         "reference": {"path": str(settings.reference), "sha256": sha256(settings.reference)},
         "driving": {"path": str(settings.driving), "sha256": driving.digest()},
     }
-    if settings.keypoints is not None:
-        sources["keypoints"] = {"path": str(settings.keypoints), "sha256": sha256(settings.keypoints)}
+    sources |= {name: {"path": str(path), "sha256": digest_of(path)} for name, path in given.files.items()}
     if models:
         sources["models"] = [{"path": str(file), "sha256": sha256(file)} for file in models]
     return sources
@@ -254,7 +262,7 @@ def parameters_of(settings: Settings) -> dict:
 
 
 def estimate_driving(
-    driving: Driving, log: PoseLog, given: KeypointsFile | None, estimator: PoseEstimator | None, reporter: Reporter
+    driving: Driving, log: PoseLog, given: Given, estimator: PoseEstimator | None, reporter: Reporter
 ) -> None:
     """Append the keypoints of the driving frames that the log lacks; InputError for frames that cannot be used."""
     with reporter.stage("poses", driving.expected) as advance:
@@ -267,8 +275,8 @@ def estimate_driving(
                     f"{frame.name} of {driving.path} is {size[0]}x{size[1]}, the frames before are "
                     f"{log.size[0]}x{log.size[1]}: give driving frames of one size."
                 )
-            if given is not None:
-                keypoints = given.of_frame(frame.index)
+            if given.driving is not None:
+                keypoints = given.driving.of_frame(frame.index, size, driving.stored)
             else:
                 assert estimator is not None  # see make_estimator
                 keypoints = estimator(frame.pixels)
@@ -278,11 +286,8 @@ def estimate_driving(
         raise InputError(
             f"--frames {driving.selection} selects none of the {driving.decoded} frames of {driving.path}: give others."
         )
-    if given is not None and driving.selection.stop is None and len(given.driving) != driving.decoded:
-        raise InputError(
-            f"{given.path}: driving is {len(given.driving)} long, but {driving.path} has {driving.decoded} frames: "
-            "give one entry per frame of the whole source."
-        )
+    if given.driving is not None and driving.selection.stop is None:
+        given.driving.check_length(driving.decoded, driving.path)
 
 
 def align(

@@ -192,14 +192,14 @@ ROWS = [
     ),
     Row(
         "keypoints that are not there",
-        "{place}/absent.npz cannot be read (No such file or directory): --keypoints takes an .npz with driving "
-        "[frames, persons, 133, 3] and reference [persons, 133, 3]: x and y in pixels, score.",
+        "{place}/absent.npz cannot be read (No such file or directory): "
+        "give an .npz or JSON of a known estimator (docs/prepare.md lists them).",
         flags=("--keypoints", "{place}/absent.npz"),
     ),
     Row(
         "keypoints that are none",
-        "{place}/poses.npz is not a whole .npz of plain arrays: --keypoints takes an .npz with driving "
-        "[frames, persons, 133, 3] and reference [persons, 133, 3]: x and y in pixels, score.",
+        "{place}/poses.npz is neither an .npz nor JSON: "
+        "give an .npz or JSON of a known estimator (docs/prepare.md lists them).",
         write("poses.npz", "hello"),
     ),
     Row(
@@ -210,7 +210,7 @@ ROWS = [
     ),
     Row(
         "keypoints without a reference",
-        "{place}/poses.npz has no array reference: add the reference's keypoints, or give --models DIR.",
+        "{place}/poses.npz has no poses of the reference: give --reference-keypoints, or --models DIR.",
         keypoints_file(driving=driving()),
     ),
     Row(
@@ -343,7 +343,7 @@ def test_bad_input(row, place, capsys):
 NETWORK_ROWS = [
     Row(
         "neither networks nor keypoints",
-        "poses come from networks or from a file: give --models DIR, or --keypoints FILE.npz.",
+        "poses come from networks or from files: give --models DIR, or --keypoints and --reference-keypoints.",
     ),
     Row(
         "no person detector",

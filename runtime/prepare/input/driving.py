@@ -52,6 +52,7 @@ class Driving(ABC):
 
     fps: float | None = None  # of the selected frames; None where the source has no frame rate
     expected: int | None = None  # number of selected frames, if the source tells it before decoding
+    stored: tuple[int, int] | None = None  # width and height of its pixels, if these are not square
     audio_from: float | None = None  # seconds into the source's audio at the first selected frame; None: it has none
 
     def __init__(self, path: Path, selection: Selection):
@@ -113,6 +114,8 @@ class _Video(Driving):
             )
             self.expected = selection.count_of(round(promised)) or None
             self._promised = stream.frames
+            if stream.sample_aspect_ratio not in (None, 0, 1):
+                self.stored = stream.width, stream.height
             if container.streams.audio and rate:
                 first = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
                 self.audio_from = first + selection.start / float(rate)
