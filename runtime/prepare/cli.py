@@ -4,6 +4,8 @@ import argparse
 import re
 from pathlib import Path
 
+from PIL import ImageColor
+
 from sa.runtime.console.commands import run_command
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
@@ -88,6 +90,12 @@ def parser() -> argparse.ArgumentParser:
         "so many, counted from 0; all: follow the largest and draw everybody",
     )
     choice.add_argument(
+        "--background",
+        default="white",
+        metavar="COLOUR",
+        help="behind a photo that is transparent in part: a name, or #rrggbb (default: white)",
+    )
+    choice.add_argument(
         "--compat",
         choices=["upstream"],
         help="the published alignment, with everybody drawn; the published face masks, of the driving frames; identity "
@@ -122,6 +130,15 @@ def frames_from(text: str) -> tuple[int, int | None, int]:
     return start or 0, stop, 1 if step is None else step
 
 
+def colour_from(text: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour's name or #rrggbb; InputError for neither."""
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(text)
+    except ValueError:
+        raise InputError(f"--background must be a colour such as white or #30c040, not {text[:40]!r}.") from None
+    return red, green, blue
+
+
 def run(arguments: argparse.Namespace) -> None:
     a = arguments
     size, frames = size_from(a.size), frames_from(a.frames)
@@ -149,6 +166,7 @@ def run(arguments: argparse.Namespace) -> None:
         reference_keypoints=a.reference_keypoints,
         device=a.device,
         upstream=a.compat == "upstream",
+        background=colour_from(a.background),
     )
     reporter = Reporter(a.quiet)
     report = prepare_case(settings, a.out, a.overwrite, reporter)

@@ -18,7 +18,7 @@ from PIL import Image
 from sa.runtime import PROJECT
 from sa.runtime.case.audio import AUDIO_FILE, read_audio, write_audio
 from sa.runtime.case.identity import FILE as IDENTITY_FILE
-from sa.runtime.case.images import read_image
+from sa.runtime.case.images import WHITE
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 from sa.runtime.output.staging import replace_entry, resumable
@@ -31,6 +31,7 @@ from sa.runtime.prepare.given import Given, read_given
 from sa.runtime.prepare.input.driving import Driving, Selection, open_driving
 from sa.runtime.prepare.input.keypoints.kept import FILE as KEYPOINTS_FILE
 from sa.runtime.prepare.input.keypoints.kept import write_kept
+from sa.runtime.prepare.input.photo import read_photo
 from sa.runtime.prepare.motion.alignment import Alignment, AlignmentQuality, published_fit, robust_fit
 from sa.runtime.prepare.motion.persons import follow, lone_bodies
 from sa.runtime.prepare.pose_log import PoseLog
@@ -59,6 +60,7 @@ class Settings:
     reference_keypoints: Path | None = None
     device: str = "cpu"
     upstream: bool = False
+    background: tuple[int, int, int] = WHITE  # behind a transparent photo
 
 
 def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Reporter) -> dict:
@@ -71,9 +73,9 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
         out = out.resolve()
     check_output(out, overwrite)
     check_device(settings.device)
-    photo = read_image(settings.reference)
-    driving = open_driving(settings.driving, settings.frames)
     warnings: list[str] = []
+    photo = read_photo(settings.reference, settings.background, settings.upstream, warnings)
+    driving = open_driving(settings.driving, settings.frames)
     given = read_given(settings.keypoints, settings.reference_keypoints, settings.reference, driving.digest(), warnings)
     with reporter.stage("loading networks"):
         estimator = make_estimator(settings, given)
@@ -256,6 +258,7 @@ def parameters_of(settings: Settings) -> dict:
         "size": "x".join(map(str, a.size)),
         "frames": asdict(a.frames),
         "person": "all" if a.everybody else "largest" if a.person is None else a.person,
+        "background": "#{:02x}{:02x}{:02x}".format(*a.background),
         "device": a.device,
         "compat": "upstream" if a.upstream else None,
     }

@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
-from av.stream import Disposition
 
 from sa.runtime.case.images import read_image
 from sa.runtime.case.numbering import image_files
 from sa.runtime.errors import InputError
+from sa.runtime.prepare.input.animated import durations, is_animated_webp, pictures
+from sa.runtime.prepare.input.tracks import choose_track
+from sa.runtime.prepare.input.upright import upright
 from sa.runtime.system.regular_files import require_regular
 
 
@@ -76,7 +77,7 @@ def open_driving(path: Path, selection: Selection) -> Driving:
     if not path.exists():
         raise InputError(f"{path} does not exist: give --driving a video or a folder of frames.")
     require_regular(path)
-    return _Video(path, selection)
+    return (_Animation if is_animated_webp(path) else _Video)(path, selection)
 
 
 class _Folder(Driving):
@@ -103,9 +104,31 @@ class _Folder(Driving):
         return whole.hexdigest()
 
 
+class _Animation(Driving):
+    """An animated WebP."""
+
+    def __init__(self, path: Path, selection: Selection):
+        super().__init__(path, selection)
+        shown = durations(path)
+        self.fps = len(shown) / sum(shown) / selection.step
+        self.expected = selection.count_of(len(shown))
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        wanted = set(itertools.islice(self.selection.indices(), skip, self.expected))
+        self.decoded = 0
+        for index, pixels in enumerate(pictures(self.path)):
+            self.decoded += 1
+            if index in wanted:
+                yield Frame(index, f"{self.path.name}#{index}", pixels)
+
+    def digest(self) -> str:
+        return file_digest(self.path)
+
+
 class _Video(Driving):
     def __init__(self, path: Path, selection: Selection):
         super().__init__(path, selection)
+        self._track: int | None = None  # its number among the video tracks
         with self._opened() as (container, stream):
             rate = stream.average_rate or stream.guessed_rate
             self.fps = float(rate) / selection.step if rate else None
@@ -131,19 +154,18 @@ class _Video(Driving):
                     return
                 index, self.decoded = self.decoded, self.decoded + 1
                 if index == following:
-                    yield Frame(index, f"{self.path.name}#{index}", _upright(decoded, stream))
+                    yield Frame(index, f"{self.path.name}#{index}", upright(decoded, stream))
                     following = next(wanted, None)
         if not self.decoded:
             raise InputError(f"{self.path} holds no frame: give --driving a video that plays.")
         if self.decoded < self._promised:
-            self.warnings = [
+            self.warnings += [
                 f"{self.path} should have {self._promised} frames, but {self.decoded} could be decoded: "
                 "it may be cut short."
             ]
 
     def digest(self) -> str:
-        with self.path.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        return file_digest(self.path)
 
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
@@ -156,13 +178,9 @@ class _Video(Driving):
                 f"{self.path} is not a video that can be read: give --driving a video or a folder of frames."
             ) from None
         with container:
-            streams = [
-                stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
-            ]
-            if not streams:
-                what = "only sound" if container.streams.audio else "no pictures"
-                raise InputError(f"{self.path} holds {what}: give --driving a video or a folder of frames.")
-            yield container, streams[0]
+            if self._track is None:
+                self._track = choose_track(container, self.path, self.warnings)
+            yield container, container.streams.video[self._track]
 
     @contextlib.contextmanager
     def _decoding(self) -> Iterator[None]:
@@ -173,6 +191,11 @@ class _Video(Driving):
             raise InputError(f"{self.path} is damaged after {self.decoded} frames: {remedy}.") from None
 
 
+def file_digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
 def natural_order(files: Iterable[Path]) -> list[Path]:
     """Numbers in names count as numbers: frame_9 comes before frame_10."""
 
@@ -181,12 +204,3 @@ def natural_order(files: Iterable[Path]) -> list[Path]:
         return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part]
 
     return sorted(files, key=key)
-
-
-def _upright(frame: av.VideoFrame, stream: av.VideoStream) -> np.ndarray:
-    """[H, W, 3] uint8 RGB as a player would show it: rotated as the container says, with square pixels."""
-    pixels: np.ndarray = frame.to_ndarray(format="rgb24")
-    if (aspect := stream.sample_aspect_ratio) and aspect != 1:
-        width = max(round(pixels.shape[1] * float(aspect)), 1)
-        pixels = cv2.resize(pixels, (width, pixels.shape[0]), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))

@@ -110,6 +110,7 @@ def test_sources_and_parameters_are_noted(place):
         "size": "64x64",
         "frames": {"start": 0, "stop": None, "step": 1},
         "person": "largest",
+        "background": "#ffffff",
         "device": "cpu",
         "compat": None,
     }
