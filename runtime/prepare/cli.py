@@ -7,6 +7,7 @@ from pathlib import Path
 from PIL import ImageColor
 
 from sa.runtime.console.commands import run_command
+from sa.runtime.console.flags import Once
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 
@@ -52,9 +53,22 @@ def parser() -> argparse.ArgumentParser:
         "sa-prepare", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     files = parser.add_argument_group("files")
-    files.add_argument("--reference", type=Path, required=True, metavar="PHOTO", help="the person to be animated")
     files.add_argument(
-        "--driving", type=Path, required=True, metavar="VIDEO|DIR", help="the movement: a video, or a folder of frames"
+        "--reference",
+        type=Path,
+        required=True,
+        action="append",
+        metavar="PHOTO",
+        help="the person to be animated; given several times, each photo becomes a case in a folder of --out, and the "
+        "driving poses are estimated once",
+    )
+    files.add_argument(
+        "--driving",
+        type=Path,
+        required=True,
+        action=Once,
+        metavar="VIDEO|DIR",
+        help="the movement: a video, or a folder of frames",
     )
     files.add_argument("--out", type=Path, required=True, metavar="CASE", help="where the case goes")
     files.add_argument("--models", type=Path, metavar="DIR", help="the networks' ONNX files")
@@ -88,6 +102,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="largest|INDEX|all",
         help="whom to follow in the driving frames: the largest (default), or number INDEX of the first frame that has "
         "so many, counted from 0; all: follow the largest and draw everybody",
+    )
+    choice.add_argument(
+        "--identity",
+        choices=["none"],
+        help="none: no identity embedding, so that --models needs no face recogniser; the person's face is not kept",
     )
     choice.add_argument(
         "--background",
@@ -146,16 +165,20 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--person must be largest, all, or a number from 0, not {a.person}.")
     if a.compat and a.person != "largest":
         raise InputError("--person chooses whom to follow, --compat upstream follows nobody: give one of them.")
+    if a.compat and a.identity:
+        raise InputError("--compat upstream has an identity of every reference: leave out --identity none.")
     try:
         from sa.runtime.prepare.input.driving import Selection
+        from sa.runtime.prepare.input.keypoints.kept import is_case
         from sa.runtime.prepare.preparation import Settings, prepare_case
+        from sa.runtime.prepare.several import prepare_cases
     except ImportError as error:
         raise InputError(
             f"sa-prepare needs {error.name or error}, which is not installed: "
             "`pip install 'stableanimator-deploy[prepare]'`."
         ) from None
     settings = Settings(
-        reference=a.reference,
+        reference=a.reference[0],
         driving=a.driving,
         size=size,
         frames=Selection(*frames),
@@ -166,10 +189,24 @@ def run(arguments: argparse.Namespace) -> None:
         reference_keypoints=a.reference_keypoints,
         device=a.device,
         upstream=a.compat == "upstream",
+        identity=a.identity is None,
         background=colour_from(a.background),
     )
     reporter = Reporter(a.quiet)
-    report = prepare_case(settings, a.out, a.overwrite, reporter)
+    if len(a.reference) == 1:
+        summarise(prepare_case(settings, a.out, a.overwrite, reporter), a.out, reporter)
+        return
+    if a.reference_keypoints is not None or (a.keypoints is not None and not is_case(a.keypoints)):
+        raise InputError(
+            "several --reference take their own poses from --models: leave the keypoints out, or give an earlier case "
+            "as --keypoints."
+        )
+    for folder, report in prepare_cases(settings, a.reference, a.out, a.overwrite, reporter):
+        summarise(report, folder, reporter)
+
+
+def summarise(report: dict, out: Path, reporter: Reporter) -> None:
+    """Print what case.json says of a case in the folder `out`."""
     quality, scale = report["alignment"]["quality"], report["alignment"]["scale"]
     residual = quality["residual"]
     rows = [
@@ -179,8 +216,8 @@ def run(arguments: argparse.Namespace) -> None:
         ["frames without the person", str(len(report["frames_without_person"]))],
         ["frames without a face", str(len(report["frames_without_face"]))],
     ]
-    reporter.table(f"{report['frames']} frames in {a.out}", ["", ""], rows)
-    reporter.say(str(a.out / "preview.mp4"))
+    reporter.table(f"{report['frames']} frames in {out}", ["", ""], rows)
+    reporter.say(str(out / "preview.mp4"))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -60,6 +60,7 @@ class Settings:
     reference_keypoints: Path | None = None
     device: str = "cpu"
     upstream: bool = False
+    identity: bool = True  # False: no embedding, and no recogniser is needed
     background: tuple[int, int, int] = WHITE  # behind a transparent photo
 
 
@@ -224,7 +225,7 @@ def make_estimator(settings: Settings, given: Given) -> PoseEstimator | None:
 def make_face_networks(settings: Settings) -> FaceNetworks | None:
     if settings.models is None:
         return None
-    networks = FaceNetworks(settings.models, settings.device, settings.upstream)
+    networks = FaceNetworks(settings.models, settings.device, settings.upstream, settings.identity)
     if settings.upstream and not networks.detects:
         require_model(settings.models, FACE_DETECTOR)
     return networks
@@ -258,6 +259,7 @@ def parameters_of(settings: Settings) -> dict:
         "size": "x".join(map(str, a.size)),
         "frames": asdict(a.frames),
         "person": "all" if a.everybody else "largest" if a.person is None else a.person,
+        "identity": None if a.identity else "none",
         "background": "#{:02x}{:02x}{:02x}".format(*a.background),
         "device": a.device,
         "compat": "upstream" if a.upstream else None,

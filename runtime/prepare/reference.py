@@ -22,6 +22,7 @@ from sa.runtime.prepare.motion.tracking import visible_boxes
 from sa.runtime.prepare.whole_body import BODY, FACE, Pose, to_pose
 from sa.runtime.refinement.crops import Box
 
+SHOULDERS, NOSE_AND_EYES = (2, 5), (0, 14, 15)  # among the body's points
 DETECTOR, POINTS, ZEROS = "face detector", "the pose's face points", "none: zeros"  # where a face comes from
 
 
@@ -72,13 +73,44 @@ def find_face(
     points, seen = reference.pose.points[0, FACE], reference.pose.seen[0, FACE]
     in_cut = points * reference.cut.shape[1::-1]
     size = reference.picture.size
+    if seen_from_behind(reference.pose):
+        return _no_face(path, networks, warnings)
     detected = None
     if networks is not None:
         near = in_cut[seen].mean(axis=0) if seen.any() else None
         detected = reference_face(reference.cut, networks, near)
         if detected is not None and (boxes := published_boxes([_scaled(detected, reference)], *size)):
-            return ReferenceFace(draw_mask(boxes, *size), networks.embedding(reference.cut, detected.points), DETECTOR)
+            return ReferenceFace(
+                draw_mask(boxes, *size), _embedding(networks, reference, detected.points, warnings), DETECTOR
+            )
     return _face_of_pose(reference, path, networks, in_cut, seen, warnings)
+
+
+def seen_from_behind(pose: Pose) -> bool:
+    """Whether shoulders are seen, but neither nose nor eyes: what else looks like a face there is none."""
+    seen = pose.seen[0, BODY]
+    return bool(seen[list(SHOULDERS)].all() and not seen[list(NOSE_AND_EYES)].any())
+
+
+def _no_face(path: Path, networks: FaceNetworks | None, warnings: list[str]) -> ReferenceFace:
+    """InputError if an identity is wanted of a person whose face is not seen."""
+    if networks is not None and networks.recognises:
+        raise InputError(
+            f"{path} shows the person from behind, as its pose has shoulders, but neither nose nor eyes: give "
+            "--reference a photo whose face is visible, or --identity none."
+        )
+    warnings.append(f"{path} shows the person from behind: no reference_mask.png and no identity.npy were made.")
+    return ReferenceFace(None, None, None)
+
+
+def _embedding(
+    networks: FaceNetworks, reference: Reference, points: np.ndarray, warnings: list[str]
+) -> np.ndarray | None:
+    """The embedding of the face with these five points, unless none is wanted."""
+    if networks.recognises:
+        return networks.embedding(reference.cut, points)
+    warnings.append("--identity none: no identity.npy was made, so the person's face will not be kept.")
+    return None
 
 
 def _face_of_pose(
@@ -102,16 +134,19 @@ def _face_of_pose(
             warnings.append("no reference_mask.png was made, as the reference's pose has no face points.")
         return ReferenceFace(mask, None, POINTS if mask is not None else None)
     five = five_points(in_cut, seen)
-    if mask is None or five is None:
+    if networks.recognises and (mask is None or five is None):
         raise InputError(
             f"{path} shows no face: neither the face detector nor the pose found one; "
-            "give --reference a photo whose face is visible."
+            "give --reference a photo whose face is visible, or --identity none."
         )
+    if mask is None or five is None:
+        warnings.append(f"{path} shows no face: no reference_mask.png and no identity.npy were made.")
+        return ReferenceFace(mask, None, POINTS if mask is not None else None)
     why = "found no face" if networks.detects else f"is not in {networks.folder}"
     warnings.append(
         f"the face detector {why}: reference_mask.png and identity.npy were made from the pose's face points instead."
     )
-    return ReferenceFace(mask, networks.embedding(reference.cut, five), POINTS)
+    return ReferenceFace(mask, _embedding(networks, reference, five, warnings), POINTS)
 
 
 def _published_face(reference: Reference, networks: FaceNetworks, warnings: list[str]) -> ReferenceFace:

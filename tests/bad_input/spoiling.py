@@ -9,7 +9,7 @@ from shutil import copyfile, rmtree
 
 import numpy as np
 import pytest
-from command_lines import fails
+from command_lines import fails, replaced
 from PIL import Image
 
 Spoil = Callable[[Path], object]
@@ -34,12 +34,6 @@ def check(command: str, row: Row, arguments: list[str], place: Path, code: int, 
     row.spoil(place)
     flags = [word.format(place=place) for word in row.flags]
     fails(command, [*replaced(arguments, flags), *flags], place, code, row.message.format(place=place, **facts), capsys)
-
-
-def replaced(arguments: list[str], flags: list[str]) -> list[str]:
-    """The arguments without those flags, of one value each, that `flags` gives anew."""
-    anew = {at for at, word in enumerate(arguments) if word.startswith("--") and word in flags}
-    return [word for at, word in enumerate(arguments) if at not in anew and at - 1 not in anew]
 
 
 # -- ways to spoil something; names of files are relative to {place} --------------------------------------------

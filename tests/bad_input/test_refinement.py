@@ -92,16 +92,16 @@ CASE_ROWS = [
     ),
     Row(
         "a photo for a reference mask",
-        "{place}/case/reference_mask.png is a picture in shades, 81% of it neither black nor white: expected a mask, "
+        "{place}/case/reference_mask.png is a picture in shades, 99% of it neither black nor white: expected a mask, "
         "white where the face is and black elsewhere.",
         copy("case/reference.png", "case/reference_mask.png"),
     ),
     Row(
         "an inverted mask of a frame",
-        "{place}/case/faces/frame_2.png is white along the picture's border, as an inverted mask is: expected white "
+        "{place}/case/faces/frame_1.png is white along the picture's border, as an inverted mask is: expected white "
         "where the face is and black elsewhere; invert it.",
-        lambda place: ImageOps.invert(Image.open(place / "case/faces/frame_2.png")).save(
-            place / "case/faces/frame_2.png"
+        lambda place: ImageOps.invert(Image.open(place / "case/faces/frame_1.png")).save(
+            place / "case/faces/frame_1.png"
         ),
     ),
     Row(

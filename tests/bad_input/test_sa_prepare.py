@@ -276,7 +276,7 @@ ROWS = [
         "no recogniser",
         "{place}/models holds no face recogniser: "
         "expected glintr100.onnx or another ONNX file that is one (ArcFace, [1, 3, 112, 112] to [1, 512]); "
-        "it is part of insightface's model pack antelopev2.",
+        "it is part of insightface's model pack antelopev2; or go without, by --identity none.",
         networks_without("antelopev2/glintr100.onnx"),
         ("--models", "{place}/models"),
     ),
@@ -309,7 +309,7 @@ ROWS = [
     Row(
         "no face in the reference",
         "{place}/photo.png shows no face: neither the face detector nor the pose found one; "
-        "give --reference a photo whose face is visible.",
+        "give --reference a photo whose face is visible, or --identity none.",
         all_of(write_networks, keypoints_file(driving=driving(), reference=unseen(reference(), 23))),
         ("--models", "{place}/models"),
     ),

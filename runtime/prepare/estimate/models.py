@@ -51,6 +51,7 @@ class Kind:
     expected: str
     where: str
     fits: Callable[[Signature], bool]
+    without: str = ""  # how to go without it
 
 
 def _is(size: Size, *values: int) -> bool:
@@ -125,6 +126,7 @@ FACE_RECOGNISER = Kind(
     "ArcFace, [1, 3, 112, 112] to [1, 512]",
     _ANTELOPE,
     _recognises_faces,
+    "; or go without, by --identity none",
 )
 # The face encoder was trained on the embeddings of one recogniser. Those of another mean nothing to it.
 GLINTR100 = "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf"  # SHA-256
@@ -140,7 +142,7 @@ def require_model(folder: Path, kind: Kind) -> Model:
         return model
     raise InputError(
         f"{folder} holds no {kind.what}: expected {kind.file} or another ONNX file that is one "
-        f"({kind.expected}); {kind.where}."
+        f"({kind.expected}); {kind.where}{kind.without}."
     )
 
 

@@ -114,6 +114,7 @@ def _make(settings: VideoSettings, shapes: Shapes, models: Path | None, device: 
         person=int(settings.person) if settings.person.isdigit() else None,
         everybody=settings.person == "all",
         models=models,
+        identity=settings.identity != "none",
         keypoints=KEYPOINTS if KEYPOINTS.exists() else None,
         device=device,
     )

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from audio_data import heard, video_with_audio
+from command_lines import replaced
 from PIL import Image
 from prepare_data import (
     face_detector,
@@ -20,6 +22,7 @@ from prepare_data import (
     person,
     picture_file,
     pose_networks,
+    recorded_keypoints,
     write_keypoints,
 )
 
@@ -28,6 +31,8 @@ from sa.runtime.case.audio import RATE, read_audio
 from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
 from sa.runtime.prepare.draw.drawing import draw_pose
+from sa.runtime.prepare.estimate.estimator import PoseEstimator
+from sa.runtime.prepare.input.keypoints.layouts import LAYOUTS
 from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.whole_body import to_pose
 
@@ -51,7 +56,8 @@ def arguments(place: Path, *further: object) -> list[str]:
 
 
 def prepared(place: Path, *further: object) -> dict:
-    assert main([*arguments(place, "--quiet"), *map(str, further)]) == 0
+    anew = list(map(str, further))
+    assert main([*replaced(arguments(place, "--quiet"), anew), *anew]) == 0
     return json.loads((place / "case" / "case.json").read_text())
 
 
@@ -110,6 +116,7 @@ def test_sources_and_parameters_are_noted(place):
         "size": "64x64",
         "frames": {"start": 0, "stop": None, "step": 1},
         "person": "largest",
+        "identity": None,
         "background": "#ffffff",
         "device": "cpu",
         "compat": None,
@@ -223,6 +230,30 @@ def test_without_a_detected_face_the_poses_points_serve(place):
     assert np.load(place / "case" / "identity.npy").any()
 
 
+def test_without_a_recogniser_there_is_no_identity_but_a_case(place):
+    flags = [*with_networks(place), "--identity", "none"]
+    (place / "models" / "antelopev2" / "glintr100.onnx").unlink()
+    assert main(flags) == 0
+    case = json.loads((place / "case" / "case.json").read_text())
+    assert not (place / "case" / "identity.npy").exists() and (place / "case" / "reference_mask.png").exists()
+    assert case["warnings"] == ["--identity none: no identity.npy was made, so the person's face will not be kept."]
+    assert case["parameters"]["identity"] == "none" and case["reference"]["face_from"] == "face detector"
+
+
+def test_a_face_at_the_back_of_a_head_is_none(place, capsys):
+    """The networks see a face there, and face points; the pose has neither nose nor eyes."""
+    flags = [word for word in with_networks(place) if word != "--quiet"]
+    back = recorded_keypoints("p1_full_512")[0][:1] * (300 / 512, 400 / 512, 1)
+    back[..., 2] = 0.9
+    back[..., :3, 2] = 0.1
+    np.savez(place / "poses.npz", driving=np.stack([back, back]), reference=back)
+    flags += ["--keypoints", f"{place}/poses.npz"]
+    assert main(flags) == 2
+    assert "shows the person from behind, as its pose has shoulders, but neither nose" in capsys.readouterr().err
+    assert main([*flags, "--identity", "none"]) == 0  # as advised
+    assert not {"identity.npy", "reference_mask.png"} & {path.name for path in (place / "case").iterdir()}
+
+
 def test_upstreams_masks_identity_and_alignment(place):
     assert main([*with_networks(place), "--compat", "upstream"]) == 0
     case = json.loads((place / "case" / "case.json").read_text())
@@ -238,6 +269,90 @@ def test_upstreams_masks_identity_and_alignment(place):
     assert not np.load(place / "case" / "identity.npy").any() and "identity.npy is zeros" in case["warnings"][1]
     assert pixels(place / "case" / "reference_mask.png").min() == 255
     assert pixels(place / "case" / "faces" / "frame_1.png").min() == 255 and case["frames_without_face"] == [0, 1]
+
+
+# -- keypoints kept, and taken again ---------------------------------------------------------------------------
+
+
+def test_a_case_keeps_its_poses_and_another_takes_them(place):
+    """For the same photo with its pose; for another photo, whose pose then must come from elsewhere."""
+    driving = [person(0.2, 40 + 4 * i, 10) for i in range(FRAMES)]
+    driving[3] = np.full((133, 3), np.nan)
+    write_keypoints(place / "poses.npz", driving, person(0.25))
+    prepared(place, "--frames", "1:6")
+    first = contents(place / "case")
+    with np.load(place / "case" / "keypoints.npz") as kept:
+        assert kept["driving"].shape == (5, 1, 133, 3) and kept["frames"].tolist() == [1, 2, 3, 4, 5]
+        np.testing.assert_array_equal(kept["driving"][0, 0], driving[1])
+        assert np.isnan(kept["driving"][2]).all()
+        assert kept["size"].tolist() == [256, 128] and kept["reference_size"].tolist() == [128, 128]
+    from_case = ["--quiet", "--frames", "1:6", "--keypoints", f"{place}/case", "--out", f"{place}/again"]
+    again = [*replaced(arguments(place), from_case), *from_case]
+    assert main(again) == 0
+    assert contents(place / "again") == first
+    picture_file(place / "other.png", 128, 128, seed=9)
+    other = ["--reference", f"{place}/other.png", "--overwrite"]
+    again = [*replaced(again, other), *other]
+    assert main(again) == 2  # another photo, without its pose
+    np.savez(place / "other.npz", reference=person(0.25)[None])
+    assert main([*again, "--reference-keypoints", f"{place}/other.npz"]) == 0
+
+
+def test_frames_that_the_kept_poses_lack_are_named(place, capsys):
+    prepared(place, "--frames", "0:6:2")
+    again = arguments(place, "--quiet", "--overwrite", "--keypoints", place / "case", "--out", place / "again")
+    assert main([*again, "--frames", "2:5:2"]) == 0
+    capsys.readouterr()
+    assert main([*again, "--frames", "0:3"]) == 2
+    assert "has no entry for frame 1, as it was made with other --frames" in capsys.readouterr().err
+
+
+def test_several_photos_are_estimated_once(place, monkeypatch, capsys):
+    """And a command that was interrupted goes on with the cases that are missing."""
+    flags = with_networks(place)
+    Image.open(place / "photo.png").save(place / "second.png", compress_level=1)  # other bytes
+    flags += ["--reference", str(place / "second.png")]
+    seen = []
+    estimate = PoseEstimator.__call__
+    monkeypatch.setattr(PoseEstimator, "__call__", lambda self, picture: seen.append(1) or estimate(self, picture))
+    assert main(flags) == 0
+    assert len(seen) == 2 + 2  # two photos, and two frames once
+    first, second = (contents(place / "case" / name) for name in ("photo", "second"))
+    assert first == second and len(first) == 2 + 2 + 3
+    assert main(flags) == 0 and len(seen) == 4  # made already
+    shutil.rmtree(place / "case" / "second")
+    assert main(flags) == 0 and len(seen) == 5
+    assert contents(place / "case" / "second") == second
+    (place / "more").mkdir()
+    shutil.copy(place / "photo.png", place / "more" / "photo.png")
+    assert main([*flags, "--reference", str(place / "more" / "photo.png")]) == 2
+    assert "would both become" in capsys.readouterr().err
+
+
+def test_openposes_files_make_a_case(place):
+    """A folder of them for the frames, and one for the photo, in shares of the picture."""
+    (place / "json").mkdir()
+
+    def write(path: Path, points: np.ndarray, width: int, height: int) -> None:
+        shares = points / (width, height, 1)
+        ordered = np.zeros((25, 3))
+        sources = LAYOUTS[25]
+        ordered[sources[sources >= 0]] = shares[sources >= 0]
+        parts = {"pose": ordered, "face": shares[23:91], "hand_left": shares[91:112], "hand_right": shares[112:]}
+        people = {f"{name}_keypoints_2d": part.ravel().tolist() for name, part in parts.items()}
+        path.write_text(json.dumps({"people": [people]}))
+
+    for i in range(FRAMES):
+        write(place / "json" / f"dance_{i:012}_keypoints.json", person(0.2, 40 + 4 * i, 10), 256, 128)
+    write(place / "photo.json", person(0.25), 128, 128)
+    prepared(place)
+    expected = contents(place / "case")
+    flags = ["--overwrite", "--keypoints", place / "json", "--reference-keypoints", place / "photo.json"]
+    case = prepared(place, *flags)
+    assert {name: read for name, read in contents(place / "case").items() if ".png" in name} == {
+        name: read for name, read in expected.items() if ".png" in name
+    }
+    assert any("its points are shares of the picture and were scaled to 256x128" in said for said in case["warnings"])
 
 
 # -- interrupted, killed, gone on with -------------------------------------------------------------------------
