@@ -2,8 +2,6 @@
 
 import hashlib
 import itertools
-import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -24,6 +22,7 @@ from sa.runtime.case.images import (
     on_ground,
 )
 from sa.runtime.case.meaning import PoseCheck
+from sa.runtime.case.notes import NO_PADDING, Padding, read_notes
 from sa.runtime.case.numbering import numbered_images
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
@@ -32,7 +31,6 @@ ASPECT_TOLERANCE = 0.02
 MINIMUM_SIDE = 16  # pixels; the published resize cannot reflect the borders of a smaller image
 IN_MEMORY = "the case"
 CASE_FILE = "case.json"  # written by sa-prepare
-CASE_FILE_LIMIT = 64 << 20  # bytes
 SHOWN_GAPS = 5
 
 Picture = Path | Image.Image | np.ndarray  # an array is [H, W, 3] or, for a mask, [H, W], uint8
@@ -50,6 +48,7 @@ class Case:
     reference_mask: Picture | None = None  # the reference's face, at its size
     faces: Sequence[Picture] | Path | None = None  # a mask per frame, or the folder of the masks
     fps: float | None = None  # of the driving video
+    padding: Padding = NO_PADDING  # around the photo in the reference; it is taken off the frames
     audio: Path | None = None  # the driving video's, from the first frame of the whole case on
     warnings: list[str] = field(default_factory=list)
     part_of: "tuple[Case, slice] | None" = None  # the case whose frames these are; masks are checked against all of it
@@ -68,6 +67,7 @@ class Case:
         reference = _checked_reference(load_image(reference_path), str(reference_path), warnings)
         numbered = numbered_images(folder / "poses", "pose images frame_0.png, frame_1.png, ...")
         _warn_about_gaps(folder / "poses", list(numbered), warnings)
+        notes = read_notes(folder / CASE_FILE, reference.size, warnings)
         identity, mask, faces = folder / "identity.npy", folder / "reference_mask.png", folder / "faces"
         audio = folder / AUDIO_FILE
         return cls(
@@ -78,7 +78,8 @@ class Case:
             identity=identity if identity.exists() else None,
             reference_mask=mask if mask.exists() else None,
             faces=faces if faces.is_dir() else None,
-            fps=_read_fps(folder / CASE_FILE, warnings),
+            fps=notes.fps,
+            padding=notes.padding,
             audio=audio if audio.exists() else None,
             warnings=warnings,
         )
@@ -264,20 +265,6 @@ def _warn_about_gaps(folder: Path, numbers: list[int], warnings: list[str]) -> N
             f"{folder} lacks frames between its first and last number ({', '.join(gaps[:SHOWN_GAPS])}{more}): the "
             "others are animated one after another; add the missing ones if that is not meant."
         )
-
-
-def _read_fps(path: Path, warnings: list[str]) -> float | None:
-    """The frame rate of the driving video, as sa-prepare noted it."""
-    if not path.is_file() or path.stat().st_size > CASE_FILE_LIMIT:
-        return None
-    try:
-        fps = json.loads(path.read_text(encoding="utf-8"))["fps"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        warnings.append(f"{path} says no frame rate that can be read: the video is written with the default.")
-        return None
-    if isinstance(fps, int | float) and not isinstance(fps, bool) and math.isfinite(fps) and 0.1 <= fps <= 240:
-        return float(fps)
-    return None
 
 
 def _stretch(size: tuple[int, int], shapes: Shapes) -> float:

@@ -16,6 +16,7 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.case.case import Case, check_case
 from sa.runtime.case.identity import find_identity
 from sa.runtime.case.images import frames_to_bytes
+from sa.runtime.case.notes import without_padding
 from sa.runtime.engine_set.open import require_refinement, require_shallow_unet
 from sa.runtime.engine_set.warm import RunEngines
 from sa.runtime.events import (
@@ -66,6 +67,7 @@ class Run:
         self.engines, self.case, self.settings = engines, case, settings
         self.fps = settings.fps or case.fps or FPS
         self._turn = turn
+        self._shown = without_padding(case.padding, case.reference.size, shapes.height, shapes.width)
         self._refined: list[RefinedStep] = []
         self._saved = 0  # iterations that the tolerance made needless
         self._refinement: dict | None = None
@@ -121,6 +123,7 @@ class Run:
             "case": self.case.digest(refined=self.settings.refine is not None),
             "identity and noise": hashlib.sha256(b"".join(array.tobytes() for array in given)).hexdigest(),
             "settings": settings,
+            "padding": list(self.case.padding),
         }
 
     def start(self, state: Path | None = None) -> "Result":
@@ -239,7 +242,7 @@ class Run:
                 for i, frame in enumerate(frames_to_bytes(decoded), start):
                     left = clock.advance()
                     if i >= first:
-                        yield i, frame
+                        yield i, frame[self._shown]
                         self.account.tell(FrameDecoded(i + 1, case.frames, left))
 
     def report(self, begun: int) -> dict:

@@ -2,10 +2,12 @@
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from PIL import ImageColor
 
+from sa.runtime.case.images import load_image
 from sa.runtime.console.commands import run_command
 from sa.runtime.console.flags import Once
 from sa.runtime.console.progress import Reporter
@@ -87,8 +89,22 @@ def parser() -> argparse.ArgumentParser:
     choice.add_argument(
         "--size",
         default="512x512",
-        metavar="WxH",
-        help="of the output, as the engine set's, such as 576x1024 (default: 512x512)",
+        metavar="WxH|auto",
+        help="of the output, as the engine set's, such as 576x1024; auto: of 512x512, 576x1024 and 1024x576 the one "
+        "whose shape is nearest to the photo's (default: 512x512)",
+    )
+    choice.add_argument(
+        "--fit",
+        choices=["crop", "pad"],
+        default="crop",
+        help="crop: the photo is cut to the output's shape around its person (default); pad: it stays whole, with bars "
+        "that sa-run takes off the frames",
+    )
+    choice.add_argument(
+        "--reference-person",
+        default="largest",
+        metavar="largest|INDEX",
+        help="whom to take of a photo of several: the largest (default), or number INDEX from the left, counted from 0",
     )
     choice.add_argument(
         "--frames",
@@ -133,7 +149,7 @@ def size_from(text: str) -> tuple[int, int]:
     if any(side % SIZE_STEP or not SMALLEST <= side <= LARGEST for side in (width, height)):
         raise InputError(
             f"--size must be WIDTHxHEIGHT, both multiples of {SIZE_STEP} from {SMALLEST} to {LARGEST}, "
-            f"such as 512x512 or 576x1024, not {text}."
+            f"such as 512x512 or 576x1024, or auto, not {text}."
         )
     return width, height
 
@@ -160,15 +176,18 @@ def colour_from(text: str) -> tuple[int, int, int]:
 
 def run(arguments: argparse.Namespace) -> None:
     a = arguments
-    size, frames = size_from(a.size), frames_from(a.frames)
+    size, frames = None if a.size == "auto" else size_from(a.size), frames_from(a.frames)
     if a.person not in ("largest", "all") and not re.fullmatch(r"[0-9]{1,4}", a.person):
         raise InputError(f"--person must be largest, all, or a number from 0, not {a.person}.")
+    if a.reference_person != "largest" and not re.fullmatch(r"[0-9]{1,4}", a.reference_person):
+        raise InputError(f"--reference-person must be largest, or a number from 0, not {a.reference_person}.")
     if a.compat and a.person != "largest":
         raise InputError("--person chooses whom to follow, --compat upstream follows nobody: give one of them.")
     if a.compat and a.identity:
         raise InputError("--compat upstream has an identity of every reference: leave out --identity none.")
     try:
         from sa.runtime.prepare.input.driving import Selection
+        from sa.runtime.prepare.input.framing import nearest_size
         from sa.runtime.prepare.input.keypoints.kept import is_case
         from sa.runtime.prepare.preparation import Settings, prepare_case
         from sa.runtime.prepare.several import prepare_cases
@@ -177,10 +196,9 @@ def run(arguments: argparse.Namespace) -> None:
             f"sa-prepare needs {error.name or error}, which is not installed: "
             "`pip install 'stableanimator-deploy[prepare]'`."
         ) from None
-    settings = Settings(
+    common = Settings(
         reference=a.reference[0],
         driving=a.driving,
-        size=size,
         frames=Selection(*frames),
         person=int(a.person) if a.person.isdigit() else None,
         everybody=a.person == "all" or a.compat == "upstream",
@@ -189,19 +207,24 @@ def run(arguments: argparse.Namespace) -> None:
         reference_keypoints=a.reference_keypoints,
         device=a.device,
         upstream=a.compat == "upstream",
+        fit=a.fit,
+        reference_person=int(a.reference_person) if a.reference_person.isdigit() else None,
         identity=a.identity is None,
         background=colour_from(a.background),
     )
     reporter = Reporter(a.quiet)
-    if len(a.reference) == 1:
-        summarise(prepare_case(settings, a.out, a.overwrite, reporter), a.out, reporter)
+    cases = [
+        replace(common, reference=photo, size=size or nearest_size(load_image(photo).size)) for photo in a.reference
+    ]
+    if len(cases) == 1:
+        summarise(prepare_case(cases[0], a.out, a.overwrite, reporter), a.out, reporter)
         return
     if a.reference_keypoints is not None or (a.keypoints is not None and not is_case(a.keypoints)):
         raise InputError(
             "several --reference take their own poses from --models: leave the keypoints out, or give an earlier case "
             "as --keypoints."
         )
-    for folder, report in prepare_cases(settings, a.reference, a.out, a.overwrite, reporter):
+    for folder, report in prepare_cases(cases, a.out, a.overwrite, reporter):
         summarise(report, folder, reporter)
 
 

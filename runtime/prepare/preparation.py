@@ -29,13 +29,14 @@ from sa.runtime.prepare.estimate.face_networks import FaceNetworks
 from sa.runtime.prepare.estimate.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
 from sa.runtime.prepare.given import Given, read_given
 from sa.runtime.prepare.input.driving import Driving, Selection, open_driving
+from sa.runtime.prepare.input.framing import Fit
 from sa.runtime.prepare.input.keypoints.kept import FILE as KEYPOINTS_FILE
 from sa.runtime.prepare.input.keypoints.kept import write_kept
 from sa.runtime.prepare.input.photo import read_photo
 from sa.runtime.prepare.motion.alignment import Alignment, AlignmentQuality, published_fit, robust_fit
 from sa.runtime.prepare.motion.persons import follow, lone_bodies
 from sa.runtime.prepare.pose_log import PoseLog
-from sa.runtime.prepare.reference import Reference, ReferenceFace, find_face, make_reference
+from sa.runtime.prepare.reference import Reference, ReferenceChoice, ReferenceFace, find_face, make_reference
 from sa.runtime.prepare.whole_body import BODY
 from sa.runtime.system import signals
 from sa.runtime.system.hashing import digest_of, sha256
@@ -60,6 +61,8 @@ class Settings:
     reference_keypoints: Path | None = None
     device: str = "cpu"
     upstream: bool = False
+    fit: Fit = "crop"  # how the photo becomes an image of that size
+    reference_person: int | None = None  # in the photo, from left to right; None: the largest
     identity: bool = True  # False: no embedding, and no recogniser is needed
     background: tuple[int, int, int] = WHITE  # behind a transparent photo
 
@@ -99,7 +102,10 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
                 assert estimator is not None  # see make_estimator
                 persons = estimator(np.asarray(photo))
             path, upstream = settings.reference, settings.upstream
-            reference = make_reference(photo, path, persons, settings.size, upstream, warnings)
+            choice = ReferenceChoice(
+                settings.size, settings.reference_person, settings.fit, settings.background, upstream
+            )
+            reference = make_reference(photo, path, persons, choice, warnings)
             face = find_face(reference, path, networks, upstream, warnings)
             write_reference(result, reference, face)
         warn(reporter, warnings)  # before the part that may take hours
@@ -138,6 +144,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             "reference": {
                 "photo_size": photo.size,
                 "cut": [framing.left, framing.top, framing.left + framing.width, framing.top + framing.height],
+                "padding": list(framing.padding(photo.size)),
                 "face_from": face.source,
             },
             "alignment": {
@@ -259,6 +266,8 @@ def parameters_of(settings: Settings) -> dict:
         "size": "x".join(map(str, a.size)),
         "frames": asdict(a.frames),
         "person": "all" if a.everybody else "largest" if a.person is None else a.person,
+        "fit": a.fit,
+        "reference_person": "largest" if a.reference_person is None else a.reference_person,
         "identity": None if a.identity else "none",
         "background": "#{:02x}{:02x}{:02x}".format(*a.background),
         "device": a.device,

@@ -13,26 +13,24 @@ from sa.runtime.prepare.preparation import Settings, parameters_of, prepare_case
 from sa.runtime.system.hashing import sha256
 
 
-def prepare_cases(
-    settings: Settings, references: list[Path], out: Path, overwrite: bool, reporter: Reporter
-) -> Iterator[tuple[Path, dict]]:
-    """Make a case of each photo in a folder of `out` that has its name; the folders, and what case.json says.
+def prepare_cases(cases: list[Settings], out: Path, overwrite: bool, reporter: Reporter) -> Iterator[tuple[Path, dict]]:
+    """Make cases that differ in the photo, each in a folder of `out` with its name; the folders, and their case.json.
 
     The first case's poses of the driving source are taken for the others. A case that an earlier command has made is
     kept. InputError for photos of one name.
     """
-    folders: dict[Path, Path] = {}
-    for reference in references:
-        folder = out / reference.stem
+    folders: dict[Path, Settings] = {}
+    for settings in cases:
+        folder = out / settings.reference.stem
         if folder in folders:
             raise InputError(
-                f"{folders[folder]} and {reference} would both become {folder}: give --reference photos of different "
-                "names, or one at a time."
+                f"{folders[folder].reference} and {settings.reference} would both become {folder}: give --reference "
+                "photos of different names, or one at a time."
             )
-        folders[folder] = reference
-    driving, first = open_driving(settings.driving, settings.frames).digest(), settings.keypoints
-    for folder, reference in folders.items():
-        chosen = replace(settings, reference=reference, keypoints=first)
+        folders[folder] = settings
+    driving, first = open_driving(cases[0].driving, cases[0].frames).digest(), cases[0].keypoints
+    for folder, settings in folders.items():
+        chosen = replace(settings, keypoints=first)
         made = None if overwrite else _made(folder, chosen, driving)
         yield folder, prepare_case(chosen, folder, overwrite, reporter) if made is None else made
         first = first or folder

@@ -171,12 +171,14 @@ ROWS = [
     ),
     Row(
         "an odd size",
-        "--size must be WIDTHxHEIGHT, both multiples of 64 from 64 to 4096, such as 512x512 or 576x1024, not 100x100.",
+        "--size must be WIDTHxHEIGHT, both multiples of 64 from 64 to 4096, such as 512x512 or 576x1024, or "
+        "auto, not 100x100.",
         flags=("--size", "100x100"),
     ),
     Row(
         "a size of one number",
-        "--size must be WIDTHxHEIGHT, both multiples of 64 from 64 to 4096, such as 512x512 or 576x1024, not 512.",
+        "--size must be WIDTHxHEIGHT, both multiples of 64 from 64 to 4096, such as 512x512 or 576x1024, or "
+        "auto, not 512.",
         flags=("--size", "512"),
     ),
     Row("a person by name", "--person must be largest, all, or a number from 0, not Anna.", flags=("--person", "Anna")),

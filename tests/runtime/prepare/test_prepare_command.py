@@ -28,6 +28,8 @@ from prepare_data import (
 
 from sa.runtime import cli as run_cli
 from sa.runtime.case.audio import RATE, read_audio
+from sa.runtime.case.case import Case
+from sa.runtime.case.notes import without_padding
 from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
 from sa.runtime.prepare.draw.drawing import draw_pose
@@ -116,6 +118,8 @@ def test_sources_and_parameters_are_noted(place):
         "size": "64x64",
         "frames": {"start": 0, "stop": None, "step": 1},
         "person": "largest",
+        "fit": "crop",
+        "reference_person": "largest",
         "identity": None,
         "background": "#ffffff",
         "device": "cpu",
@@ -171,6 +175,43 @@ def test_the_photo_is_cut_around_its_person_and_turned_upright(place):
     assert (top, right - left, bottom - top) == (0, 128, 128) and left > 100
     reference = pixels(place / "case" / "reference.png").astype(int)
     assert reference[32, -2, 0] > 150 > reference[32, 2, 0]
+
+
+def test_a_padded_photo_is_whole_and_sa_run_takes_the_padding_off(place):
+    picture_file(place / "photo.png", 64, 128)
+    write_keypoints(place / "poses.npz", [person(0.2, 40 + 4 * i, 10) for i in range(FRAMES)], person(0.2, -15))
+    case = prepared(place, "--fit", "pad", "--background", "#102030")
+    assert case["reference"]["cut"] == [-32, 0, 96, 128] and case["reference"]["padding"] == [16, 0, 16, 0]
+    reference = pixels(place / "case" / "reference.png")
+    assert (reference[:, :12] == (16, 32, 48)).all() and (reference[:, -12:] == (16, 32, 48)).all()
+    read = Case.read(place / "case")
+    assert read.padding == (16, 0, 16, 0)
+    assert without_padding(read.padding, (64, 64), 64, 64) == (slice(0, 64), slice(16, 48))
+    assert without_padding(read.padding, (64, 64), 96, 100) == (slice(0, 96), slice(25, 75))
+    content = json.loads((place / "case" / "case.json").read_text())
+    content["reference"]["padding"] = [40, 0, 40, 0]
+    (place / "case" / "case.json").write_text(json.dumps(content))
+    read = Case.read(place / "case")
+    assert read.padding == (0, 0, 0, 0) and "says a padding that the reference of 64x64 cannot have" in read.warnings[0]
+
+
+def test_the_size_fits_the_photo(place):
+    picture_file(place / "photo.png", 90, 160)
+    write_keypoints(place / "poses.npz", [person(0.2, 40, 10)] * FRAMES, person(0.2, -10))
+    assert prepared(place, "--size", "auto", "--frames", "0:1")["parameters"]["size"] == "576x1024"
+    assert pixels(place / "case" / "reference.png").shape == (1024, 576, 3)
+
+
+def test_a_person_of_the_photo_is_chosen_from_the_left(place, capsys):
+    driving = np.stack([[person(0.2, 40, 10)]] * FRAMES)
+    np.savez(place / "poses.npz", driving=driving, reference=np.stack([person(0.2, 60), person(0.1, 0)]))
+    scales = [
+        prepared(place, "--overwrite", "--reference-person", which)["alignment"]["scale"][1]
+        for which in ("largest", "1", "0")
+    ]
+    assert scales == pytest.approx([1, 1, 0.5], rel=1e-6)
+    assert main([*arguments(place), "--overwrite", "--quiet", "--reference-person", "2"]) == 2
+    assert "--reference-person 2: " in capsys.readouterr().err
 
 
 # -- networks --------------------------------------------------------------------------------------------------
