@@ -64,13 +64,19 @@ def parser() -> argparse.ArgumentParser:
         help="the person to be animated; given several times, each photo becomes a case in a folder of --out, and the "
         "driving poses are estimated once",
     )
-    files.add_argument(
+    movement = files.add_mutually_exclusive_group(required=True)
+    movement.add_argument(
         "--driving",
         type=Path,
-        required=True,
         action=Once,
         metavar="VIDEO|DIR",
         help="the movement: a video, or a folder of frames",
+    )
+    movement.add_argument(
+        "--poses-ready",
+        type=Path,
+        metavar="DIR",
+        help="poses that are drawn already, at the output's size, for a photo of its shape: checked and copied",
     )
     files.add_argument("--out", type=Path, required=True, metavar="CASE", help="where the case goes")
     files.add_argument("--models", type=Path, metavar="DIR", help="the networks' ONNX files")
@@ -190,12 +196,23 @@ def run(arguments: argparse.Namespace) -> None:
         from sa.runtime.prepare.input.framing import nearest_size
         from sa.runtime.prepare.input.keypoints.kept import is_case
         from sa.runtime.prepare.preparation import Settings, prepare_case
+        from sa.runtime.prepare.ready import ReadySettings, prepare_ready
         from sa.runtime.prepare.several import prepare_cases
     except ImportError as error:
         raise InputError(
             f"sa-prepare needs {error.name or error}, which is not installed: "
             "`pip install 'stableanimator-deploy[prepare]'`."
         ) from None
+    if a.poses_ready is not None:
+        if len(a.reference) > 1:
+            raise InputError("--poses-ready were drawn for one photo: give one --reference.")
+        ready = ReadySettings(
+            a.reference[0], a.poses_ready, a.models, a.identity is None, colour_from(a.background), a.device
+        )
+        reporter = Reporter(a.quiet)
+        report = prepare_ready(ready, a.out, a.overwrite, reporter)
+        reporter.say(f"{report['frames']} frames in {a.out}")
+        return
     common = Settings(
         reference=a.reference[0],
         driving=a.driving,

@@ -28,6 +28,7 @@ from sa.runtime.prepare.estimate.estimator import PoseEstimator, check_device
 from sa.runtime.prepare.estimate.face_networks import FaceNetworks
 from sa.runtime.prepare.estimate.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
 from sa.runtime.prepare.given import Given, read_given
+from sa.runtime.prepare.input.drawn import drawn_warnings
 from sa.runtime.prepare.input.driving import Driving, Selection, open_driving
 from sa.runtime.prepare.input.framing import Fit
 from sa.runtime.prepare.input.keypoints.kept import FILE as KEYPOINTS_FILE
@@ -108,6 +109,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             reference = make_reference(photo, path, persons, choice, warnings)
             face = find_face(reference, path, networks, upstream, warnings)
             write_reference(result, reference, face)
+        warnings += drawn_warnings(driving)
         warn(reporter, warnings)  # before the part that may take hours
         shown = len(warnings)
         with PoseLog(folder / "poses.log") as log:
@@ -159,10 +161,15 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             "warnings": warnings,
             "seconds": {name: round(value, 3) for name, value in reporter.seconds.items()},
         }
-        (result / CASE_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        with signals.ignored():
-            replace_entry(result, out)
+        deliver_case(result, report, out)
     return report
+
+
+def deliver_case(result: Path, report: dict, out: Path) -> None:
+    """Write case.json and put the folder `result` in the place of `out`."""
+    (result / CASE_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    with signals.ignored():
+        replace_entry(result, out)
 
 
 def warn(reporter: Reporter, warnings: list[str]) -> None:
