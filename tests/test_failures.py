@@ -383,6 +383,13 @@ def test_flags_that_do_not_exist_or_do_not_parse(tmp_path, monkeypatch, capsys, 
     assert said.out == ""
 
 
+def test_a_second_case_is_not_the_one_that_counts(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        MAINS["sa-run"]([*run_arguments(tmp_path), "--case", str(tmp_path)])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("sa-run: error: --case was given twice: give it once\n")
+
+
 # -- input that is unusual, but good ---------------------------------------------------------------------------
 
 

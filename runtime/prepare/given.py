@@ -7,7 +7,8 @@ from sa.runtime.errors import InputError
 from sa.runtime.prepare.input.keypoints.file import (
     KeypointsFile,
     PhotoKeypoints,
-    fitted,
+    driving_warnings,
+    photo_warnings,
     read_keypoints,
     read_photo_keypoints,
 )
@@ -35,8 +36,8 @@ class Given:
 
     def warnings(self, photo: Size, frames: Size) -> list[str]:
         """Sentences on how they were fitted to a photo and frames of these sizes, and on what they lack."""
-        reference = [] if self.reference is None else fitted(self.reference.path, self.reference.poses, photo)
-        driving = [] if self.driving is None else fitted(self.driving.path, self.driving.driving, frames)
+        reference = [] if self.reference is None else photo_warnings(self.reference, photo)
+        driving = [] if self.driving is None else driving_warnings(self.driving, frames)
         return [*reference, *(said for said in driving if said not in reference)]
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from command_lines import MAINS, fails
 from filelock import FileLock
+from PIL import Image
 from prepare_data import (
     constant_network,
     face_detector,
@@ -98,6 +99,8 @@ def sound_only(place: Path) -> None:
         container.mux(stream.encode())
 
 
+FRAMES_FORM = "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1, not {given}."
+
 ROWS = [
     Row(
         "no photo",
@@ -108,6 +111,33 @@ ROWS = [
         "a photo that is none",
         "{place}/photo.png is not an image that can be read; expected a PNG, JPEG, WebP, BMP, TIFF or AVIF.",
         write("photo.png", "hello"),
+    ),
+    Row(
+        "an animated photo",
+        "{place}/photo.png holds 2 pictures, as animations do; expected a single one, save it as a PNG.",
+        lambda place: Image.new("L", (64, 64)).save(
+            place / "photo.png", save_all=True, append_images=[Image.new("L", (64, 64), 255)]
+        ),
+    ),
+    Row(
+        "a GIF for a photo",
+        "{place}/photo.png is a GIF, which is not read; convert it to PNG or JPEG.",
+        lambda place: Image.new("L", (64, 64)).save(place / "photo.png", "GIF"),
+    ),
+    Row(
+        "an HEIC photo",
+        "{place}/photo.png is an HEIC photo, which is not read; convert it to PNG or JPEG.",
+        write("photo.png", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
+    ),
+    Row(
+        "a TIFF of floats",
+        "{place}/photo.png has floating-point pixels; expected 8 or 16 bits a channel, save it as a PNG.",
+        lambda place: Image.new("F", (64, 64)).save(place / "photo.png", "TIFF"),
+    ),
+    Row(
+        "a frame of another type",
+        "{place}/frames/f2.gif is a GIF, which is not read: convert it to PNG or JPEG, or remove it from the frames.",
+        write("frames/f2.gif"),
     ),
     Row(
         "a photo too narrow",
@@ -165,6 +195,11 @@ ROWS = [
         flags=("--frames", "9:3"),
     ),
     Row(
+        "frames before the first",
+        FRAMES_FORM.format(given="-10:"),
+        flags=("--frames", "-10:"),
+    ),
+    Row(
         "a step of none",
         "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1, not 0:9:0.",
         flags=("--frames", "0:9:0"),
@@ -180,6 +215,11 @@ ROWS = [
         "--size must be WIDTHxHEIGHT, both multiples of 64 from 64 to 4096, such as 512x512 or 576x1024, or "
         "auto, not 512.",
         flags=("--size", "512"),
+    ),
+    Row(
+        "a background that is no colour",
+        "--background must be a colour such as white or #30c040, not 'sky'.",
+        flags=("--background", "sky"),
     ),
     Row("a person by name", "--person must be largest, all, or a number from 0, not Anna.", flags=("--person", "Anna")),
     Row(

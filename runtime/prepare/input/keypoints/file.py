@@ -21,9 +21,10 @@ from sa.runtime.system.regular_files import require_regular
 JSON_READERS = (read_openpose, read_mmpose, read_flat, read_mediapipe)
 JSON_LIMIT = 512 << 20  # bytes, of all files together
 LACKING = {
-    "face": "poses are drawn without, so the model sees no expression, and faces are found by --models alone",
+    "face": "poses are drawn without, so the model sees no expression, and faces/ is black",
     "hands": "poses are drawn without, so the model moves them as it likes",
 }
+NO_FACE_OF_PHOTO = "the reference's mask and identity are made by the face networks of --models alone"
 KNOWN = "an .npz or JSON of a known estimator (docs/prepare.md lists them)"
 
 
@@ -79,14 +80,19 @@ class KeypointsFile:
             )
 
 
-def fitted(path: Path, poses: Poses, size: Size) -> list[str]:
-    """What is said of poses that are taken for pictures of this size."""
-    said = []
-    if (scaled := poses.told(size)) is not None:
-        said.append(f"{path}: {scaled}.")
-    if lacks := poses.lacks:
-        said.append(f"{path} has no {' and no '.join(lacks)}: {LACKING[lacks[0]]}.")
-    return said
+def driving_warnings(given: KeypointsFile, size: Size) -> list[str]:
+    """What is said of poses that are taken for driving frames of this size."""
+    scaled, lacks = given.driving.told(size), given.driving.lacks
+    said = [] if scaled is None else [f"{given.path}: {scaled}."]
+    return said + ([f"{given.path} has no {' and no '.join(lacks)}: {LACKING[lacks[0]]}."] if lacks else [])
+
+
+def photo_warnings(given: PhotoKeypoints, size: Size) -> list[str]:
+    """What is said of poses that are taken for a photo of this size."""
+    scaled = given.poses.told(size)
+    said = [] if scaled is None else [f"{given.path}: {scaled}."]
+    lacking = "face" in given.poses.lacks
+    return said + ([f"{given.path} has no face: {NO_FACE_OF_PHOTO}."] if lacking else [])
 
 
 def read_keypoints(path: Path) -> KeypointsFile:

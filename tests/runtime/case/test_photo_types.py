@@ -1,0 +1,30 @@
+"""Types of images that are read, and large ones."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from sa.runtime.case.images import OTHER_SUFFIXES, PIXELS, SUFFIXES, read_image
+
+
+@pytest.mark.parametrize(
+    ("suffix", "saving"), [(".avif", {"quality": 100}), (".tiff", {}), (".webp", {"lossless": True})]
+)
+def test_new_and_old_types_are_read(suffix, saving, tmp_path):
+    Image.new("RGB", (64, 48), (200, 100, 50)).save(tmp_path / f"photo{suffix}", **saving)
+    found = np.asarray(read_image(tmp_path / f"photo{suffix}")).astype(int)
+    assert found.shape == (48, 64, 3) and np.abs(found - (200, 100, 50)).max() <= 2
+    assert suffix in SUFFIXES and not set(SUFFIXES) & set(OTHER_SUFFIXES)
+
+
+def test_two_hundred_megapixels_are_allowed(tmp_path):
+    """As many as a phone's photo; of one bit, which takes little memory before it is converted."""
+    assert PIXELS >= 16320 * 12240
+    Image.new("1", (20_000, 5_000), 1).save(tmp_path / "photo.png")
+    assert read_image(tmp_path / "photo.png", mode="L").size == (20_000, 5_000)
+
+
+def test_the_photo_of_a_jpeg_with_further_pictures_is_its_first(tmp_path):
+    first, depth = Image.new("RGB", (32, 32), (250, 0, 0)), Image.new("RGB", (16, 16))
+    first.save(tmp_path / "photo.jpg", "MPO", save_all=True, append_images=[depth])
+    assert read_image(tmp_path / "photo.jpg").getpixel((3, 3))[0] > 240
