@@ -28,7 +28,7 @@ DESCRIPTION = """\
 Animate a person: a reference image follows a sequence of poses, on engines made by sa-export.
 
 A case folder, which sa-prepare makes of a photo and a driving video, holds
-  reference.png         the person (.jpg, .webp, .bmp too)
+  reference.png         the person (.jpg, .webp, .bmp, .tif, .avif too)
   poses/frame_0.png ... one pose image per frame, in the order of their numbers
   identity.npy          the face recogniser's embedding of the reference, 512 floats, not normalised
   audio.flac            the driving video's audio, which the video gets

@@ -253,7 +253,7 @@ def cases() -> Iterator[Hostile]:
         ("no reference", archive({"poses/frame_0.png": picture()}), "holds no reference"),
         ("no poses", archive({"reference.png": picture()}), "poses"),
         ("too few poses", archive(case(2)), "takes 5 or more"),
-        ("a pose twice", archive(case() | {"poses/0.png": picture()}), "twice"),
+        ("a pose twice", archive(case() | {"poses/0.png": picture()}), "carry the same number 0"),
         ("a pose that is none", archive(case() | {"poses/frame_3.png": b"no"}), "is not a picture"),
         ("a pose of absurd size", archive(case() | {"poses/frame_3.png": png(90_000, 90_000)}), "pixels"),
         (
