@@ -1,12 +1,10 @@
 """--poses-ready: a case of a photo and poses that are drawn already. Nothing is estimated, aligned or drawn."""
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from sa.runtime import PROJECT
 from sa.runtime.case.case import open_pose
@@ -69,10 +67,7 @@ def prepare_ready(settings: ReadySettings, out: Path, overwrite: bool, reporter:
         for number, pose in enumerate(poses.values()):
             target = frame_path(result / "poses", number)
             names[target.name] = pose.name
-            if _is_plain_png(pose):
-                shutil.copyfile(pose, target)
-            else:
-                open_pose(pose).save(target)
+            open_pose(pose).save(target)
         warnings.append("no faces/ were made, as the poses' points are not known: sa-run --refine needs them.")
         warn(reporter, warnings)
         report = {
@@ -117,8 +112,3 @@ def _require_shape(settings: ReadySettings, photo: tuple[int, int], size: tuple[
             f"{settings.reference} is {photo[0]}x{photo[1]}, but the poses are {size[0]}x{size[1]}, of another shape: "
             "cut the photo to the part that the poses were drawn for."
         )
-
-
-def _is_plain_png(path: Path) -> bool:
-    with Image.open(path) as image:
-        return image.format == "PNG" and image.mode == "RGB" and not image.has_transparency_data

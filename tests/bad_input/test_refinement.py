@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_lines import CASE, copied, fails, run_arguments
-from PIL import Image, ImageOps
-from spoiling import Row, Spoil, all_of, check, copy, cut, each, remove, rename, without_engine, write_image
+from PIL import Image
+from spoiling import Row, Spoil, all_of, check, copy, cut, each, remove, without_engine, write_image
 
 
 def blacken(name: str) -> Spoil:
@@ -95,20 +95,6 @@ CASE_ROWS = [
         "{place}/case/reference_mask.png is a picture in shades, 99% of it neither black nor white: expected a mask, "
         "white where the face is and black elsewhere.",
         copy("case/reference.png", "case/reference_mask.png"),
-    ),
-    Row(
-        "an inverted mask of a frame",
-        "{place}/case/faces/frame_1.png is white along the picture's border, as an inverted mask is: expected white "
-        "where the face is and black elsewhere; invert it.",
-        lambda place: ImageOps.invert(Image.open(place / "case/faces/frame_1.png")).save(
-            place / "case/faces/frame_1.png"
-        ),
-    ),
-    Row(
-        "masks of other numbers",
-        "{place}/case/faces has no mask of number 3, the number of {place}/case/poses/frame_3.png: give every pose the "
-        "mask of its number, or remove the folder.",
-        rename("case/faces/frame_3.png", "case/faces/frame_7.png"),
     ),
     Row(
         "a reference without a face",

@@ -34,7 +34,6 @@ from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
 from sa.runtime.prepare.draw.drawing import draw_pose
 from sa.runtime.prepare.estimate.estimator import PoseEstimator
-from sa.runtime.prepare.input.keypoints.layouts import LAYOUTS
 from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.whole_body import to_pose
 
@@ -368,32 +367,6 @@ def test_several_photos_are_estimated_once(place, monkeypatch, capsys):
     shutil.copy(place / "photo.png", place / "more" / "photo.png")
     assert main([*flags, "--reference", str(place / "more" / "photo.png")]) == 2
     assert "would both become" in capsys.readouterr().err
-
-
-def test_openposes_files_make_a_case(place):
-    """A folder of them for the frames, and one for the photo, in shares of the picture."""
-    (place / "json").mkdir()
-
-    def write(path: Path, points: np.ndarray, width: int, height: int) -> None:
-        shares = points / (width, height, 1)
-        ordered = np.zeros((25, 3))
-        sources = LAYOUTS[25]
-        ordered[sources[sources >= 0]] = shares[sources >= 0]
-        parts = {"pose": ordered, "face": shares[23:91], "hand_left": shares[91:112], "hand_right": shares[112:]}
-        people = {f"{name}_keypoints_2d": part.ravel().tolist() for name, part in parts.items()}
-        path.write_text(json.dumps({"people": [people]}))
-
-    for i in range(FRAMES):
-        write(place / "json" / f"dance_{i:012}_keypoints.json", person(0.2, 40 + 4 * i, 10), 256, 128)
-    write(place / "photo.json", person(0.25), 128, 128)
-    prepared(place)
-    expected = contents(place / "case")
-    flags = ["--overwrite", "--keypoints", place / "json", "--reference-keypoints", place / "photo.json"]
-    case = prepared(place, *flags)
-    assert {name: read for name, read in contents(place / "case").items() if ".png" in name} == {
-        name: read for name, read in expected.items() if ".png" in name
-    }
-    assert any("its points are shares of the picture and were scaled to 256x128" in said for said in case["warnings"])
 
 
 # -- interrupted, killed, gone on with -------------------------------------------------------------------------

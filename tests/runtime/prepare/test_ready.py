@@ -29,7 +29,7 @@ def command(place, *further: object) -> list[str]:
     return [str(word) for word in (*words, "--quiet")]
 
 
-def test_ready_poses_are_copied_to_the_byte(place):
+def test_ready_poses_are_copied_to_the_pixel(place):
     face_recogniser(place / "models")
     points = np.array([[300.0, 200], [340, 200], [320, 220], [305, 245], [335, 245]])
     face_detector(place / "models", points)
@@ -38,7 +38,7 @@ def test_ready_poses_are_copied_to_the_byte(place):
     assert case["names"] == {f"frame_{i}.png": f"pose_{i + 1}_v2.png" for i in range(3)}
     for number in range(3):
         copied, given = place / "case/poses" / f"frame_{number}.png", place / "poses" / f"pose_{number + 1}_v2.png"
-        assert copied.read_bytes() == given.read_bytes()
+        np.testing.assert_array_equal(np.asarray(Image.open(copied)), np.asarray(Image.open(given)))
     assert Image.open(place / "case" / "reference.png").size == (128, 128)
     assert np.load(place / "case" / "identity.npy").any()
     mask = np.asarray(Image.open(place / "case" / "reference_mask.png")) == 255

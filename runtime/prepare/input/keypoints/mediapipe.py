@@ -1,7 +1,5 @@
 """mediapipe's landmarks, in JSON: shares of the picture, as its pose, holistic and hand solutions give them."""
 
-import re
-
 import numpy as np
 
 from sa.runtime.errors import InputError
@@ -61,10 +59,8 @@ def _frame(frame: object) -> np.ndarray:
 
 
 def _named(frame: dict) -> dict:
-    """With snake_case names: protobuf writes poseLandmarks."""
-    if "landmark" in frame:  # the pose alone
-        return {"pose_landmarks": frame}
-    return {re.sub(r"([A-Z])", r"_\1", name).lower(): value for name, value in frame.items()}
+    """The pose alone, as protobuf writes it, gets its name."""
+    return {"pose_landmarks": frame} if "landmark" in frame else frame
 
 
 def _persons(value: object) -> list[np.ndarray]:

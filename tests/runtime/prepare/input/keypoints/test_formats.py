@@ -68,7 +68,7 @@ def mediapipe(points: np.ndarray) -> dict:
         "pose_landmarks": landmarks(in_order(points, 33)),
         "face_landmarks": landmarks(mesh),
         "left_hand_landmarks": landmarks(points[LEFT]),
-        "rightHandLandmarks": {"landmark": landmarks(points[RIGHT])},
+        "right_hand_landmarks": {"landmark": landmarks(points[RIGHT])},
     }
 
 
