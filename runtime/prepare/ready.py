@@ -24,7 +24,6 @@ from sa.runtime.prepare.whole_body import KEYPOINTS, Pose
 from sa.runtime.system.hashing import digest_of, sha256
 
 SHAPE = 0.02  # how far the photo's aspect may be from the poses'
-SIZE_STEP = 64  # pixels; see sa.runtime.prepare.cli
 
 
 @dataclass(frozen=True)
@@ -85,7 +84,7 @@ def prepare_ready(settings: ReadySettings, out: Path, overwrite: bool, reporter:
 
 
 def _common_size(poses: list[Path], warnings: list[str]) -> tuple[int, int]:
-    """Width and height of all poses; InputError for poses of several sizes, or of one that no engine set has."""
+    """Width and height of all poses; InputError for poses of several sizes."""
     check, size = PoseCheck(), None
     for path in poses:
         pose = open_pose(path)
@@ -98,11 +97,6 @@ def _common_size(poses: list[Path], warnings: list[str]) -> tuple[int, int]:
         size = pose.size
     assert size is not None  # see numbered_images
     warnings += check.warnings()
-    if any(side % SIZE_STEP for side in size):
-        raise InputError(
-            f"{poses[0]} is {size[0]}x{size[1]}, but engine sets have multiples of {SIZE_STEP}: draw the poses at the "
-            "engine set's size."
-        )
     return size
 
 

@@ -129,7 +129,11 @@ def _no_face(path: Path, networks: FaceNetworks | None, warnings: list[str]) -> 
             f"{path} shows the person from behind, as its pose has shoulders, but neither nose nor eyes: give "
             "--reference a photo whose face is visible, or --identity none."
         )
-    warnings.append(f"{path} shows the person from behind: no reference_mask.png and no identity.npy were made.")
+    return _without_face(path, warnings)
+
+
+def _without_face(path: Path, warnings: list[str]) -> ReferenceFace:
+    warnings.append(f"{path} shows no face: no reference_mask.png and no identity.npy were made.")
     return ReferenceFace(None, None, None)
 
 
@@ -170,8 +174,7 @@ def _face_of_pose(
             "give --reference a photo whose face is visible, or --identity none."
         )
     if mask is None or five is None:
-        warnings.append(f"{path} shows no face: no reference_mask.png and no identity.npy were made.")
-        return ReferenceFace(mask, None, POINTS if mask is not None else None)
+        return _without_face(path, warnings)
     why = "found no face" if networks.detects else f"is not in {networks.folder}"
     warnings.append(
         f"the face detector {why}: reference_mask.png and identity.npy were made from the pose's face points instead."

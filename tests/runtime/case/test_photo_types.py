@@ -1,10 +1,10 @@
-"""Types of images that are read, and large ones."""
+"""Types of images that are read."""
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from sa.runtime.case.images import OTHER_SUFFIXES, PIXELS, SUFFIXES, read_image
+from sa.runtime.case.images import OTHER_SUFFIXES, SUFFIXES, read_image
 
 
 @pytest.mark.parametrize(
@@ -15,13 +15,6 @@ def test_new_and_old_types_are_read(suffix, saving, tmp_path):
     found = np.asarray(read_image(tmp_path / f"photo{suffix}")).astype(int)
     assert found.shape == (48, 64, 3) and np.abs(found - (200, 100, 50)).max() <= 2
     assert suffix in SUFFIXES and not set(SUFFIXES) & set(OTHER_SUFFIXES)
-
-
-def test_two_hundred_megapixels_are_allowed(tmp_path):
-    """As many as a phone's photo; of one bit, which takes little memory before it is converted."""
-    assert PIXELS >= 16320 * 12240
-    Image.new("1", (20_000, 5_000), 1).save(tmp_path / "photo.png")
-    assert read_image(tmp_path / "photo.png", mode="L").size == (20_000, 5_000)
 
 
 def test_the_photo_of_a_jpeg_with_further_pictures_is_its_first(tmp_path):

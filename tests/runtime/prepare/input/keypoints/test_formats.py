@@ -8,7 +8,7 @@ import pytest
 from prepare_data import person
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.input.keypoints.file import read_keypoints, read_photo_keypoints
+from sa.runtime.prepare.input.keypoints.file import driving_warnings, read_keypoints, read_photo_keypoints
 from sa.runtime.prepare.input.keypoints.layouts import FACE_MESH, LAYOUTS
 
 WIDTH, HEIGHT = 640, 512
@@ -108,10 +108,6 @@ JSON_FORMATS = {  # what is written, and the points that it cannot hold
         },
         [],
     ),
-    "MMPose, 17 points": (
-        [{"frame_id": n, "instances": [mmpose(moving(n)[BODY])]} for n in range(FRAMES)],
-        [FEET, FACE, HANDS],
-    ),
     "AlphaPose, COCO": (
         [{"image_id": f"{n}.jpg", "keypoints": flat(moving(n)[BODY]), "score": 3.1} for n in range(FRAMES)],
         [FEET, FACE, HANDS],
@@ -122,10 +118,6 @@ JSON_FORMATS = {  # what is written, and the points that it cannot hold
     ),
     "COCO-WholeBody results": ([coco(moving(n), n + 1) for n in range(FRAMES)], []),
     "mediapipe, holistic": (frames_of(mediapipe), [[18, 21]]),  # which has no small toes
-    "mediapipe, bodies": (
-        [[landmarks(in_order(moving(n), 33))] for n in range(FRAMES)],
-        [[18, 21], FACE, HANDS],
-    ),
 }
 ARRAYS = {
     "our own": ({"driving": np.stack(frames_of(lambda p: p[None]))}, []),
@@ -216,21 +208,13 @@ def test_frames_without_an_entry_show_nobody_where_the_format_leaves_them_out(tm
         read_keypoints(tmp_path / "results.json")
 
 
-def test_two_persons_stay_two(tmp_path):
-    content = openpose(moving(0), 18)
-    content["people"] += openpose(moving(1), 18)["people"]
-    (tmp_path / "f.json").write_text(json.dumps(content))
-    found = read_keypoints(tmp_path / "f.json").of_frame(0, (WIDTH, HEIGHT))
-    np.testing.assert_allclose(found[:, BODY], [moving(0)[BODY], moving(1)[BODY]])
-
-
 def test_what_the_format_lacks_and_how_it_was_scaled_is_said(tmp_path):
-    from sa.runtime.prepare.given import Given
-
-    (tmp_path / "a.json").write_text(json.dumps(JSON_FORMATS["mediapipe, bodies"][0]))
-    said = Given(read_keypoints(tmp_path / "a.json")).warnings((1, 1), (WIDTH, HEIGHT))
-    assert "its points are shares of the picture and were scaled to 640x512" in said[0]
-    assert "has no face and no hands: poses are drawn without" in said[1]
+    (tmp_path / "a.json").write_text(json.dumps([[landmarks(in_order(moving(n), 33))] * 2 for n in range(2)]))
+    given = read_keypoints(tmp_path / "a.json")
+    assert len(given.of_frame(1, (WIDTH, HEIGHT))) == 2  # persons
+    scaled, lacking = driving_warnings(given, (WIDTH, HEIGHT))
+    assert "its points are shares of the picture and were scaled to 640x512" in scaled
+    assert "has no face and no hands: poses are drawn without" in lacking
 
 
 def test_points_made_at_another_size_are_scaled_or_refused(tmp_path):
@@ -261,7 +245,6 @@ def test_points_made_at_another_size_are_scaled_or_refused(tmp_path):
         ('[{"image_id": 1, "keypoints": ' + str([1e9] * 51) + "}]", "has points farther than 1e\\+05 pixels"),
         ('[[{"x": 0.1, "y": 0.1}]]', "a person has 1 landmarks instead of 33"),
         ("[" * 100_000, "is neither an .npz nor JSON"),
-        ("", "is neither an .npz nor JSON"),
     ],
 )
 def test_what_is_no_pose_is_refused_with_its_reason(content, words, tmp_path):
@@ -278,7 +261,6 @@ def test_what_is_no_pose_is_refused_with_its_reason(content, words, tmp_path):
         ({"keypoints": np.zeros((2, 1, 16, 2)), "scores": np.zeros((2, 1, 16))}, "a person has 16 points"),
         ({"candidate": np.zeros((17, 2)), "subset": np.zeros((1, 18))}, "candidate is \\[17, 2\\]"),
         ({"driving": np.zeros((2, 1, 133, 3)), "frames": np.array([3, 3])}, "expected the rising numbers of 2 frames"),
-        ({"driving": np.zeros((2, 1, 133, 3)), "size": np.array([0, 3])}, "size is int64 \\[2\\]: expected width"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays, words, tmp_path):
