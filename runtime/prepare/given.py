@@ -7,8 +7,7 @@ from sa.runtime.errors import InputError
 from sa.runtime.prepare.input.keypoints.file import (
     KeypointsFile,
     PhotoKeypoints,
-    driving_warnings,
-    photo_warnings,
+    fit_warnings,
     read_keypoints,
     read_photo_keypoints,
 )
@@ -36,8 +35,10 @@ class Given:
 
     def warnings(self, photo: Size, frames: Size) -> list[str]:
         """Sentences on how they were fitted to a photo and frames of these sizes, and on what they lack."""
-        reference = [] if self.reference is None else photo_warnings(self.reference, photo)
-        driving = [] if self.driving is None else driving_warnings(self.driving, frames)
+        reference = (
+            [] if self.reference is None else fit_warnings(self.reference.path, self.reference.poses, photo, True)
+        )
+        driving = [] if self.driving is None else fit_warnings(self.driving.path, self.driving.driving, frames, False)
         return [*reference, *(said for said in driving if said not in reference)]
 
 

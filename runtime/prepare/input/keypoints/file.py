@@ -80,19 +80,14 @@ class KeypointsFile:
             )
 
 
-def driving_warnings(given: KeypointsFile, size: Size) -> list[str]:
-    """What is said of poses that are taken for driving frames of this size."""
-    scaled, lacks = given.driving.told(size), given.driving.lacks
-    said = [] if scaled is None else [f"{given.path}: {scaled}."]
-    return said + ([f"{given.path} has no {' and no '.join(lacks)}: {LACKING[lacks[0]]}."] if lacks else [])
-
-
-def photo_warnings(given: PhotoKeypoints, size: Size) -> list[str]:
-    """What is said of poses that are taken for a photo of this size."""
-    scaled = given.poses.told(size)
-    said = [] if scaled is None else [f"{given.path}: {scaled}."]
-    lacking = "face" in given.poses.lacks
-    return said + ([f"{given.path} has no face: {NO_FACE_OF_PHOTO}."] if lacking else [])
+def fit_warnings(path: Path, poses: Poses, size: Size, photo: bool) -> list[str]:
+    """What is said of poses that are taken for driving frames or a photo of this size."""
+    said = [] if (scaled := poses.told(size)) is None else [f"{path}: {scaled}."]
+    lacks = [part for part in poses.lacks if part == "face" or not photo]
+    if lacks:
+        without = NO_FACE_OF_PHOTO if photo else LACKING[lacks[0]]
+        said.append(f"{path} has no {' and no '.join(lacks)}: {without}.")
+    return said
 
 
 def read_keypoints(path: Path) -> KeypointsFile:

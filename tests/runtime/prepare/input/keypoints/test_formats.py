@@ -8,7 +8,7 @@ import pytest
 from prepare_data import person
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.input.keypoints.file import driving_warnings, read_keypoints, read_photo_keypoints
+from sa.runtime.prepare.input.keypoints.file import fit_warnings, read_keypoints, read_photo_keypoints
 from sa.runtime.prepare.input.keypoints.layouts import FACE_MESH, LAYOUTS
 
 WIDTH, HEIGHT = 640, 512
@@ -212,7 +212,7 @@ def test_what_the_format_lacks_and_how_it_was_scaled_is_said(tmp_path):
     (tmp_path / "a.json").write_text(json.dumps([[landmarks(in_order(moving(n), 33))] * 2 for n in range(2)]))
     given = read_keypoints(tmp_path / "a.json")
     assert len(given.of_frame(1, (WIDTH, HEIGHT))) == 2  # persons
-    scaled, lacking = driving_warnings(given, (WIDTH, HEIGHT))
+    scaled, lacking = fit_warnings(given.path, given.driving, (WIDTH, HEIGHT), photo=False)
     assert "its points are shares of the picture and were scaled to 640x512" in scaled
     assert "has no face and no hands: poses are drawn without" in lacking
 
