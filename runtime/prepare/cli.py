@@ -37,7 +37,7 @@ It appears when all is done. A killed or interrupted command goes on where it wa
             one entry per frame of the whole source; NaN for what was not found
   reference [persons, 133, 3] likewise, in pixels of the upright photo; without it the photo's pose comes from
             --reference-keypoints or --models
-or what other estimators write, recognised by its content (docs/prepare.md has the table). Points in 0..1 are scaled.
+or what other estimators write: docs/prepare.md has the table. Points in 0..1 are scaled.
 
 examples:
   sa-prepare --reference photo.jpg --driving dance.mp4 --out case/ --models models/
@@ -61,8 +61,7 @@ def parser() -> argparse.ArgumentParser:
         required=True,
         action="append",
         metavar="PHOTO",
-        help="the person to be animated; given several times, each photo becomes a case in a folder of --out, and the "
-        "driving poses are estimated once",
+        help="the person to be animated; of several, each becomes a case in a folder of --out, on the same poses",
     )
     movement = files.add_mutually_exclusive_group(required=True)
     movement.add_argument(
@@ -76,7 +75,7 @@ def parser() -> argparse.ArgumentParser:
         "--poses-ready",
         type=Path,
         metavar="DIR",
-        help="poses that are drawn already, at the output's size, for a photo of its shape: checked and copied",
+        help="poses that are drawn already, at the output's size: checked and copied",
     )
     files.add_argument("--out", type=Path, required=True, metavar="CASE", help="where the case goes")
     files.add_argument("--models", type=Path, metavar="DIR", help="the networks' ONNX files")
@@ -84,8 +83,7 @@ def parser() -> argparse.ArgumentParser:
         "--keypoints",
         type=Path,
         metavar="FILE|DIR",
-        help="poses of another estimator: .npz or JSON of OpenPose, ComfyUI, MMPose, AlphaPose, COCO-WholeBody, "
-        "DWPose, rtmlib or mediapipe; or an earlier case of the same video",
+        help="poses of another estimator in a known format (docs/prepare.md), or an earlier case of the same video",
     )
     files.add_argument(
         "--reference-keypoints", type=Path, metavar="FILE", help="the photo's pose, in any of these formats"
@@ -103,14 +101,13 @@ def parser() -> argparse.ArgumentParser:
         "--fit",
         choices=["crop", "pad"],
         default="crop",
-        help="crop: the photo is cut to the output's shape around its person (default); pad: it stays whole, with bars "
-        "that sa-run takes off the frames",
+        help="crop: the photo is cut around its person (default); pad: it stays whole, with bars that sa-run takes off",
     )
     choice.add_argument(
         "--reference-person",
         default="largest",
         metavar="largest|INDEX",
-        help="whom to take of a photo of several: the largest (default), or number INDEX from the left, counted from 0",
+        help="whom to take of the photo: the largest (default), or number INDEX from the left, counted from 0",
     )
     choice.add_argument(
         "--frames",
@@ -128,13 +125,13 @@ def parser() -> argparse.ArgumentParser:
     choice.add_argument(
         "--identity",
         choices=["none"],
-        help="none: no identity embedding, so that --models needs no face recogniser; the person's face is not kept",
+        help="none: --models needs no face recogniser, and the person's face is not kept",
     )
     choice.add_argument(
         "--background",
         default="white",
         metavar="COLOUR",
-        help="behind a photo that is transparent in part: a name, or #rrggbb (default: white)",
+        help="behind a transparent photo, and of bars: a name, or #rrggbb (default: white)",
     )
     choice.add_argument(
         "--compat",

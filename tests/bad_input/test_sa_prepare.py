@@ -120,11 +120,6 @@ ROWS = [
         ),
     ),
     Row(
-        "a GIF for a photo",
-        "{place}/photo.png is a GIF, which is not read; convert it to PNG or JPEG.",
-        lambda place: Image.new("L", (64, 64)).save(place / "photo.png", "GIF"),
-    ),
-    Row(
         "an HEIC photo",
         "{place}/photo.png is an HEIC photo, which is not read; convert it to PNG or JPEG.",
         write("photo.png", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
@@ -133,11 +128,6 @@ ROWS = [
         "a TIFF of floats",
         "{place}/photo.png has floating-point pixels; expected 8 or 16 bits a channel, save it as a PNG.",
         lambda place: Image.new("F", (64, 64)).save(place / "photo.png", "TIFF"),
-    ),
-    Row(
-        "a frame of another type",
-        "{place}/frames/f2.gif is a GIF, which is not read: convert it to PNG or JPEG, or remove it from the frames.",
-        write("frames/f2.gif"),
     ),
     Row(
         "a photo too narrow",

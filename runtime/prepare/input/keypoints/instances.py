@@ -1,4 +1,4 @@
-"""JSON with an entry per person: MMPose's frames of instances; AlphaPose's and COCO-WholeBody's flat lists."""
+"""JSON with an entry per person: MMPose's frames of instances; AlphaPose's and COCO-WholeBody's results."""
 
 import re
 from collections.abc import Iterable
@@ -31,22 +31,13 @@ def read_mmpose(content: object) -> Poses | None:
 
 
 def read_flat(content: object) -> Poses | None:
-    """AlphaPose's results, COCO-WholeBody's results or annotations. None if the content is of another kind."""
-    size, annotated = None, False
-    if isinstance(content, dict) and isinstance(content.get("annotations"), list):
-        annotated = True
-        sizes = {(one.get("width"), one.get("height")) for one in content.get("images", [])}
-        if len(sizes) == 1:
-            width, height = sizes.pop()
-            size = (width, height) if isinstance(width, int) and isinstance(height, int) else None
-        content = content["annotations"]
+    """AlphaPose's or COCO-WholeBody's results. None if the content is of another kind."""
     if not isinstance(content, list) or not content:
         return None
     if not all(isinstance(entry, dict) and "image_id" in entry and "keypoints" in entry for entry in content):
         return None
-    whole = any(part in content[0] for part in WHOLE_BODY_PARTS)
-    kind = "COCO-WholeBody JSON" if whole or annotated else "AlphaPose JSON"
-    return _by_frame(kind, ((entry["image_id"], _flat_person(entry, annotated)) for entry in content), size=size)
+    kind = "COCO-WholeBody JSON" if WHOLE_BODY_PARTS[0] in content[0] else "AlphaPose JSON"
+    return _by_frame(kind, ((entry["image_id"], _flat_person(entry)) for entry in content))
 
 
 def _mmpose_person(entry: dict) -> np.ndarray:
@@ -54,24 +45,16 @@ def _mmpose_person(entry: dict) -> np.ndarray:
     return whole_bodies(np.column_stack([points, np.array(entry["keypoint_scores"], np.float64)]))
 
 
-def _flat_person(entry: dict, annotated: bool) -> np.ndarray:
+def _flat_person(entry: dict) -> np.ndarray:
     body, *parts = (
         np.array(entry[name], np.float64).reshape(-1, 3) if entry.get(name) else None
         for name in ("keypoints", *WHOLE_BODY_PARTS)
     )
     assert body is not None  # see read_flat
-    person = assembled(body, *parts)
-    if annotated:  # 0 is not labelled, 1 is hidden, 2 is visible
-        person[..., 2] = np.minimum(person[..., 2], 1)
-    return person
+    return assembled(body, *parts)
 
 
-def _by_frame(
-    kind: str,
-    entries: Iterable[tuple[object, np.ndarray]],
-    size: tuple[int, int] | None = None,
-    first: int | None = None,
-) -> Poses:
+def _by_frame(kind: str, entries: Iterable[tuple[object, np.ndarray]], first: int | None = None) -> Poses:
     """Frames from persons with the numbers or names of their frames, which count from 0 or from 1."""
     frames: dict[int, list[np.ndarray]] = {}
     for name, person in entries:
@@ -88,4 +71,4 @@ def _by_frame(
         )
     nobody = np.zeros((0, KEYPOINTS, 3))
     listed = [np.stack(frames[number]) if number in frames else nobody for number in range(first, last + 1)]
-    return Poses(kind, listed, size, sparse=True)
+    return Poses(kind, listed, sparse=True)
