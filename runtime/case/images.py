@@ -56,8 +56,6 @@ def load_image(path: Path) -> Image.Image:
         raise InputError(f"{path} holds {frames} pictures, as animations do; expected a single one, save it as a PNG.")
     if upright.mode in ("I;16", "I;16B", "I;16L", "I"):  # 16-bit grey, which Pillow would clip at 255, not scale
         upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-    if upright.mode == "F":
-        raise InputError(f"{path} has floating-point pixels; expected 8 or 16 bits a channel, save it as a PNG.")
     return upright
 
 

@@ -125,11 +125,6 @@ ROWS = [
         write("photo.png", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
     ),
     Row(
-        "a TIFF of floats",
-        "{place}/photo.png has floating-point pixels; expected 8 or 16 bits a channel, save it as a PNG.",
-        lambda place: Image.new("F", (64, 64)).save(place / "photo.png", "TIFF"),
-    ),
-    Row(
         "a photo too narrow",
         "the reference of 1x300 pixels has no part of the shape 4096x64: give a less narrow photo or another --size.",
         write_image("photo.png", 1, 300),

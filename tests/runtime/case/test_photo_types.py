@@ -15,9 +15,3 @@ def test_new_and_old_types_are_read(suffix, saving, tmp_path):
     found = np.asarray(read_image(tmp_path / f"photo{suffix}")).astype(int)
     assert found.shape == (48, 64, 3) and np.abs(found - (200, 100, 50)).max() <= 2
     assert suffix in SUFFIXES and not set(SUFFIXES) & set(OTHER_SUFFIXES)
-
-
-def test_the_photo_of_a_jpeg_with_further_pictures_is_its_first(tmp_path):
-    first, depth = Image.new("RGB", (32, 32), (250, 0, 0)), Image.new("RGB", (16, 16))
-    first.save(tmp_path / "photo.jpg", "MPO", save_all=True, append_images=[depth])
-    assert read_image(tmp_path / "photo.jpg").getpixel((3, 3))[0] > 240

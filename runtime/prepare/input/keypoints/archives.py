@@ -92,15 +92,7 @@ def _scored(arrays: Arrays, name: str, scored: str, frame: int, shape: tuple[int
 
 
 def _numbers(value: np.ndarray | None, count: int) -> np.ndarray | None:
-    if value is None:
-        return None
-    if (
-        value.shape != (count,)
-        or value.dtype.kind not in "iu"
-        or not count
-        or (np.diff(value) <= 0).any()
-        or value[0] < 0
-    ):
+    if value is not None and (value.shape != (count,) or not count or (np.diff(value, prepend=-1) <= 0).any()):
         raise InputError(f"frames is {value.dtype} {list(value.shape)}: expected the rising numbers of {count} frames.")
     return value
 
@@ -108,6 +100,6 @@ def _numbers(value: np.ndarray | None, count: int) -> np.ndarray | None:
 def _size(value: np.ndarray | None, name: str) -> Size | None:
     if value is None:
         return None
-    if value.shape != (2,) or value.dtype.kind not in "iu" or value.min() < 1:
+    if value.shape != (2,) or not (value >= 1).all():
         raise InputError(f"{name} is {value.dtype} {list(value.shape)}: expected width and height.")
     return int(value[0]), int(value[1])
