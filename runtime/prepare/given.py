@@ -1,5 +1,6 @@
 """The poses that need no estimator: of --keypoints and --reference-keypoints, and those that another case has kept."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,10 +43,12 @@ class Given:
         return [*reference, *(said for said in driving if said not in reference)]
 
 
-def read_given(keypoints: Path | None, reference: Path | None, photo: Path, driving: str, warnings: list[str]) -> Given:
+def read_given(
+    keypoints: Path | None, reference: Path | None, photo: Path, driving: Callable[[], str], warnings: list[str]
+) -> Given:
     """The poses in these files. `keypoints` may be a case: its reference's poses are taken for the same photo alone.
 
-    driving: the SHA-256 of the driving source. InputError for what cannot be used.
+    driving: gives the SHA-256 of the driving source. InputError for what cannot be used.
     """
     found = None
     if keypoints is not None and is_case(keypoints):
@@ -54,7 +57,7 @@ def read_given(keypoints: Path | None, reference: Path | None, photo: Path, driv
         found, sources = read_keypoints(keypoints / FILE), sources_of(keypoints)
         if sources["reference"] != sha256(photo):
             found.reference = None
-        if sources["driving"] != driving:
+        if sources["driving"] != driving():
             warnings.append(
                 f"{keypoints} was made from another driving source: its poses are taken frame by frame all the same; "
                 "look at preview.mp4."

@@ -81,7 +81,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
     warnings: list[str] = []
     photo = read_photo(settings.reference, settings.background, settings.upstream, warnings)
     driving = open_driving(settings.driving, settings.frames)
-    given = read_given(settings.keypoints, settings.reference_keypoints, settings.reference, driving.digest(), warnings)
+    given = read_given(settings.keypoints, settings.reference_keypoints, settings.reference, driving.digest, warnings)
     with reporter.stage("loading networks"):
         estimator = make_estimator(settings, given)
         networks = make_face_networks(settings)

@@ -159,10 +159,9 @@ class _Video(Driving):
         if not self.decoded:
             raise InputError(f"{self.path} holds no frame: give --driving a video that plays.")
         if self.decoded < self._promised:
-            self.warnings += [
-                f"{self.path} should have {self._promised} frames, but {self.decoded} could be decoded: "
-                "it may be cut short."
-            ]
+            said = f"{self.path} should have {self._promised} frames, but {self.decoded} could be decoded: "
+            if not any(warning.startswith(said) for warning in self.warnings):  # by an earlier pass
+                self.warnings.append(f"{said}it may be cut short.")
 
     def digest(self) -> str:
         return file_digest(self.path)
