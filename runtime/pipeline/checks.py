@@ -8,7 +8,7 @@ import numpy as np
 from sa.runtime.contract import Manifest
 from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, gibibytes
 from sa.runtime.engine_set.open import EngineSource
-from sa.runtime.errors import InputError
+from sa.runtime.errors import import_failed
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.window import Places
 from sa.runtime.sampling.denoiser import is_guided
@@ -102,10 +102,7 @@ def embedder(upstream: bool) -> Callable[[np.ndarray, Path, list[str]], np.ndarr
         try:
             from sa.runtime.prepare.estimate.face_networks import reference_embedding
         except ImportError as error:
-            raise InputError(
-                f"--models needs {error.name or error}, which is not installed: "
-                "`pip install 'stableanimator-deploy[prepare]'`."
-            ) from None
+            raise import_failed("--models", error, "prepare") from None
         return reference_embedding(picture, models, upstream, warnings)
 
     return embed

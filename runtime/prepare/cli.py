@@ -11,7 +11,7 @@ from sa.runtime.case.images import load_image
 from sa.runtime.console.commands import run_command
 from sa.runtime.console.flags import Once
 from sa.runtime.console.progress import Reporter
-from sa.runtime.errors import InputError
+from sa.runtime.errors import InputError, import_failed
 
 DESCRIPTION = """\
 Make a case for sa-run: the person of a photo shall move like the person of a driving video.
@@ -196,10 +196,7 @@ def run(arguments: argparse.Namespace) -> None:
         from sa.runtime.prepare.ready import ReadySettings, prepare_ready
         from sa.runtime.prepare.several import prepare_cases
     except ImportError as error:
-        raise InputError(
-            f"sa-prepare needs {error.name or error}, which is not installed: "
-            "`pip install 'stableanimator-deploy[prepare]'`."
-        ) from None
+        raise import_failed("sa-prepare", error, "prepare") from None
     if a.poses_ready is not None:
         if len(a.reference) > 1:
             raise InputError("--poses-ready were drawn for one photo: give one --reference.")

@@ -30,6 +30,7 @@ from sa.runtime import cli as run_cli
 from sa.runtime.case.audio import RATE, read_audio
 from sa.runtime.case.case import Case
 from sa.runtime.case.notes import without_padding
+from sa.runtime.errors import import_failed
 from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
 from sa.runtime.prepare.draw.drawing import draw_pose
@@ -211,6 +212,20 @@ def test_a_person_of_the_photo_is_chosen_from_the_left(place, capsys):
     assert scales == pytest.approx([1, 1, 0.5], rel=1e-6)
     assert main([*arguments(place), "--overwrite", "--quiet", "--reference-person", "2"]) == 2
     assert "--reference-person 2: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModuleNotFoundError("No module named 'cv2'", name="cv2"), "needs cv2, which is not installed: `pip install"),
+        (
+            ImportError("libGL.so.1: cannot open shared object file", name="cv2"),
+            "is installed (libGL.so.1: cannot open",
+        ),
+    ],
+)
+def test_a_library_that_does_not_load_is_not_called_missing(error, said):
+    assert said in str(import_failed("sa-prepare", error, "prepare"))
 
 
 # -- networks --------------------------------------------------------------------------------------------------

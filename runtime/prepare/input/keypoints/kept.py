@@ -25,19 +25,23 @@ def write_kept(
 ) -> None:
     """Write what --keypoints takes again.
 
-    frames: [persons, 133, 3] in pixels of frames of this size, one for each number in the source; they are gone through
-    twice. reference: [persons, 133, 3] in pixels of the photo.
+    frames: [persons, 133, 3] in pixels of frames of this size, one for each number in the source, of which some may be
+    repeated; they are gone through twice. reference: [persons, 133, 3] in pixels of the photo.
     """
     persons = max(map(len, frames), default=0)
-    small = {"size": size, "reference_size": reference_size, "frames": numbers}
+    small = {"size": size, "reference_size": reference_size, "frames": sorted(set(numbers))}
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         for name, value in {"reference": reference, **{name: np.array(value) for name, value in small.items()}}.items():
             with archive.open(f"{name}.npy", "w") as file:
                 np.lib.format.write_array(file, value, allow_pickle=False)
         with archive.open("driving.npy", "w", force_zip64=True) as file:
-            shape = (len(numbers), persons, KEYPOINTS, 3)
+            shape = (len(set(numbers)), persons, KEYPOINTS, 3)
             np.lib.format.write_array_header_1_0(file, {"descr": "<f8", "fortran_order": False, "shape": shape})
-            for keypoints in frames:
+            written: set[int] = set()
+            for number, keypoints in zip(numbers, frames, strict=True):
+                if number in written:
+                    continue
+                written.add(number)
                 whole = np.full(shape[1:], np.nan)
                 whole[: len(keypoints)] = keypoints
                 file.write(whole.astype("<f8").tobytes())
