@@ -32,12 +32,8 @@ The output folder gets
   case.json      sources with hashes, parameters, alignment and its quality, names of the frames, warnings
 It appears when all is done. A killed or interrupted command goes on where it was when it is given again.
 
---keypoints takes an .npz of our own with
-  driving   [frames, persons, 133, 3] floats: x and y in pixels of the upright frame, score; COCO-WholeBody's order;
-            one entry per frame of the whole source; NaN for what was not found
-  reference [persons, 133, 3] likewise, in pixels of the upright photo; without it the photo's pose comes from
-            --reference-keypoints or --models
-or what other estimators write: docs/prepare.md has the table. Points in 0..1 are scaled.
+--keypoints and --reference-keypoints take what other estimators write, and an .npz of arrays: docs/prepare.md has the
+table. Points are in pixels of the upright picture or in 0..1.
 
 examples:
   sa-prepare --reference photo.jpg --driving dance.mp4 --out case/ --models models/

@@ -14,9 +14,8 @@ BODY_POINTS = 33
 def read_mediapipe(content: object) -> Poses | None:
     """The poses of one frame or of a list of frames; None if the content is of another kind.
 
-    A frame is null, a list of 33 landmarks, a list of persons with such lists, or an object with pose_landmarks and
-    optionally face_landmarks, left_hand_landmarks, right_hand_landmarks. A landmark is an object with x, y and perhaps
-    visibility.
+    A frame is null, a list of 33 landmarks, a list of such lists, or an object with pose_landmarks and perhaps those of
+    face, left_hand and right_hand.
     """
     if _is_landmarks(content) or isinstance(content, dict):
         content = [content]
