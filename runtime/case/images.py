@@ -22,12 +22,9 @@ PIXELS = 16384 * 12288
 Image.MAX_IMAGE_PIXELS = PIXELS
 
 
-def read_image(path: Path, mode: str = "RGB", ground: tuple[int, int, int] = WHITE) -> Image.Image:
-    """The image in `path`, upright (EXIF applied once), in `mode`; InputError if it cannot be decoded completely.
-
-    `ground` is the colour behind what is transparent.
-    """
-    return on_ground(load_image(path), ground).convert(mode)
+def read_image(path: Path) -> Image.Image:
+    """The image in `path`, upright (EXIF applied once), as RGB on white; InputError unless it is decoded completely."""
+    return on_ground(load_image(path), WHITE).convert("RGB")
 
 
 def load_image(path: Path) -> Image.Image:

@@ -28,7 +28,7 @@ def own_poses(arrays: Arrays) -> tuple[Poses | None, Poses | None]:
         check_points(value, name)
         numbers = _numbers(arrays.get("frames"), len(value)) if name == "driving" else None
         frames = value if name == "driving" else value[None]
-        found.append(Poses("keypoints", frames, _size(arrays.get(size), size), numbers))
+        found.append(Poses("arrays of our own", frames, _size(arrays.get(size), size), numbers))
     return found[0], found[1]
 
 

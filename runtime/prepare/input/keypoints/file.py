@@ -82,7 +82,7 @@ class KeypointsFile:
 
 def fit_warnings(path: Path, poses: Poses, size: Size, photo: bool) -> list[str]:
     """What is said of poses that are taken for driving frames or a photo of this size."""
-    said = [] if (scaled := poses.told(size)) is None else [f"{path}: {scaled}."]
+    said = [] if (scaled := poses.told(size)) is None else [f"{path}, {poses.kind}: {scaled}."]
     lacks = [part for part in poses.lacks if part == "face" or not photo]
     if lacks:
         without = NO_FACE_OF_PHOTO if photo else LACKING[lacks[0]]
