@@ -10,6 +10,7 @@ from typing import get_args
 from sa.runtime.animator import animate
 from sa.runtime.case.case import Case
 from sa.runtime.console.commands import run_command
+from sa.runtime.console.flags import Once
 from sa.runtime.console.listener import ConsoleListener
 from sa.runtime.console.progress import Reporter
 from sa.runtime.engine_set.memory_plan import gibibytes
@@ -29,7 +30,7 @@ DESCRIPTION = """\
 Animate a person: a reference image follows a sequence of poses, on engines made by sa-export.
 
 A case folder, which sa-prepare makes of a photo and a driving video, holds
-  reference.png         the person (.jpg, .webp, .bmp too)
+  reference.png         the person (.jpg, .webp, .bmp, .tif, .avif too)
   poses/frame_0.png ... one pose image per frame, in the order of their numbers
   identity.npy          the face recogniser's embedding of the reference, 512 floats, not normalised
   audio.flac            the driving video's audio, which the video gets
@@ -58,7 +59,7 @@ def parser() -> argparse.ArgumentParser:
     )
     files = parser.add_argument_group("files")
     files.add_argument("--engines", type=Path, required=True, metavar="DIR", help="engine set written by sa-export")
-    files.add_argument("--case", type=Path, required=True, metavar="DIR", help="reference image and poses")
+    files.add_argument("--case", type=Path, required=True, action=Once, metavar="DIR", help="reference image and poses")
     files.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the results go")
     add_settings(parser, files)
     output = parser.add_argument_group("output and machine")
@@ -139,9 +140,9 @@ def add_settings(parser: argparse.ArgumentParser, files: argparse._ArgumentGroup
     sampling.add_argument(
         "--tile-overlap",
         type=int,
-        default=default.tile_overlap,
         metavar="FRAMES",
-        help="how far tiles of frames overlap, for videos longer than a tile (default: %(default)s)",
+        help="how far tiles of frames overlap, for videos longer than a tile (default: 4, or one less than a tile of "
+        "fewer frames)",
     )
     sampling.add_argument(
         "--noise-aug",
@@ -272,7 +273,7 @@ def settings_from(arguments: argparse.Namespace) -> Settings:
     require(1 <= chosen.steps <= 1000, "--steps", "1 to 1000", chosen.steps)
     for flag, scale in (("--guidance", a.guidance), ("--guidance-start", a.guidance_start)):
         require(scale is None or 0 <= scale <= 100, flag, "0 to 100", scale)
-    require(a.tile_overlap >= 1, "--tile-overlap", "at least 1", a.tile_overlap)
+    require(a.tile_overlap is None or a.tile_overlap >= 1, "--tile-overlap", "at least 1", a.tile_overlap)
     require(1 <= chosen.cache_interval <= 1000, "--cache-interval", "1 to 1000", chosen.cache_interval)
     require(0 <= a.noise_aug <= 10, "--noise-aug", "0 to 10", a.noise_aug)
     require(0 <= a.seed < 1 << 32, "--seed", "0 to 4294967295", a.seed)

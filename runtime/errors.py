@@ -27,6 +27,15 @@ class InputError(UserError):
     exit_code = 2
 
 
+def import_failed(who: str, error: ImportError, extra: str) -> InputError:
+    """What is said of a library that is not there, or that is there but cannot be loaded."""
+    if isinstance(error, ModuleNotFoundError):
+        remedy = f"which is not installed: `pip install 'stableanimator-deploy[{extra}]'`"
+        return InputError(f"{who} needs {error.name}, {remedy}.")
+    why = " ".join(str(error).split())[:200]
+    return InputError(f"{who} cannot load a library that is installed ({why}): install what it needs of the system.")
+
+
 class EngineSetError(UserError):
     """An engine set that is missing, damaged or does not fit this machine or these flags."""
 

@@ -26,6 +26,12 @@ def run_arguments(place: Path) -> list[str]:
     return ["--engines", f"{place}/engines", "--case", f"{place}/case", "--out", f"{place}/out", "--steps", "1"]
 
 
+def replaced(arguments: list[str], flags: list[str]) -> list[str]:
+    """The arguments without those flags, of one value each, that `flags` gives anew."""
+    anew = {at for at, word in enumerate(arguments) if word.startswith("--") and word in flags}
+    return [word for at, word in enumerate(arguments) if at not in anew and at - 1 not in anew]
+
+
 def everything_in(folder: Path) -> dict[str, str]:
     """All that lies below a folder: the hash of a file, the target of a link."""
     found = {}

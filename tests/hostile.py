@@ -35,6 +35,15 @@ def picture(width: int = 64, height: int = 64, format: str = "PNG") -> bytes:
     return made.getvalue()
 
 
+def pose() -> bytes:
+    """A line on black."""
+    made = io.BytesIO()
+    drawn = Image.new("RGB", (64, 64))
+    drawn.paste((0, 200, 0), (30, 8, 34, 56))
+    drawn.save(made, "PNG")
+    return made.getvalue()
+
+
 def video(width: int = 64, height: int = 64, frames: int = 8, gap: int = 1, codec: str = "mpeg4") -> bytes:
     """`gap`: ticks of an eighth of a second from frame to frame."""
     made = io.BytesIO()
@@ -73,7 +82,7 @@ def archive(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> by
 
 def case(frames: int = 5, **other: bytes) -> dict[str, bytes]:
     """The members of a case, some of them replaced. A dot in a name is written as two underscores."""
-    members = {"reference.png": picture()} | {f"poses/frame_{i}.png": picture() for i in range(frames)}
+    members = {"reference.png": picture()} | {f"poses/frame_{i}.png": pose() for i in range(frames)}
     return members | {name.replace("__", "."): content for name, content in other.items()}
 
 
@@ -253,7 +262,7 @@ def cases() -> Iterator[Hostile]:
         ("no reference", archive({"poses/frame_0.png": picture()}), "holds no reference"),
         ("no poses", archive({"reference.png": picture()}), "poses"),
         ("too few poses", archive(case(2)), "takes 5 or more"),
-        ("a pose twice", archive(case() | {"poses/0.png": picture()}), "twice"),
+        ("a pose twice", archive(case() | {"poses/0.png": picture()}), "carry the same number 0"),
         ("a pose that is none", archive(case() | {"poses/frame_3.png": b"no"}), "is not a picture"),
         ("a pose of absurd size", archive(case() | {"poses/frame_3.png": png(90_000, 90_000)}), "pixels"),
         (

@@ -383,6 +383,13 @@ def test_flags_that_do_not_exist_or_do_not_parse(tmp_path, monkeypatch, capsys, 
     assert said.out == ""
 
 
+def test_a_second_case_is_not_the_one_that_counts(tmp_path, capsys):
+    with pytest.raises(SystemExit) as ended:
+        MAINS["sa-run"]([*run_arguments(tmp_path), "--case", str(tmp_path)])
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("sa-run: error: --case was given twice: give it once\n")
+
+
 # -- input that is unusual, but good ---------------------------------------------------------------------------
 
 
@@ -397,8 +404,8 @@ def test_a_pinned_and_verified_engine_set_is_opened(engines):
 @pytest.mark.parametrize(
     ("mode", "color", "expected"),
     [
-        ("RGBA", (200, 100, 50, 0), (200, 100, 50)),  # as published: transparency is dropped, not blended
-        ("LA", (120, 3), (120, 120, 120)),
+        ("RGBA", (200, 100, 50, 0), (255, 255, 255)),  # no colour that nobody sees: white is behind
+        ("LA", (120, 3), (253, 253, 253)),
         ("L", 7, (7, 7, 7)),
         ("1", 1, (255, 255, 255)),
         ("P", 5, (5, 5, 5)),

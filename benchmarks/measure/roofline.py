@@ -14,7 +14,7 @@ from pydantic import Field
 
 from sa.runtime.contract import WEIGHT_BYTES, EngineRecord, Manifest, Record, Role
 from sa.runtime.pipeline.settings import Settings
-from sa.runtime.sampling.tiles import tile_indices
+from sa.runtime.sampling.tiles import OVERLAP, tile_indices
 
 LABEL = "floor, not measured"
 Precision = Literal["fp16", "fp32"]
@@ -86,7 +86,7 @@ class Video:
 
     frames: int
     steps: int = Settings.steps
-    tile_overlap: int = Settings.tile_overlap
+    tile_overlap: int = OVERLAP
     guided: bool = True  # two branches for each tile of a step
 
     def tiles(self, tile_size: int) -> int:

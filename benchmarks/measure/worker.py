@@ -236,7 +236,10 @@ def measure_run(contender: EngineSource, frames: int, steps: int) -> list[dict]:
 
 
 def _draw_case(folder: Path, frames: int, height: int, width: int) -> None:
-    """Draw a reference and poses in smooth colours, faces in the middle. What they show does not affect the time."""
+    """Draw a reference in smooth colours, poses of such lines on black, faces in the middle.
+
+    What they show does not affect the time.
+    """
     for name in ("poses", "faces"):
         (folder / name).mkdir(parents=True)
     face = Image.new("L", (width, height))
@@ -249,6 +252,8 @@ def _draw_case(folder: Path, frames: int, height: int, width: int) -> None:
         phase = 2 * math.pi * i / frames
         channels = [np.sin(6 * x + phase), np.cos(5 * y - phase), np.sin(4 * (x + y))]
         pixels = (127.5 + 127.5 * np.stack(channels, axis=-1)).astype(np.uint8)
+        if i >= 0:
+            pixels[(x + y) * 8 % 1 > 0.1] = 0
         path = folder / "reference.png" if i < 0 else folder / "poses" / f"frame_{i}.png"
         Image.fromarray(pixels).save(path)
 

@@ -2,8 +2,6 @@
 
 import hashlib
 import itertools
-import json
-import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,7 +11,19 @@ import numpy as np
 from PIL import Image
 
 from sa.runtime.case.audio import AUDIO_FILE
-from sa.runtime.case.images import SUFFIXES, read_image
+from sa.runtime.case.images import (
+    BLACK,
+    CONVERT,
+    OTHER_SUFFIXES,
+    SUFFIXES,
+    WHITE,
+    is_transparent,
+    load_image,
+    on_ground,
+)
+from sa.runtime.case.meaning import PoseCheck
+from sa.runtime.case.notes import NO_PADDING, Padding, read_notes
+from sa.runtime.case.numbering import numbered_images
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
 
@@ -21,7 +31,6 @@ ASPECT_TOLERANCE = 0.02
 MINIMUM_SIDE = 16  # pixels; the published resize cannot reflect the borders of a smaller image
 IN_MEMORY = "the case"
 CASE_FILE = "case.json"  # written by sa-prepare
-CASE_FILE_LIMIT = 64 << 20  # bytes
 SHOWN_GAPS = 5
 
 Picture = Path | Image.Image | np.ndarray  # an array is [H, W, 3] or, for a mask, [H, W], uint8
@@ -34,10 +43,12 @@ class Case:
     name: str  # for messages and run.json: its folder
     reference: Image.Image  # RGB, upright, at its own size
     poses: Sequence[Picture]  # one per frame
+    numbers: Sequence[int] | None = None  # in the names of the poses, by which masks are found; None: poses in memory
     identity: Path | np.ndarray | None = None  # the face recogniser's embedding, not normalised
     reference_mask: Picture | None = None  # the reference's face, at its size
     faces: Sequence[Picture] | Path | None = None  # a mask per frame, or the folder of the masks
     fps: float | None = None  # of the driving video
+    padding: Padding = NO_PADDING  # around the photo in the reference; it is taken off the frames
     audio: Path | None = None  # the driving video's, from the first frame of the whole case on
     warnings: list[str] = field(default_factory=list)
     part_of: "tuple[Case, slice] | None" = None  # the case whose frames these are; masks are checked against all of it
@@ -53,19 +64,22 @@ class Case:
             raise InputError(f"{folder} is not a folder: give --case a folder with reference.png and poses/.")
         warnings: list[str] = []
         reference_path = find_reference(folder)
-        reference = _checked_reference(read_image(reference_path), str(reference_path))
+        reference = _checked_reference(load_image(reference_path), str(reference_path), warnings)
         numbered = numbered_images(folder / "poses", "pose images frame_0.png, frame_1.png, ...")
         _warn_about_gaps(folder / "poses", list(numbered), warnings)
+        notes = read_notes(folder / CASE_FILE, reference.size, warnings)
         identity, mask, faces = folder / "identity.npy", folder / "reference_mask.png", folder / "faces"
         audio = folder / AUDIO_FILE
         return cls(
             name=str(folder),
             reference=reference,
             poses=list(numbered.values()),
+            numbers=list(numbered),
             identity=identity if identity.exists() else None,
             reference_mask=mask if mask.exists() else None,
             faces=faces if faces.is_dir() else None,
-            fps=_read_fps(folder / CASE_FILE, warnings),
+            fps=notes.fps,
+            padding=notes.padding,
             audio=audio if audio.exists() else None,
             warnings=warnings,
         )
@@ -82,10 +96,21 @@ class Case:
         audio: Path | None = None,
     ) -> "Case":
         """A case of paths, PIL images or arrays ([H, W, 3] uint8 RGB; masks [H, W] uint8). audio: FLAC."""
-        picture = _checked_reference(open_picture(reference), "the reference")
+        warnings: list[str] = []
+        picture = _checked_reference(load_picture(reference), "the reference", warnings)
         if not len(poses):
             raise InputError("a case needs at least one pose image, but none was given.")
-        return cls(IN_MEMORY, picture, poses, identity, reference_mask, faces, fps, audio)
+        return cls(
+            name=IN_MEMORY,
+            reference=picture,
+            poses=poses,
+            identity=identity,
+            reference_mask=reference_mask,
+            faces=faces,
+            fps=fps,
+            audio=audio,
+            warnings=warnings,
+        )
 
     @property
     def frames(self) -> int:
@@ -115,17 +140,32 @@ class Case:
             return whole.face_masks()[frames]
         if self.faces is None:
             raise InputError(f"{Path(self.name) / 'faces'} is missing: give one face mask per pose.")
-        if not isinstance(self.faces, Path):
-            masks, where = self.faces, "the case"
-        else:
-            found = numbered_images(self.faces, "face masks frame_0.png, frame_1.png, ...")
-            masks, where = list(found.values()), str(self.faces)
-        if len(masks) != self.frames:
+        if isinstance(self.faces, Path):
+            return self._masks_of_poses(self.faces)
+        if len(self.faces) != self.frames:
             raise InputError(
-                f"{where} has {len(masks)} face masks for {self.frames} poses: give one mask per pose, "
-                "or remove the folder."
+                f"the case has {len(self.faces)} face masks for {self.frames} poses: give one mask per pose, or none."
             )
-        return masks
+        return self.faces
+
+    def _masks_of_poses(self, folder: Path) -> list[Picture]:
+        """The masks whose numbers the poses have; InputError for a pose without a mask or a mask without a pose."""
+        masks = numbered_images(folder, "face masks frame_0.png, frame_1.png, ...")
+        numbers = list(masks) if self.numbers is None else self.numbers
+        lacking = next((at for at, number in enumerate(numbers) if number not in masks), None)
+        if lacking is not None:
+            name = picture_name(self.poses[lacking], f"pose {lacking}")
+            raise InputError(
+                f"{folder} has no mask of number {numbers[lacking]}, the number of {name}: give every pose the mask of "
+                "its number, or remove the folder."
+            )
+        surplus = min(set(masks) - set(numbers), default=None)
+        if surplus is not None:
+            raise InputError(
+                f"{masks[surplus]} has no pose of its number {surplus}: give every pose the mask of its number, or "
+                "remove the folder."
+            )
+        return list(masks.values())
 
     def digest(self, refined: bool) -> str:
         """SHA-256 of the content of the case: pictures and identity, and the masks if it is refined."""
@@ -136,17 +176,22 @@ class Case:
         return state.hexdigest()
 
 
-def open_picture(picture: Picture, mode: str = "RGB") -> Image.Image:
-    """The picture as a PIL image in `mode`; InputError for what is none."""
+def load_picture(picture: Picture) -> Image.Image:
+    """The picture as a PIL image with its own channels; InputError for what is none."""
     if isinstance(picture, Path):
-        return read_image(picture, mode)
+        return load_image(picture)
     if isinstance(picture, np.ndarray):
         if picture.dtype != np.uint8 or picture.ndim not in (2, 3):
             raise InputError(
                 f"a picture must be an array [H, W, 3] or [H, W] of uint8, not {picture.dtype} {list(picture.shape)}."
             )
-        picture = Image.fromarray(picture)
-    return picture.convert(mode)
+        return Image.fromarray(picture)
+    return picture
+
+
+def open_pose(pose: Picture) -> Image.Image:
+    """The pose as an RGB image, on black if it is on nothing; InputError for what is none."""
+    return on_ground(load_picture(pose), BLACK).convert("RGB")
 
 
 def picture_name(picture: Picture, what: str) -> str:
@@ -168,7 +213,12 @@ def check_case(case: Case, shapes: Shapes, command: str) -> list[str]:
             f"its tile of {shapes.tile_size} frames; {remedy}."
         )
     warnings = list(case.warnings)
-    sizes = [open_picture(pose).size for pose in case.poses]
+    sizes, check = [], PoseCheck()
+    for i, pose in enumerate(case.poses):
+        opened = open_pose(pose)
+        sizes.append(opened.size)
+        check.add(opened, picture_name(pose, f"pose {i}"))
+    warnings += check.warnings()
     reference = find_reference(Path(case.name)) if case.name != IN_MEMORY else "the reference"
     _warn_about_aspect(str(reference), case.reference.size, shapes, warnings)
     odd = [i for i, size in enumerate(sizes) if _stretch(size, shapes) > ASPECT_TOLERANCE]
@@ -178,43 +228,28 @@ def check_case(case: Case, shapes: Shapes, command: str) -> list[str]:
     return warnings
 
 
-def _checked_reference(reference: Image.Image, name: str) -> Image.Image:
+def _checked_reference(reference: Image.Image, name: str, warnings: list[str]) -> Image.Image:
     if min(reference.size) < MINIMUM_SIDE:
         raise InputError(
             f"{name} is {reference.width}x{reference.height} pixels; "
             f"a reference needs at least {MINIMUM_SIDE} on each side; give a larger one."
         )
-    return reference
+    if is_transparent(reference):
+        warnings.append(f"{name} is transparent in part: white is put behind it; fill it if that is not meant.")
+    return on_ground(reference, WHITE).convert("RGB")
 
 
 def find_reference(folder: Path) -> Path:
-    found = sorted(path for path in folder.glob("reference.*") if path.suffix.lower() in SUFFIXES)
+    named = [path for path in sorted(folder.glob("reference.*")) if path.suffix.lower() in (*SUFFIXES, *OTHER_SUFFIXES)]
+    found = [path for path in named if path.suffix.lower() in SUFFIXES]
     if len(found) != 1:
-        names = ", ".join(path.name for path in found) or "none"
+        names = ", ".join(path.name for path in found or named) or "none"
+        remedy = "keep one of them" if found else f"this type is not read, {CONVERT}" if named else "add one"
         raise InputError(
-            f"{folder} must hold exactly one reference image (reference.png, .jpg, .webp or .bmp), found {names}: "
-            f"{'keep one of them' if found else 'add one'}."
+            f"{folder} must hold exactly one reference image (reference.png, .jpg, .webp, .bmp, .tif or .avif), found "
+            f"{names}: {remedy}."
         )
     return found[0]
-
-
-def numbered_images(folder: Path, what: str) -> dict[int, Path]:
-    """The images of a folder by the numbers in their names, in order. Every number must be unique."""
-    if not folder.is_dir():
-        raise InputError(f"{folder} is missing: a case needs a folder of {what}; add it.")
-    images = [path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
-    if not images:
-        raise InputError(f"{folder} holds no image: a case needs {what}; add them.")
-    numbered: dict[int, Path] = {}
-    for path in sorted(images):
-        digits = re.findall(r"\d+", path.stem)
-        if not digits:
-            raise InputError(f"{path} has no number in its name: expected {what}, rename or remove it.")
-        number = int(digits[-1][:18])
-        if number in numbered:
-            raise InputError(f"{path} and {numbered[number].name} carry the same number {number}: keep one of them.")
-        numbered[number] = path
-    return dict(sorted(numbered.items()))
 
 
 def _warn_about_gaps(folder: Path, numbers: list[int], warnings: list[str]) -> None:
@@ -230,20 +265,6 @@ def _warn_about_gaps(folder: Path, numbers: list[int], warnings: list[str]) -> N
             f"{folder} lacks frames between its first and last number ({', '.join(gaps[:SHOWN_GAPS])}{more}): the "
             "others are animated one after another; add the missing ones if that is not meant."
         )
-
-
-def _read_fps(path: Path, warnings: list[str]) -> float | None:
-    """The frame rate of the driving video, as sa-prepare noted it."""
-    if not path.is_file() or path.stat().st_size > CASE_FILE_LIMIT:
-        return None
-    try:
-        fps = json.loads(path.read_text(encoding="utf-8"))["fps"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        warnings.append(f"{path} says no frame rate that can be read: the video is written with the default.")
-        return None
-    if isinstance(fps, int | float) and not isinstance(fps, bool) and math.isfinite(fps) and 0.1 <= fps <= 240:
-        return float(fps)
-    return None
 
 
 def _stretch(size: tuple[int, int], shapes: Shapes) -> float:

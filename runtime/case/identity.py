@@ -12,6 +12,8 @@ from sa.runtime.system.regular_files import require_regular
 
 FILE = "identity.npy"
 NONE = "none"
+UNIT = 1e-3  # how far from 1 the norm of a normalised embedding may be
+NORMS = 3, 100  # raw embeddings of ArcFace have tens
 
 
 def find_identity(
@@ -19,7 +21,7 @@ def find_identity(
     case: Case,
     size: int,
     models: Path | None,
-    embed: Callable[[np.ndarray, Path], np.ndarray],
+    embed: Callable[[np.ndarray, Path, list[str]], np.ndarray],
     warnings: list[str],
 ) -> np.ndarray:
     """The identity embedding [1, size] float32, not normalised.
@@ -32,10 +34,11 @@ def find_identity(
         warnings.append("--identity none: no face identity is given, so the person's face will not be kept.")
         return np.zeros((1, size), np.float32)
     given = Path(flag) if flag is not None else case.identity
-    if isinstance(given, Path):
-        return read_identity(given, size)
     if given is not None:
-        return _checked(given, "the identity", size)
+        name = str(given) if isinstance(given, Path) else "the identity"
+        embedding = read_identity(given, size) if isinstance(given, Path) else _checked(given, name, size)
+        _warn_about_norm(embedding, name, warnings)
+        return embedding
     if models is None:
         raise InputError(
             f"{case.name} has no {FILE}: give the face recogniser's embedding of the reference as --identity "
@@ -43,13 +46,17 @@ def find_identity(
             "antelopev2, or pass --identity none to go without."
         )
     warnings.append(f"{case.name} has no {FILE}: the identity is made from the reference, by networks in {models}.")
-    return _recognised(case.reference, models, size, embed)
+    return _recognised(case.reference, models, size, embed, warnings)
 
 
 def _recognised(
-    reference: Image.Image, models: Path, size: int, embed: Callable[[np.ndarray, Path], np.ndarray]
+    reference: Image.Image,
+    models: Path,
+    size: int,
+    embed: Callable[[np.ndarray, Path, list[str]], np.ndarray],
+    warnings: list[str],
 ) -> np.ndarray:
-    embedding = embed(np.asarray(reference), models)
+    embedding = embed(np.asarray(reference), models, warnings)
     if embedding.size != size:
         raise InputError(
             f"the face recogniser in {models} gives {embedding.size} features, the engine set takes {size}: "
@@ -85,4 +92,20 @@ def _checked(value: object, name: str, size: int) -> np.ndarray:
         embedding = np.array(value, np.float32).reshape(1, size)
     if not np.isfinite(embedding).all():
         raise InputError(f"{name} holds NaN or infinite numbers: make the identity embedding again.")
+    if abs(np.linalg.norm(embedding) - 1) < UNIT:
+        raise InputError(
+            f"{name} is normalised (its norm is 1): the face encoder takes the raw embedding, which insightface calls "
+            "embedding, not normed_embedding; make it again."
+        )
     return embedding
+
+
+def _warn_about_norm(embedding: np.ndarray, name: str, warnings: list[str]) -> None:
+    norm = float(np.linalg.norm(embedding))
+    if norm == 0:
+        warnings.append(f"{name} holds zeros, which is no face: the person's face will not be kept.")
+    elif not NORMS[0] <= norm <= NORMS[1]:
+        warnings.append(
+            f"{name} has a norm of {norm:.3g}, but raw embeddings of glintr100 have tens: make it with that "
+            "recogniser, not normalised."
+        )

@@ -9,32 +9,78 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from sa.runtime.errors import InputError
 from sa.runtime.system.regular_files import require_regular
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
-FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # whatever the suffix says; Pillow opens some others with outside programs
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".avif")
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "TIFF", "AVIF")  # whatever the suffix says; some others start programs
+EXPECTED = "a PNG, JPEG, WebP, BMP, TIFF or AVIF"
+# Other pictures, which must not be passed over in silence where pictures are looked for.
+OTHER_SUFFIXES = (".gif", ".heic", ".heif", ".jfif", ".jp2", ".jxl", ".ppm", ".psd", ".svg", ".tga", ".exr", ".dng")
+CONVERT = "convert it to PNG or JPEG"
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+
+# Phones take photos of 200 megapixels. Pillow's own bound, which it warns at, is below that.
+PIXELS = 16384 * 12288
+Image.MAX_IMAGE_PIXELS = PIXELS
 
 
-def read_image(path: Path, mode: str = "RGB") -> Image.Image:
-    """The image in `path`, upright (EXIF applied once), in `mode`; InputError if it cannot be decoded completely."""
+def read_image(path: Path) -> Image.Image:
+    """The image in `path`, upright (EXIF applied once), as RGB on white; InputError unless it is decoded completely."""
+    return on_ground(load_image(path), WHITE).convert("RGB")
+
+
+def load_image(path: Path) -> Image.Image:
+    """The image in `path`, upright, with its own channels of 8 bits; InputError as `read_image` says."""
     require_regular(path)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as image:
-                image.load()
-                upright = ImageOps.exif_transpose(image)
-        if upright.mode in ("I;16", "I"):  # 16-bit grey, which Pillow would clip at 255 instead of scaling
-            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        return upright.convert(mode)
+                # Some phones' JPEGs hold further pictures, such as one of depths. The first is the photo.
+                frames = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
+                if frames == 1:
+                    image.load()
+                    upright = ImageOps.exif_transpose(image)
     except MemoryError:
         raise
     except UnidentifiedImageError:
-        raise InputError(f"{path} is not an image that can be read; expected a PNG, JPEG, WebP or BMP.") from None
+        raise InputError(_no_image(path)) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise InputError(f"{path} has more than {Image.MAX_IMAGE_PIXELS:,} pixels; give a smaller image.") from None
+        raise InputError(f"{path} has more than {PIXELS:,} pixels; give a smaller image.") from None
     except Exception as error:  # damaged files raise errors of nearly any type
         if isinstance(error, OSError) and error.errno:
             raise InputError(f"{path} cannot be read ({error.strerror}); expected an image file, replace it.") from None
         raise InputError(f"{path} is damaged or cut short; expected a whole image, replace it.") from None
+    if frames > 1:
+        raise InputError(f"{path} holds {frames} pictures, as animations do; expected a single one, save it as a PNG.")
+    if upright.mode in ("I;16", "I;16B", "I;16L", "I"):  # 16-bit grey, which Pillow would clip at 255, not scale
+        upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+    return upright
+
+
+def on_ground(image: Image.Image, ground: tuple[int, int, int]) -> Image.Image:
+    """The image over a plain colour; unchanged if it has no transparency."""
+    if not image.has_transparency_data:
+        return image
+    over = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", over.size, (*ground, 255)), over)
+
+
+def is_transparent(image: Image.Image) -> bool:
+    """Whether any pixel lets the ground through."""
+    if not image.has_transparency_data:
+        return False
+    least, _ = image.convert("RGBA").getchannel("A").getextrema()
+    return bool(np.less(least, 255))
+
+
+def _no_image(path: Path) -> str:
+    """What is said of a file that is none of FORMATS: by its first bytes, what it is instead."""
+    with path.open("rb") as file:
+        head = file.read(16)
+    if head[4:8] == b"ftyp" and head[8:12] in (b"heic", b"heix", b"hevc", b"heim", b"mif1", b"msf1"):
+        return f"{path} is an HEIC photo, which is not read; {CONVERT}."
+    if head[:4] == b"GIF8":
+        return f"{path} is a GIF, which is not read; {CONVERT}."
+    return f"{path} is not an image that can be read; expected {EXPECTED}."
 
 
 def to_unit_range(image: Image.Image) -> np.ndarray:

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import shtab
 
+from sa.runtime.console.flags import join_ranges
 from sa.runtime.errors import UserError
 
 DEBUG = "SA_DEBUG"
@@ -24,7 +25,7 @@ def run_command(
     """
     shtab.add_argument_to(parser, "--print-completion", help="write the completion of this command for a shell")
     try:
-        run(parser.parse_args(argv))
+        run(parser.parse_args(join_ranges(sys.argv[1:] if argv is None else argv)))
     except UserError as error:
         return _fail(name, str(error), error.exit_code)
     except KeyboardInterrupt:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import av
 import numpy as np
+from av.video.reformatter import ColorRange, Colorspace
 from PIL import Image
 
 from sa.runtime.case.audio import LAYOUT, RATE, audio_frame
@@ -17,6 +18,8 @@ ENCODER_THREADS = 4  # always: the result depends on them, and must not depend o
 # with AVX-512; not with AVX2, nor without the trees.
 ENCODING = {"crf": "16", "preset": "medium", "x264-params": "mbtree=0"}
 AUDIO_BITS = 192_000  # a second
+# Players take untagged videos for BT.601 or BT.709, by their size. All three numbers of BT.709 in H.264 are 1.
+BT709, LIMITED = 1, 1  # colours, and the range 16 to 235
 UPSTREAM_GIF_MS = 125  # at every frame rate; Pillow stores 120 (docs/model.md, section 9)
 
 
@@ -50,17 +53,28 @@ def encode_mp4(
     with av.open(str(path), "w", format="mp4", options={"movflags": "faststart"}) as container:
         stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1000), options=ENCODING)
         stream.codec_context.thread_count = ENCODER_THREADS
+        for name in ("color_primaries", "color_trc", "colorspace"):
+            setattr(stream.codec_context, name, BT709)
+        stream.codec_context.color_range = LIMITED
         sound = _Sound(container, audio) if audio is not None else None
         for i, image in enumerate(images):
             if i == 0:
                 stream.width, stream.height = image.size
                 stream.pix_fmt = "yuv420p"
-            container.mux(stream.encode(av.VideoFrame.from_image(image)))
+            container.mux(stream.encode(_to_bt709(image)))
             if sound is not None:
                 sound.write_until((i + 1) / fps)
         container.mux(stream.encode())
         if sound is not None:
             sound.close()
+
+
+def _to_bt709(image: Image.Image) -> av.VideoFrame:
+    """Without this, the conversion would be that of BT.601."""
+    frame = av.VideoFrame.from_image(image)
+    converted = frame.reformat(format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG)
+    converted.colorspace, converted.color_range = BT709, LIMITED
+    return converted
 
 
 class _Sound:

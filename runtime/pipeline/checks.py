@@ -8,7 +8,7 @@ import numpy as np
 from sa.runtime.contract import Manifest
 from sa.runtime.engine_set.memory_plan import Choices, MemoryPlan, gibibytes
 from sa.runtime.engine_set.open import EngineSource
-from sa.runtime.errors import InputError
+from sa.runtime.errors import import_failed
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.window import Places
 from sa.runtime.sampling.denoiser import is_guided
@@ -95,17 +95,14 @@ def planned_memory(
     return plan, f"memory: about {worst} at its most, while {plan.worst.stage}; {free} are free"
 
 
-def embedder(upstream: bool) -> Callable[[np.ndarray, Path], np.ndarray]:
+def embedder(upstream: bool) -> Callable[[np.ndarray, Path, list[str]], np.ndarray]:
     """A function that makes an identity embedding with the face networks of the extra 'prepare'."""
 
-    def embed(picture: np.ndarray, models: Path) -> np.ndarray:
+    def embed(picture: np.ndarray, models: Path, warnings: list[str]) -> np.ndarray:
         try:
             from sa.runtime.prepare.estimate.face_networks import reference_embedding
         except ImportError as error:
-            raise InputError(
-                f"--models needs {error.name or error}, which is not installed: "
-                "`pip install 'stableanimator-deploy[prepare]'`."
-            ) from None
-        return reference_embedding(picture, models, upstream)
+            raise import_failed("--models", error, "prepare") from None
+        return reference_embedding(picture, models, upstream, warnings)
 
     return embed

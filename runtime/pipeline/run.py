@@ -16,6 +16,7 @@ from sa.runtime.backends.base import Engine
 from sa.runtime.case.case import Case, check_case
 from sa.runtime.case.identity import find_identity
 from sa.runtime.case.images import frames_to_bytes
+from sa.runtime.case.notes import without_padding
 from sa.runtime.engine_set.open import require_refinement, require_shallow_unet
 from sa.runtime.engine_set.warm import RunEngines
 from sa.runtime.events import (
@@ -43,7 +44,7 @@ from sa.runtime.sampling.noise import make_noise
 from sa.runtime.sampling.preview import LatentColours
 from sa.runtime.sampling.sampler import Denoiser, initial_latents, sample_euler
 from sa.runtime.sampling.schedule import make_sigmas
-from sa.runtime.sampling.tiles import tile_indices
+from sa.runtime.sampling.tiles import settled_overlap, tile_indices
 
 FPS = 8.0  # of a video whose case knows no rate
 # Settings that a kept state need not agree on: a name, the rate of the written video, and files whose content counts.
@@ -56,6 +57,7 @@ class Run:
     def __init__(self, engines: RunEngines, case: Case, settings: Settings, tell: Listener, turn: threading.Lock):
         manifest, shapes = engines.manifest, engines.manifest.shapes
         upstream = settings.compat == "upstream"
+        settings = replace(settings, tile_overlap=settled_overlap(settings.tile_overlap, shapes.tile_size))
         if settings.refine is not None:
             require_refinement(engines.folder, manifest)
             settings = replace(settings, refine=settled(settings.refine, upstream, engines.folder, manifest))
@@ -65,6 +67,7 @@ class Run:
         self.engines, self.case, self.settings = engines, case, settings
         self.fps = settings.fps or case.fps or FPS
         self._turn = turn
+        self._shown = without_padding(case.padding, case.reference.size, shapes.height, shapes.width)
         self._refined: list[RefinedStep] = []
         self._saved = 0  # iterations that the tolerance made needless
         self._refinement: dict | None = None
@@ -123,6 +126,7 @@ class Run:
             "case": self.case.digest(refined=self.settings.refine is not None),
             "identity and noise": hashlib.sha256(b"".join(array.tobytes() for array in given)).hexdigest(),
             "settings": settings,
+            "padding": list(self.case.padding),
         }
 
     def start(self, state: Path | None = None) -> "Result":
@@ -241,7 +245,7 @@ class Run:
                 for i, frame in enumerate(frames_to_bytes(decoded), start):
                     left = clock.advance()
                     if i >= first:
-                        yield i, frame
+                        yield i, frame[self._shown]
                         self.account.tell(FrameDecoded(i + 1, case.frames, left))
 
     def report(self, begun: int) -> dict:

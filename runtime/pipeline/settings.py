@@ -18,7 +18,7 @@ class Settings:
     guidance_start: float | None = None  # the first frame's; None: the same
     guidance_interval: tuple[float, float] | None = None  # sigmas from above the first to the second; None: all
     cache_interval: int = 1  # at every so manieth step the whole UNet is called, between them its outermost layers
-    tile_overlap: int = 4
+    tile_overlap: int | None = None  # frames; None: 4, or one less than a smaller tile
     noise_aug: float = 0.02
     seed: int = 23123134
     fps: float | None = None  # of the written video; None: the case's own, else 8

@@ -2,11 +2,16 @@
 
 import argparse
 import re
+from dataclasses import replace
 from pathlib import Path
 
+from PIL import ImageColor
+
+from sa.runtime.case.images import load_image
 from sa.runtime.console.commands import run_command
+from sa.runtime.console.flags import Once
 from sa.runtime.console.progress import Reporter
-from sa.runtime.errors import InputError
+from sa.runtime.errors import InputError, import_failed
 
 DESCRIPTION = """\
 Make a case for sa-run: the person of a photo shall move like the person of a driving video.
@@ -24,13 +29,12 @@ The output folder gets
   preview.mp4    reference | driving frame | pose over driving frame, moved alike | pose, face box over reference
   audio.flac     the driving video's audio, cut to the frames taken, if there is any
   persons.png    the first driving frame with several persons, numbered, if there is one
+  keypoints.npz  all poses, for --keypoints of another case of the same video
   case.json      sources with hashes, parameters, alignment and its quality, names of the frames, warnings
 It appears when all is done. A killed or interrupted command goes on where it was when it is given again.
 
---keypoints takes an .npz with
-  driving   [frames, persons, 133, 3] floats: x and y in pixels of the upright frame, score; COCO-WholeBody's order;
-            one entry per frame of the whole source; NaN for what was not found
-  reference [persons, 133, 3] likewise, in pixels of the upright photo; without it the photo's pose comes from --models
+--keypoints and --reference-keypoints take what other estimators write, and an .npz of arrays: docs/prepare.md has the
+table. Points are in pixels of the upright picture or in 0..1.
 
 examples:
   sa-prepare --reference photo.jpg --driving dance.mp4 --out case/ --models models/
@@ -50,20 +54,59 @@ def parser() -> argparse.ArgumentParser:
         "sa-prepare", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     files = parser.add_argument_group("files")
-    files.add_argument("--reference", type=Path, required=True, metavar="PHOTO", help="the person to be animated")
     files.add_argument(
-        "--driving", type=Path, required=True, metavar="VIDEO|DIR", help="the movement: a video, or a folder of frames"
+        "--reference",
+        type=Path,
+        required=True,
+        action="append",
+        metavar="PHOTO",
+        help="the person to be animated; of several, each becomes a case in a folder of --out, on the same poses",
+    )
+    movement = files.add_mutually_exclusive_group(required=True)
+    movement.add_argument(
+        "--driving",
+        type=Path,
+        action=Once,
+        metavar="VIDEO|DIR",
+        help="the movement: a video, or a folder of frames",
+    )
+    movement.add_argument(
+        "--poses-ready",
+        type=Path,
+        metavar="DIR",
+        help="poses that are drawn already, at the output's size: checked and copied",
     )
     files.add_argument("--out", type=Path, required=True, metavar="CASE", help="where the case goes")
     files.add_argument("--models", type=Path, metavar="DIR", help="the networks' ONNX files")
-    files.add_argument("--keypoints", type=Path, metavar="FILE.npz", help="poses of another estimator")
+    files.add_argument(
+        "--keypoints",
+        type=Path,
+        metavar="FILE|DIR",
+        help="poses of another estimator in a known format (docs/prepare.md), or an earlier case of the same video",
+    )
+    files.add_argument(
+        "--reference-keypoints", type=Path, metavar="FILE", help="the photo's pose, in any of these formats"
+    )
     files.add_argument("--overwrite", action="store_true", help="replace an earlier case in --out")
     choice = parser.add_argument_group("what is made")
     choice.add_argument(
         "--size",
         default="512x512",
-        metavar="WxH",
-        help="of the output, as the engine set's, such as 576x1024 (default: 512x512)",
+        metavar="WxH|auto",
+        help="of the output, as the engine set's, such as 576x1024; auto: of 512x512, 576x1024 and 1024x576 the one "
+        "whose shape is nearest to the photo's (default: 512x512)",
+    )
+    choice.add_argument(
+        "--fit",
+        choices=["crop", "pad"],
+        default="crop",
+        help="crop: the photo is cut around its person (default); pad: it stays whole, with bars that sa-run takes off",
+    )
+    choice.add_argument(
+        "--reference-person",
+        default="largest",
+        metavar="largest|INDEX",
+        help="whom to take of the photo: the largest (default), or number INDEX from the left, counted from 0",
     )
     choice.add_argument(
         "--frames",
@@ -105,6 +148,17 @@ def parser() -> argparse.ArgumentParser:
         "--smooth", action="store_true", help="calm the points of the followed person (One Euro filter)"
     )
     choice.add_argument(
+        "--identity",
+        choices=["none"],
+        help="none: --models needs no face recogniser, and the person's face is not kept",
+    )
+    choice.add_argument(
+        "--background",
+        default="white",
+        metavar="COLOUR",
+        help="behind a transparent photo, and of bars: a name, or #rrggbb (default: white)",
+    )
+    choice.add_argument(
         "--compat",
         choices=["upstream"],
         help="the published alignment, with everybody drawn; the published face masks, of the driving frames; identity "
@@ -123,7 +177,7 @@ def size_from(text: str) -> tuple[int, int]:
     if any(side % SIZE_STEP or not SMALLEST <= side <= LARGEST for side in (width, height)):
         raise InputError(
             f"--size must be WIDTHxHEIGHT, both multiples of {SIZE_STEP} from {SMALLEST} to {LARGEST}, "
-            f"such as 512x512 or 576x1024, not {text}."
+            f"such as 512x512 or 576x1024, or auto, not {text}."
         )
     return width, height
 
@@ -148,11 +202,22 @@ def inside_from(inside: dict) -> str:
     return ", ".join("none" if share is None else f"{share:.0%}" for share in shares)
 
 
+def colour_from(text: str) -> tuple[int, int, int]:
+    """Red, green and blue of a colour's name or #rrggbb; InputError for neither."""
+    try:
+        red, green, blue, *_ = ImageColor.getrgb(text)
+    except ValueError:
+        raise InputError(f"--background must be a colour such as white or #30c040, not {text[:40]!r}.") from None
+    return red, green, blue
+
+
 def run(arguments: argparse.Namespace) -> None:
     a = arguments
-    size, frames = size_from(a.size), frames_from(a.frames)
+    size, frames = None if a.size == "auto" else size_from(a.size), frames_from(a.frames)
     if a.person not in ("largest", "all") and not re.fullmatch(r"[0-9]{1,4}", a.person):
         raise InputError(f"--person must be largest, all, or a number from 0, not {a.person}.")
+    if a.reference_person != "largest" and not re.fullmatch(r"[0-9]{1,4}", a.reference_person):
+        raise InputError(f"--reference-person must be largest, or a number from 0, not {a.reference_person}.")
     if a.compat and a.person != "largest":
         raise InputError("--person chooses whom to follow, --compat upstream follows nobody: give one of them.")
     if a.fps is not None and not 0.1 <= a.fps <= 240:
@@ -161,18 +226,30 @@ def run(arguments: argparse.Namespace) -> None:
     if a.compat and any(changes.values()):
         flag = next(flag for flag, given in changes.items() if given)
         raise InputError(f"{flag} is not in the published code, which --compat upstream repeats: give one of them.")
+    if a.compat and a.identity:
+        raise InputError("--compat upstream has an identity of every reference: leave out --identity none.")
     try:
+        from sa.runtime.prepare.input.framing import nearest_size
+        from sa.runtime.prepare.input.keypoints.kept import is_case
         from sa.runtime.prepare.input.timeline import Selection
         from sa.runtime.prepare.preparation import Settings, prepare_case
+        from sa.runtime.prepare.ready import ReadySettings, prepare_ready
+        from sa.runtime.prepare.several import prepare_cases
     except ImportError as error:
-        raise InputError(
-            f"sa-prepare needs {error.name or error}, which is not installed: "
-            "`pip install 'stableanimator-deploy[prepare]'`."
-        ) from None
-    settings = Settings(
-        reference=a.reference,
+        raise import_failed("sa-prepare", error, "prepare") from None
+    if a.poses_ready is not None:
+        if len(a.reference) > 1:
+            raise InputError("--poses-ready were drawn for one photo: give one --reference.")
+        ready = ReadySettings(
+            a.reference[0], a.poses_ready, a.models, a.identity is None, colour_from(a.background), a.device
+        )
+        reporter = Reporter(a.quiet)
+        report = prepare_ready(ready, a.out, a.overwrite, reporter)
+        reporter.say(f"{report['frames']} frames in {a.out}")
+        return
+    common = Settings(
+        reference=a.reference[0],
         driving=a.driving,
-        size=size,
         frames=Selection(*frames),
         person=int(a.person) if a.person.isdigit() else None,
         everybody=a.person == "all" or a.compat == "upstream",
@@ -183,11 +260,32 @@ def run(arguments: argparse.Namespace) -> None:
         smooth=a.smooth,
         models=a.models,
         keypoints=a.keypoints,
+        reference_keypoints=a.reference_keypoints,
         device=a.device,
         upstream=a.compat == "upstream",
+        fit=a.fit,
+        reference_person=int(a.reference_person) if a.reference_person.isdigit() else None,
+        identity=a.identity is None,
+        background=colour_from(a.background),
     )
     reporter = Reporter(a.quiet)
-    report = prepare_case(settings, a.out, a.overwrite, reporter)
+    cases = [
+        replace(common, reference=photo, size=size or nearest_size(load_image(photo).size)) for photo in a.reference
+    ]
+    if len(cases) == 1:
+        summarise(prepare_case(cases[0], a.out, a.overwrite, reporter), a.out, reporter)
+        return
+    if a.reference_keypoints is not None or (a.keypoints is not None and not is_case(a.keypoints)):
+        raise InputError(
+            "several --reference take their own poses from --models: leave the keypoints out, or give an earlier case "
+            "as --keypoints."
+        )
+    for folder, report in prepare_cases(cases, a.out, a.overwrite, reporter):
+        summarise(report, folder, reporter)
+
+
+def summarise(report: dict, out: Path, reporter: Reporter) -> None:
+    """Print what case.json says of a case in the folder `out`."""
     quality, scale = report["alignment"]["quality"], report["alignment"]["scale"]
     residual = quality["residual"]
     rows = [
@@ -198,8 +296,8 @@ def run(arguments: argparse.Namespace) -> None:
         ["frames without the person", str(len(report["frames_without_person"]))],
         ["frames without a face", str(len(report["frames_without_face"]))],
     ]
-    reporter.table(f"{report['frames']} frames in {a.out}", ["", ""], rows)
-    reporter.say(str(a.out / "preview.mp4"))
+    reporter.table(f"{report['frames']} frames in {out}", ["", ""], rows)
+    reporter.say(str(out / "preview.mp4"))
 
 
 def main(argv: list[str] | None = None) -> int:

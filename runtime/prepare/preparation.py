@@ -18,8 +18,9 @@ from PIL import Image
 
 from sa.runtime import PROJECT
 from sa.runtime.case.audio import AUDIO_FILE, read_audio, write_audio
+from sa.runtime.case.case import CASE_FILE
 from sa.runtime.case.identity import FILE as IDENTITY_FILE
-from sa.runtime.case.images import read_image
+from sa.runtime.case.images import WHITE
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 from sa.runtime.output.staging import replace_entry, resumable
@@ -30,8 +31,13 @@ from sa.runtime.prepare.driving_motion import Scenes, make_motion, place_publish
 from sa.runtime.prepare.estimate.estimator import PoseEstimator, check_device
 from sa.runtime.prepare.estimate.face_networks import FaceNetworks, recognise
 from sa.runtime.prepare.estimate.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
+from sa.runtime.prepare.given import Given, read_given
+from sa.runtime.prepare.input.drawn import drawn_warnings
 from sa.runtime.prepare.input.driving import Driving, open_driving
-from sa.runtime.prepare.input.keypoints_file import KeypointsFile, read_keypoints
+from sa.runtime.prepare.input.framing import Fit
+from sa.runtime.prepare.input.keypoints.kept import FILE as KEYPOINTS_FILE
+from sa.runtime.prepare.input.keypoints.kept import write_kept
+from sa.runtime.prepare.input.photo import read_photo
 from sa.runtime.prepare.input.timeline import Selection
 from sa.runtime.prepare.motion.coverage import measure_coverage
 from sa.runtime.prepare.motion.facing import facing
@@ -39,14 +45,13 @@ from sa.runtime.prepare.motion.persons import follow
 from sa.runtime.prepare.motion.placing import place
 from sa.runtime.prepare.motion.scenes import find_cuts, glance
 from sa.runtime.prepare.pose_log import PoseLog
-from sa.runtime.prepare.reference import Reference, ReferenceFace, find_face, make_reference
+from sa.runtime.prepare.reference import Reference, ReferenceChoice, ReferenceFace, find_face, make_reference
 from sa.runtime.prepare.timing import seconds_a_frame, time_of
 from sa.runtime.prepare.whole_body import to_pose
 from sa.runtime.system import signals
-from sa.runtime.system.hashing import sha256
+from sa.runtime.system.hashing import digest_of, sha256
 from sa.runtime.system.processors import usable_cores
 
-CASE_FILE = "case.json"
 FOLDER_FPS = 8.0  # of the preview, if the driving frames have no rate
 PEOPLE_FILE = "persons.png"
 MOST_WORKERS = 8  # each holds some frames and a canvas, 150 MB at 4K
@@ -70,8 +75,13 @@ class Settings:
     smooth: bool = False
     models: Path | None = None
     keypoints: Path | None = None
+    reference_keypoints: Path | None = None
     device: str = "cpu"
     upstream: bool = False
+    fit: Fit = "crop"  # how the photo becomes an image of that size
+    reference_person: int | None = None  # in the photo, from left to right; None: the largest
+    identity: bool = True  # False: no embedding, and no recogniser is needed
+    background: tuple[int, int, int] = WHITE  # behind a transparent photo
 
 
 def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Reporter) -> dict:
@@ -84,32 +94,38 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
         out = out.resolve()
     check_output(out, overwrite)
     check_device(settings.device)
-    photo = read_image(settings.reference)
+    warnings: list[str] = []
+    photo = read_photo(settings.reference, settings.background, settings.upstream, warnings)
     driving = open_driving(settings.driving, settings.frames, settings.fps, keep_rate=settings.upstream)
-    given = read_keypoints(settings.keypoints) if settings.keypoints is not None else None
+    given = read_given(settings.keypoints, settings.reference_keypoints, settings.reference, driving.digest, warnings)
     with reporter.stage("loading networks"):
         estimator = make_estimator(settings, given)
         networks = make_face_networks(settings)
+    warnings += [] if networks is None else networks.warnings
     with reporter.stage("hashing sources"):
         models = [model.path for of in (estimator, networks) if of is not None for model in of.models]
         origin = {
             "versions": find_versions(),
             "parameters": parameters_of(settings),
-            "sources": find_sources(settings, driving, models),
+            "sources": find_sources(settings, driving, given, models),
         }
     with resumable(out, origin) as folder:
         result = folder / "case"
         result.mkdir(exist_ok=True)
-        warnings: list[str] = []
         with reporter.stage("reference"):
-            persons = given.of_reference() if given is not None else None
-            if persons is None:
+            if given.reference is not None:
+                persons = given.reference.of(photo.size)
+            else:
                 assert estimator is not None  # see make_estimator
                 persons = estimator(np.asarray(photo))
             path, upstream = settings.reference, settings.upstream
-            reference = make_reference(photo, path, persons, settings.size, upstream, warnings)
+            choice = ReferenceChoice(
+                settings.size, settings.reference_person, settings.fit, settings.background, upstream
+            )
+            reference = make_reference(photo, path, persons, choice, warnings)
             face = find_face(reference, path, networks, upstream, warnings)
             write_reference(result, reference, face)
+        warnings += drawn_warnings(driving)
         warn(reporter, warnings)  # before the part that may take hours
         shown = len(warnings)
         with PoseLog(folder / "poses.log") as log:
@@ -141,9 +157,11 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
                         advance()
 
                 encode_mp4(result / "preview.mp4", previews(), rate)
+            with reporter.stage("keeping keypoints"):
+                write_kept(result / KEYPOINTS_FILE, log, list(taken), log.size, persons, photo.size)
             with reporter.stage("audio"):
                 audible = copy_audio(driving, result / AUDIO_FILE, log.frames, warnings)
-        warnings += driving.warnings + renderer.warnings()
+        warnings += given.warnings(photo.size, log.size) + driving.warnings + renderer.warnings()
         warn(reporter, warnings[shown:])
         framing = reference.framing
         report = {
@@ -157,6 +175,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             "reference": {
                 "photo_size": photo.size,
                 "cut": [framing.left, framing.top, framing.left + framing.width, framing.top + framing.height],
+                "padding": list(framing.padding(photo.size)),
                 "face_from": face.source,
             },
             "alignment": {
@@ -180,9 +199,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             "seconds": {name: round(value, 3) for name, value in reporter.seconds.items()},
             "seconds_a_frame": seconds_a_frame(reporter.seconds, renderer.seconds, log.frames),
         }
-        (result / CASE_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        with signals.ignored():
-            replace_entry(result, out)
+        deliver_case(result, report, out)
     return report
 
 
@@ -190,6 +207,13 @@ def write_people(path: Path, driving: Driving, log: PoseLog, number: int) -> Non
     """The picture of frame `number` by whose numbers --person chooses."""
     frame = next(driving.frames(skip=number))
     number_people(frame.pixels, next(itertools.islice(log, number, None))).save(path)
+
+
+def deliver_case(result: Path, report: dict, out: Path) -> None:
+    """Write case.json and put the folder `result` in the place of `out`."""
+    (result / CASE_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    with signals.ignored():
+        replace_entry(result, out)
 
 
 def warn(reporter: Reporter, warnings: list[str]) -> None:
@@ -242,15 +266,15 @@ def _is_earlier_case(out: Path) -> bool:
     return isinstance(case, dict) and case.get("project") == PROJECT
 
 
-def make_estimator(settings: Settings, given: KeypointsFile | None) -> PoseEstimator | None:
-    """The pose estimator, or None if --keypoints has all poses; InputError if neither is given."""
-    if given is not None and given.reference is not None:
+def make_estimator(settings: Settings, given: Given) -> PoseEstimator | None:
+    """The pose estimator, or None if all poses are given; InputError if neither is given."""
+    if given.complete:
         return None
     if settings.models is None:
         raise InputError(
-            "poses come from networks or from a file: give --models DIR, or --keypoints FILE.npz."
-            if given is None
-            else f"{given.path} has no array reference: add the reference's keypoints, or give --models DIR."
+            "poses come from networks or from files: give --models DIR, or --keypoints and --reference-keypoints."
+            if given.driving is None
+            else f"{given.driving.path} has no poses of the reference: give --reference-keypoints, or --models DIR."
         )
     detector, network = (require_model(settings.models, kind) for kind in (PERSON_DETECTOR, POSE_NETWORK))
     return PoseEstimator(detector, network, settings.device, whole_picture=settings.upstream)
@@ -259,20 +283,19 @@ def make_estimator(settings: Settings, given: KeypointsFile | None) -> PoseEstim
 def make_face_networks(settings: Settings) -> FaceNetworks | None:
     if settings.models is None:
         return None
-    networks = FaceNetworks(settings.models, settings.device, settings.upstream)
+    networks = FaceNetworks(settings.models, settings.device, settings.upstream, settings.identity)
     if settings.upstream and not networks.detects:
         require_model(settings.models, FACE_DETECTOR)
     return networks
 
 
-def find_sources(settings: Settings, driving: Driving, models: list[Path]) -> dict:
+def find_sources(settings: Settings, driving: Driving, given: Given, models: list[Path]) -> dict:
     """The files that the case is made from, with their SHA-256."""
     sources: dict = {
         "reference": {"path": str(settings.reference), "sha256": sha256(settings.reference)},
         "driving": {"path": str(settings.driving), "sha256": driving.digest()},
     }
-    if settings.keypoints is not None:
-        sources["keypoints"] = {"path": str(settings.keypoints), "sha256": sha256(settings.keypoints)}
+    sources |= {name: {"path": str(path), "sha256": digest_of(path)} for name, path in given.files.items()}
     if models:
         sources["models"] = [{"path": str(file), "sha256": sha256(file)} for file in models]
     return sources
@@ -299,6 +322,10 @@ def parameters_of(settings: Settings) -> dict:
         "retarget": a.retarget,
         "fill": a.fill and not a.upstream,
         "smooth": a.smooth,
+        "fit": a.fit,
+        "reference_person": "largest" if a.reference_person is None else a.reference_person,
+        "identity": None if a.identity else "none",
+        "background": "#{:02x}{:02x}{:02x}".format(*a.background),
         "device": a.device,
         "compat": "upstream" if a.upstream else None,
     }
@@ -307,7 +334,7 @@ def parameters_of(settings: Settings) -> dict:
 def estimate_driving(
     driving: Driving,
     log: PoseLog,
-    given: KeypointsFile | None,
+    given: Given,
     estimator: PoseEstimator | None,
     networks: FaceNetworks | None,
     reporter: Reporter,
@@ -329,8 +356,8 @@ def estimate_driving(
                 )
             if before is not None and before[0] == frame.index:  # the same frame once more
                 keypoints = before[1]
-            elif given is not None:
-                keypoints = given.of_frame(frame.index)
+            elif given.driving is not None:
+                keypoints = given.driving.of_frame(frame.index, size, driving.stored)
             else:
                 assert estimator is not None  # see make_estimator
                 keypoints = estimator(frame.pixels)
@@ -343,8 +370,5 @@ def estimate_driving(
         raise InputError(
             f"--frames {driving.selection} selects none of the {driving.decoded} frames of {driving.path}: give others."
         )
-    if given is not None and driving.selection.stop is None and len(given.driving) != driving.decoded:
-        raise InputError(
-            f"{given.path}: driving is {len(given.driving)} long, but {driving.path} has {driving.decoded} frames: "
-            "give one entry per frame of the whole source."
-        )
+    if given.driving is not None and driving.selection.stop is None:
+        given.driving.check_length(driving.decoded, driving.path)

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from sa.runtime.case.images import WHITE
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.draw.face_boxes import draw_mask, face_box
 from sa.runtime.prepare.estimate.face_networks import (
@@ -16,7 +17,8 @@ from sa.runtime.prepare.estimate.face_networks import (
     published_boxes,
     reference_face,
 )
-from sa.runtime.prepare.input.framing import Framing, frame_person
+from sa.runtime.prepare.input.framing import Fit, Framing, frame_person, frame_whole
+from sa.runtime.prepare.motion.facing import from_behind
 from sa.runtime.prepare.motion.persons import reference_person
 from sa.runtime.prepare.motion.tracking import visible_boxes
 from sa.runtime.prepare.whole_body import BODY, FACE, Pose, to_pose
@@ -40,20 +42,38 @@ class ReferenceFace:
     source: str | None  # where both come from
 
 
+@dataclass(frozen=True)
+class ReferenceChoice:
+    """How the reference is made of the photo."""
+
+    size: tuple[int, int]  # width and height of the output
+    person: int | None = None  # whom to take, counted from 0 from left to right; None: the largest
+    fit: Fit = "crop"
+    ground: tuple[int, int, int] = WHITE  # of what is padded
+    upstream: bool = False
+
+
 def make_reference(
-    photo: Image.Image, path: Path, keypoints: np.ndarray, size: tuple[int, int], upstream: bool, warnings: list[str]
+    photo: Image.Image, path: Path, keypoints: np.ndarray, choice: ReferenceChoice, warnings: list[str]
 ) -> Reference:
     """keypoints: [persons, 133, 3] in the photo's pixels. InputError without a person or if the cut would be empty."""
-    chosen = reference_person(keypoints, path, upstream, warnings)
+    size = choice.size
+    if choice.person is None:
+        chosen = reference_person(keypoints, path, choice.upstream, warnings)
+    else:
+        chosen = _from_left(keypoints, choice.person, path)
     person = keypoints[chosen : chosen + 1]
-    framing = frame_person(photo.size, size, visible_boxes(person)[0])
+    if choice.fit == "pad":
+        framing = frame_whole(photo.size, size, choice.ground)
+    else:
+        framing = frame_person(photo.size, size, visible_boxes(person)[0])
     pose = to_pose(framing.keypoints(person), *size)
     body, seen = pose.points[0, BODY], pose.seen[0, BODY]
     outside = int(np.any((body < 0) | (body > 1), axis=1)[seen].sum())
     if outside:
         warnings.append(
             f"{path} is cut to the shape {size[0]}x{size[1]}, which leaves out {outside} of {seen.sum()} visible body "
-            "points: choose a --size of the photo's shape."
+            "points: choose --size auto or another --size of the photo's shape, or --fit pad."
         )
     if min(framing.width / size[0], framing.height / size[1]) < 0.5:
         warnings.append(
@@ -61,6 +81,17 @@ def make_reference(
             "give a photo of higher resolution."
         )
     return Reference(framing, framing.reference(photo), np.asarray(framing.cut(photo)), pose)
+
+
+def _from_left(keypoints: np.ndarray, number: int, path: Path) -> int:
+    """The index of person `number` of those with visible points, from left to right; InputError if it is not there."""
+    boxes = visible_boxes(keypoints)
+    there = [int(index) for index in np.argsort(boxes[:, 0] + boxes[:, 2]) if not np.isnan(boxes[index, 0])]
+    if number >= len(there):
+        raise InputError(
+            f"--reference-person {number}: {path} shows {len(there)} persons, counted from 0 from left to right."
+        )
+    return there[number]
 
 
 def find_face(
@@ -72,13 +103,42 @@ def find_face(
     points, seen = reference.pose.points[0, FACE], reference.pose.seen[0, FACE]
     in_cut = points * reference.cut.shape[1::-1]
     size = reference.picture.size
+    if from_behind(reference.pose)[0] == 1:
+        return _no_face(path, networks, warnings)
     detected = None
     if networks is not None:
         near = in_cut[seen].mean(axis=0) if seen.any() else None
         detected = reference_face(reference.cut, networks, near)
         if detected is not None and (boxes := published_boxes([_scaled(detected, reference)], *size)):
-            return ReferenceFace(draw_mask(boxes, *size), networks.embedding(reference.cut, detected.points), DETECTOR)
+            return ReferenceFace(
+                draw_mask(boxes, *size), _embedding(networks, reference, detected.points, warnings), DETECTOR
+            )
     return _face_of_pose(reference, path, networks, in_cut, seen, warnings)
+
+
+def _no_face(path: Path, networks: FaceNetworks | None, warnings: list[str]) -> ReferenceFace:
+    """InputError if an identity is wanted of a person whose face is not seen."""
+    if networks is not None and networks.recognises:
+        raise InputError(
+            f"{path} shows the person from behind, as its pose has shoulders, but neither nose nor eyes: give "
+            "--reference a photo whose face is visible, or --identity none."
+        )
+    return _without_face(path, warnings)
+
+
+def _without_face(path: Path, warnings: list[str]) -> ReferenceFace:
+    warnings.append(f"{path} shows no face: no reference_mask.png and no identity.npy were made.")
+    return ReferenceFace(None, None, None)
+
+
+def _embedding(
+    networks: FaceNetworks, reference: Reference, points: np.ndarray, warnings: list[str]
+) -> np.ndarray | None:
+    """The embedding of the face with these five points, unless none is wanted."""
+    if networks.recognises:
+        return networks.embedding(reference.cut, points)
+    warnings.append("--identity none: no identity.npy was made, so the person's face will not be kept.")
+    return None
 
 
 def _face_of_pose(
@@ -102,16 +162,18 @@ def _face_of_pose(
             warnings.append("no reference_mask.png was made, as the reference's pose has no face points.")
         return ReferenceFace(mask, None, POINTS if mask is not None else None)
     five = five_points(in_cut, seen)
-    if mask is None or five is None:
+    if networks.recognises and (mask is None or five is None):
         raise InputError(
             f"{path} shows no face: neither the face detector nor the pose found one; "
-            "give --reference a photo whose face is visible."
+            "give --reference a photo whose face is visible, or --identity none."
         )
+    if mask is None or five is None:
+        return _without_face(path, warnings)
     why = "found no face" if networks.detects else f"is not in {networks.folder}"
     warnings.append(
         f"the face detector {why}: reference_mask.png and identity.npy were made from the pose's face points instead."
     )
-    return ReferenceFace(mask, networks.embedding(reference.cut, five), POINTS)
+    return ReferenceFace(mask, _embedding(networks, reference, five, warnings), POINTS)
 
 
 def _published_face(reference: Reference, networks: FaceNetworks, warnings: list[str]) -> ReferenceFace:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sa.runtime.case.case import Case, Picture, open_picture, picture_name
+from sa.runtime.case.case import Case, Picture, load_picture, picture_name
 from sa.runtime.case.images import to_unit_range
+from sa.runtime.case.meaning import mask_pixels
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
 from sa.runtime.refinement.crops import Box, crop_matrices
@@ -40,17 +41,23 @@ def read_targets(
     the full frame.
     """
     find = _upstream_box if upstream else _largest_box
-    box = find(_pixels(reference_mask))
+    marked = _pixels(reference_mask, "the reference mask", upstream)
+    box = find(marked)
     if box is None:
         raise InputError(
             f"{picture_name(reference_mask, 'the reference mask')} marks no face: expected the reference's face in "
             f"white on black ({'255' if upstream else '128 or brighter'}); mark it, or run without --refine."
         )
+    if not upstream and marked.all():
+        warnings.append(
+            f"{picture_name(reference_mask, 'the reference mask')} is all white, so the whole picture counts as the "
+            "face: mark the face alone."
+        )
     pixels = to_unit_range(reference) * 2 - 1
     rows, columns = crop_matrices(box, *pixels.shape[2:])
     boxes: list[Box | None] = []
     for i, picture in enumerate(masks):
-        mask = _pixels(picture)
+        mask = _pixels(picture, f"face mask {i}", upstream)
         found = find(mask)
         if upstream:
             boxes.append(_clipped(picture_name(picture, f"face mask {i}"), found, height, width))
@@ -71,8 +78,10 @@ def read_targets(
     return FaceTargets((rows @ pixels @ columns.T).astype(np.float32), boxes)
 
 
-def _pixels(mask: Picture) -> np.ndarray:
-    return np.asarray(open_picture(mask, "L"))
+def _pixels(mask: Picture, what: str, upstream: bool) -> np.ndarray:
+    """[H, W] uint8. `upstream` takes the mask's brightness, whatever it shows."""
+    picture = load_picture(mask)
+    return np.asarray(picture.convert("L")) if upstream else mask_pixels(picture, picture_name(mask, what))
 
 
 def _upstream_box(mask: np.ndarray) -> Box | None:
@@ -162,7 +171,7 @@ def case_targets(case: Case, shapes: Shapes, upstream: bool, warnings: list[str]
             "add the masks, or run without --refine."
         )
     masks = case.face_masks()
-    size = open_picture(case.reference_mask, "L").size
+    size = load_picture(case.reference_mask).size
     if size != case.reference.size:
         raise InputError(
             f"{picture_name(case.reference_mask, 'the reference mask')} is {size[0]}x{size[1]}, the reference is "

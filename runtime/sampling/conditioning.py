@@ -10,7 +10,7 @@ from PIL import Image
 
 from sa.runtime.backends.base import Engine
 from sa.runtime.backends.video_unet import read_only
-from sa.runtime.case.case import Picture, open_picture
+from sa.runtime.case.case import Picture, open_pose
 from sa.runtime.case.images import clip_pixels, pose_pixels, reference_pixels
 from sa.runtime.contract import Manifest, Role
 from sa.runtime.sampling.time_ids import FPS_ID, MOTION_BUCKET_ID
@@ -117,5 +117,5 @@ class PoseLatents:
         return made
 
     def _encode(self, engine: Engine, frame: int) -> np.ndarray:
-        pose = pose_pixels(open_picture(self._poses[frame]), *self._size)
+        pose = pose_pixels(open_pose(self._poses[frame]), *self._size)
         return engine.infer({"pose": pose})["pose_latents"][0]

@@ -33,7 +33,7 @@ class TiledDenoiser:
         unet: VideoUNet,
         conditioning: Conditioning,
         tile_size: int,
-        tile_overlap: int,
+        tile_overlap: int | None,
         guidance: np.ndarray | None,
         on_tile: Callable[[int], None] = lambda tile: None,
         interval: Interval | None = None,

@@ -4,12 +4,20 @@ import numpy as np
 
 from sa.runtime.errors import InputError
 
+OVERLAP = 4  # as published, in tiles that have so many frames
 
-def tile_indices(frames: int, tile_size: int, overlap: int) -> list[np.ndarray]:
+
+def settled_overlap(given: int | None, tile_size: int) -> int:
+    """How far tiles overlap: as given, or else the default, which is less in tiles of few frames."""
+    return min(OVERLAP, tile_size - 1) if given is None else given
+
+
+def tile_indices(frames: int, tile_size: int, overlap: int | None) -> list[np.ndarray]:
     """Frame numbers of each tile. Every tile starts with frame 0; its other frames overlap by `overlap` - 1.
 
-    InputError unless 1 <= overlap < tile_size <= frames.
+    overlap: None is the default. InputError unless 1 <= overlap < tile_size <= frames.
     """
+    overlap = settled_overlap(overlap, tile_size)
     if frames < tile_size:
         raise InputError(f"a tile has {tile_size} frames, but the case has only {frames} poses.")
     if not 1 <= overlap < tile_size:

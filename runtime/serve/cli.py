@@ -7,7 +7,7 @@ from pathlib import Path
 
 from sa.runtime.console.commands import run_command
 from sa.runtime.console.progress import Reporter
-from sa.runtime.errors import InputError
+from sa.runtime.errors import InputError, import_failed
 from sa.runtime.serve.config import MIB, Config, EngineFolder, Limits
 
 DESCRIPTION = """\
@@ -213,10 +213,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         from sa.runtime.serve.server import Server
     except ImportError as error:
-        raise InputError(
-            f"sa-serve needs {error.name or error}, which is not installed: "
-            "`pip install 'stableanimator-deploy[serve]'`."
-        ) from None
+        raise import_failed("sa-serve", error, "serve") from None
     reporter = Reporter(arguments.quiet)
     with reporter.stage("checking engine sets"):
         server = Server(config)

@@ -85,7 +85,7 @@ class VideoSettings(Record):
     cache_interval: Annotated[int, Field(ge=1, le=1000)] | None = None
     guidance: Scale = Settings.guidance
     guidance_start: Scale | None = None
-    tile_overlap: Annotated[int, Field(ge=1, le=255)] = Settings.tile_overlap
+    tile_overlap: Annotated[int, Field(ge=1, le=255)] | None = None
     noise_aug: Annotated[float, Field(ge=0, le=10, allow_inf_nan=False)] = Settings.noise_aug
     seed: Annotated[int, Field(ge=0, lt=1 << 32)] = Settings.seed
     fps: Annotated[float, Field(ge=0.1, le=240, allow_inf_nan=False)] | None = None
@@ -153,7 +153,7 @@ class VideoSettings(Record):
                 "this engine set was made without a shallow UNet, which a cache_interval above 1 takes: set "
                 "cache_interval to 1, or choose another."
             )
-        if self.tile_overlap >= manifest.shapes.tile_size:
+        if self.tile_overlap is not None and self.tile_overlap >= manifest.shapes.tile_size:
             return "tile_overlap", (
                 f"tile_overlap must be less than this engine set's tile of {manifest.shapes.tile_size} frames, not "
                 f"{self.tile_overlap}."

@@ -39,6 +39,17 @@ def sha256(path: Path, use_cache: bool = True) -> str:
     return digest
 
 
+def digest_of(path: Path) -> str:
+    """The hex SHA-256 of a file, or of the names and contents of a folder's files."""
+    if not path.is_dir():
+        return sha256(path)
+    whole = hashlib.sha256()
+    for file in sorted(file for file in path.iterdir() if file.is_file() and not file.name.startswith(".")):
+        with file.open("rb") as content:
+            whole.update(f"{file.name}\0{hashlib.file_digest(content, 'sha256').hexdigest()}\n".encode())
+    return whole.hexdigest()
+
+
 def _state(path: Path) -> list[int]:
     stat = path.stat()
     # The change time reveals an edit that restored the modification time.

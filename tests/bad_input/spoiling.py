@@ -5,11 +5,11 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from shutil import rmtree
+from shutil import copyfile, rmtree
 
 import numpy as np
 import pytest
-from command_lines import fails
+from command_lines import fails, replaced
 from PIL import Image
 
 Spoil = Callable[[Path], object]
@@ -22,7 +22,7 @@ class Row:
     name: str
     message: str  # all that the command says
     spoil: Spoil = lambda place: None
-    flags: tuple[str, ...] = ()  # beside the usual ones; of a flag given twice, the last counts
+    flags: tuple[str, ...] = ()  # in place of the usual ones of their names
 
 
 def each(table: list[Row]) -> pytest.MarkDecorator:
@@ -33,7 +33,7 @@ def check(command: str, row: Row, arguments: list[str], place: Path, code: int, 
     """The command refuses the spoiled input with the row's message; `facts` fill in what varies by machine."""
     row.spoil(place)
     flags = [word.format(place=place) for word in row.flags]
-    fails(command, [*arguments, *flags], place, code, row.message.format(place=place, **facts), capsys)
+    fails(command, [*replaced(arguments, flags), *flags], place, code, row.message.format(place=place, **facts), capsys)
 
 
 # -- ways to spoil something; names of files are relative to {place} --------------------------------------------
@@ -55,6 +55,10 @@ def remove(name: str) -> Spoil:
 
 def rename(name: str, new: str) -> Spoil:
     return lambda place: (place / name).rename(place / new)
+
+
+def copy(name: str, to: str) -> Spoil:
+    return lambda place: copyfile(place / name, place / to)
 
 
 def write(name: str, content: bytes | str = "") -> Spoil:

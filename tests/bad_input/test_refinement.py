@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from command_lines import CASE, copied, fails, run_arguments
 from PIL import Image
-from spoiling import Row, Spoil, all_of, check, cut, each, remove, without_engine, write_image
+from spoiling import Row, Spoil, all_of, check, copy, cut, each, remove, without_engine, write_image
 
 
 def blacken(name: str) -> Spoil:
@@ -81,7 +81,8 @@ CASE_ROWS = [
     ),
     Row(
         "a mask too few",
-        "{place}/case/faces has 4 face masks for 5 poses: give one mask per pose, or remove the folder.",
+        "{place}/case/faces has no mask of number 2, the number of {place}/case/poses/frame_2.png: give every pose the "
+        "mask of its number, or remove the folder.",
         remove("case/faces/frame_2.png"),
     ),
     Row(
@@ -99,6 +100,12 @@ CASE_ROWS = [
         "a truncated reference mask",
         "{place}/case/reference_mask.png is damaged or cut short; expected a whole image, replace it.",
         cut("case/reference_mask.png", 30),
+    ),
+    Row(
+        "a photo for a reference mask",
+        "{place}/case/reference_mask.png is a picture in shades, 99% of it neither black nor white: expected a mask, "
+        "white where the face is and black elsewhere.",
+        copy("case/reference.png", "case/reference_mask.png"),
     ),
     Row(
         "a reference without a face",

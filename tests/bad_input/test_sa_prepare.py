@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from command_lines import MAINS, fails
 from filelock import FileLock
+from PIL import Image
 from prepare_data import (
     constant_network,
     face_detector,
@@ -98,6 +99,11 @@ def sound_only(place: Path) -> None:
         container.mux(stream.encode())
 
 
+FRAMES_FORM = (
+    "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1 or 2.5s:8s, "
+    "not {given}."
+)
+
 ROWS = [
     Row(
         "no photo",
@@ -106,8 +112,20 @@ ROWS = [
     ),
     Row(
         "a photo that is none",
-        "{place}/photo.png is not an image that can be read; expected a PNG, JPEG, WebP or BMP.",
+        "{place}/photo.png is not an image that can be read; expected a PNG, JPEG, WebP, BMP, TIFF or AVIF.",
         write("photo.png", "hello"),
+    ),
+    Row(
+        "an animated photo",
+        "{place}/photo.png holds 2 pictures, as animations do; expected a single one, save it as a PNG.",
+        lambda place: Image.new("L", (64, 64)).save(
+            place / "photo.png", save_all=True, append_images=[Image.new("L", (64, 64), 255)]
+        ),
+    ),
+    Row(
+        "an HEIC photo",
+        "{place}/photo.png is an HEIC photo, which is not read; convert it to PNG or JPEG.",
+        write("photo.png", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic"),
     ),
     Row(
         "a photo too narrow",
@@ -122,7 +140,7 @@ ROWS = [
     ),
     Row(
         "an empty folder",
-        "{place}/none holds no image: give --driving a folder of PNG, JPEG, WebP or BMP frames.",
+        "{place}/none holds no image: give --driving a folder of frames as PNG, JPEG or the like.",
         lambda place: (place / "none").mkdir(),
         ("--driving", "{place}/none"),
     ),
@@ -146,7 +164,7 @@ ROWS = [
     ),
     Row(
         "a damaged frame",
-        "{place}/frames/f1.png is not an image that can be read; expected a PNG, JPEG, WebP or BMP.",
+        "{place}/frames/f1.png is not an image that can be read; expected a PNG, JPEG, WebP, BMP, TIFF or AVIF.",
         write("frames/f1.png", "hello"),
     ),
     Row(
@@ -166,6 +184,11 @@ ROWS = [
         flags=("--frames", "9:3"),
     ),
     Row(
+        "frames before the first",
+        FRAMES_FORM.format(given="-10:"),
+        flags=("--frames", "-10:"),
+    ),
+    Row(
         "a step of none",
         "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1 or "
         "2.5s:8s, not 0:9:0.",
@@ -173,12 +196,14 @@ ROWS = [
     ),
     Row(
         "an odd size",
-        "--size must be WIDTHxHEIGHT, both multiples of 64 from 64 to 4096, such as 512x512 or 576x1024, not 100x100.",
+        "--size must be WIDTHxHEIGHT, both multiples of 64 from 64 to 4096, such as 512x512 or 576x1024, or "
+        "auto, not 100x100.",
         flags=("--size", "100x100"),
     ),
     Row(
         "a size of one number",
-        "--size must be WIDTHxHEIGHT, both multiples of 64 from 64 to 4096, such as 512x512 or 576x1024, not 512.",
+        "--size must be WIDTHxHEIGHT, both multiples of 64 from 64 to 4096, such as 512x512 or 576x1024, or "
+        "auto, not 512.",
         flags=("--size", "512"),
     ),
     Row(
@@ -199,6 +224,11 @@ ROWS = [
         "--anchor is not in the published code, which --compat upstream repeats: give one of them.",
         flags=("--anchor", "hips", "--compat", "upstream"),
     ),
+    Row(
+        "a background that is no colour",
+        "--background must be a colour such as white or #30c040, not 'sky'.",
+        flags=("--background", "sky"),
+    ),
     Row("a person by name", "--person must be largest, all, or a number from 0, not Anna.", flags=("--person", "Anna")),
     Row(
         "a person who is not there",
@@ -212,14 +242,14 @@ ROWS = [
     ),
     Row(
         "keypoints that are not there",
-        "{place}/absent.npz cannot be read (No such file or directory): --keypoints takes an .npz with driving "
-        "[frames, persons, 133, 3] and reference [persons, 133, 3]: x and y in pixels, score.",
+        "{place}/absent.npz cannot be read (No such file or directory): "
+        "give an .npz or JSON of a known estimator (docs/prepare.md lists them).",
         flags=("--keypoints", "{place}/absent.npz"),
     ),
     Row(
         "keypoints that are none",
-        "{place}/poses.npz is not a whole .npz of plain arrays: --keypoints takes an .npz with driving "
-        "[frames, persons, 133, 3] and reference [persons, 133, 3]: x and y in pixels, score.",
+        "{place}/poses.npz is neither an .npz nor JSON: "
+        "give an .npz or JSON of a known estimator (docs/prepare.md lists them).",
         write("poses.npz", "hello"),
     ),
     Row(
@@ -230,7 +260,7 @@ ROWS = [
     ),
     Row(
         "keypoints without a reference",
-        "{place}/poses.npz has no array reference: add the reference's keypoints, or give --models DIR.",
+        "{place}/poses.npz has no poses of the reference: give --reference-keypoints, or --models DIR.",
         keypoints_file(driving=driving()),
     ),
     Row(
@@ -296,7 +326,7 @@ ROWS = [
         "no recogniser",
         "{place}/models holds no face recogniser: "
         "expected glintr100.onnx or another ONNX file that is one (ArcFace, [1, 3, 112, 112] to [1, 512]); "
-        "it is part of insightface's model pack antelopev2; any ArcFace of 512 features will do.",
+        "it is part of insightface's model pack antelopev2; or go without, by --identity none.",
         networks_without("antelopev2/glintr100.onnx"),
         ("--models", "{place}/models"),
     ),
@@ -311,7 +341,7 @@ ROWS = [
         "a recogniser of the wrong kind",
         "{place}/models/antelopev2/glintr100.onnx is no face recogniser: "
         "expected ArcFace, [1, 3, 112, 112] to [1, 512], found [1, 3, 64, 64] to [1, 7]; "
-        "it is part of insightface's model pack antelopev2; any ArcFace of 512 features will do.",
+        "it is part of insightface's model pack antelopev2.",
         networks_with_another("antelopev2/glintr100.onnx", [np.zeros((1, 7))]),
         ("--models", "{place}/models"),
     ),
@@ -329,7 +359,7 @@ ROWS = [
     Row(
         "no face in the reference",
         "{place}/photo.png shows no face: neither the face detector nor the pose found one; "
-        "give --reference a photo whose face is visible.",
+        "give --reference a photo whose face is visible, or --identity none.",
         all_of(write_networks, keypoints_file(driving=driving(), reference=unseen(reference(), 23))),
         ("--models", "{place}/models"),
     ),
@@ -363,7 +393,7 @@ def test_bad_input(row, place, capsys):
 NETWORK_ROWS = [
     Row(
         "neither networks nor keypoints",
-        "poses come from networks or from a file: give --models DIR, or --keypoints FILE.npz.",
+        "poses come from networks or from files: give --models DIR, or --keypoints and --reference-keypoints.",
     ),
     Row(
         "no person detector",

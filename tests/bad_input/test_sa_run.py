@@ -15,6 +15,7 @@ from spoiling import (
     Spoil,
     all_of,
     check,
+    copy,
     cut,
     damage,
     each,
@@ -58,13 +59,20 @@ CASE_ROWS = [
     ),
     Row(
         "no reference",
-        "{place}/case must hold exactly one reference image (reference.png, .jpg, .webp or .bmp), found none: add one.",
+        "{place}/case must hold exactly one reference image (reference.png, .jpg, .webp, .bmp, .tif or .avif), "
+        "found none: add one.",
         remove("case/reference.png"),
     ),
     Row(
+        "an HEIC photo for a reference",
+        "{place}/case must hold exactly one reference image (reference.png, .jpg, .webp, .bmp, .tif or .avif), "
+        "found reference.heic: this type is not read, convert it to PNG or JPEG.",
+        rename("case/reference.png", "case/reference.heic"),
+    ),
+    Row(
         "two references",
-        "{place}/case must hold exactly one reference image (reference.png, .jpg, .webp or .bmp), found reference.jpg, "
-        "reference.png: keep one of them.",
+        "{place}/case must hold exactly one reference image (reference.png, .jpg, .webp, .bmp, .tif or .avif), "
+        "found reference.jpg, reference.png: keep one of them.",
         write_image("case/reference.jpg", 64, 64),
     ),
     Row(
@@ -79,12 +87,12 @@ CASE_ROWS = [
     ),
     Row(
         "a text for a reference",
-        "{place}/case/reference.png is not an image that can be read; expected a PNG, JPEG, WebP or BMP.",
+        "{place}/case/reference.png is not an image that can be read; expected a PNG, JPEG, WebP, BMP, TIFF or AVIF.",
         write("case/reference.png", "a person, smiling"),
     ),
     Row(
         "a program for a reference",
-        "{place}/case/reference.png is not an image that can be read; expected a PNG, JPEG, WebP or BMP.",
+        "{place}/case/reference.png is not an image that can be read; expected a PNG, JPEG, WebP, BMP, TIFF or AVIF.",
         write("case/reference.png", "%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"),
     ),
     Row(
@@ -99,12 +107,12 @@ CASE_ROWS = [
     ),
     Row(
         "a reference of too many pixels",
-        "{place}/case/reference.png has more than 89,478,485 pixels; give a smaller image.",
-        write("case/reference.png", huge_png(20_000, 5_000)),
+        "{place}/case/reference.png has more than 201,326,592 pixels; give a smaller image.",
+        write("case/reference.png", huge_png(20_000, 11_000)),
     ),
     Row(
         "a reference of far too many pixels",
-        "{place}/case/reference.png has more than 89,478,485 pixels; give a smaller image.",
+        "{place}/case/reference.png has more than 201,326,592 pixels; give a smaller image.",
         write("case/reference.png", huge_png(60_000, 60_000)),
     ),
     Row(
@@ -124,7 +132,8 @@ CASE_ROWS = [
     ),
     Row(
         "a text for a pose",
-        "{place}/case/poses/frame_3.png is not an image that can be read; expected a PNG, JPEG, WebP or BMP.",
+        "{place}/case/poses/frame_3.png is not an image that can be read; "
+        "expected a PNG, JPEG, WebP, BMP, TIFF or AVIF.",
         write("case/poses/frame_3.png", "arms up"),
     ),
     Row(
@@ -137,6 +146,12 @@ CASE_ROWS = [
         "two poses of one number",
         "{place}/case/poses/frame_3.png and frame_03.png carry the same number 3: keep one of them.",
         write_image("case/poses/frame_03.png", 64, 64),
+    ),
+    Row(
+        "frames for poses",
+        "{place}/case/poses/frame_0.png and all other poses are pictures, not skeletons drawn on black: run sa-prepare "
+        "on them, which draws the poses.",
+        all_of(*(copy("case/reference.png", f"case/poses/frame_{i}.png") for i in range(5))),
     ),
     Row(
         "a pose less than a tile",
@@ -209,6 +224,12 @@ CASE_ROWS = [
         "{place}/case/identity.npy must hold 512 float32 or float64 numbers, found an archive: "
         "make the identity embedding again.",
         all_of(write_noise(), rename("noise.npz", "case/identity.npy")),
+    ),
+    Row(
+        "a normalised identity",
+        "{place}/case/identity.npy is normalised (its norm is 1): the face encoder takes the raw embedding, which "
+        "insightface calls embedding, not normed_embedding; make it again.",
+        write_array("case/identity.npy", np.full(512, 512**-0.5, np.float32)),
     ),
     Row(
         "an identity with NaN",

@@ -17,7 +17,14 @@ from insightface.utils.face_align import norm_crop
 from onnxruntime import set_default_logger_severity
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.estimate.models import FACE_DETECTOR, FACE_RECOGNISER, PROVIDERS, find_model, require_model
+from sa.runtime.prepare.estimate.models import (
+    FACE_DETECTOR,
+    FACE_RECOGNISER,
+    PROVIDERS,
+    find_model,
+    recogniser_warnings,
+    require_model,
+)
 from sa.runtime.prepare.whole_body import COCO_FACE, VISIBLE
 from sa.runtime.refinement.crops import Box
 
@@ -39,16 +46,23 @@ class Face:
 
 
 class FaceNetworks:
-    """A face recogniser and, where --models has one, a face detector."""
+    """A face recogniser, unless no identity is wanted, and, where --models has one, a face detector."""
 
-    def __init__(self, models: Path, device: str = "cpu", upstream: bool = False):
-        """InputError if `models` holds no recogniser, or a network that is not what its name says."""
+    def __init__(self, models: Path, device: str = "cpu", upstream: bool = False, identity: bool = True):
+        """InputError if `models` holds no recogniser, or a network that is not what its name says.
+
+        `identity`: whether embeddings will be asked for; without it, no recogniser is needed.
+        """
         self.folder = models
         self._upstream = upstream
-        recogniser, detector = require_model(models, FACE_RECOGNISER), find_model(models, FACE_DETECTOR)
+        recogniser = require_model(models, FACE_RECOGNISER) if identity else None
+        detector = find_model(models, FACE_DETECTOR)
         self.models = [model for model in (recogniser, detector) if model is not None]
+        self.warnings = recogniser_warnings(recogniser) if recogniser is not None else []
         set_default_logger_severity(3)
-        self._recogniser: ArcFaceONNX = get_model(str(recogniser.path), providers=PROVIDERS[device])
+        self._recogniser: ArcFaceONNX | None = None
+        if recogniser is not None:
+            self._recogniser = get_model(str(recogniser.path), providers=PROVIDERS[device])
         self._detector = None
         if detector is not None:
             self._detector = get_model(str(detector.path), providers=PROVIDERS[device])
@@ -58,6 +72,10 @@ class FaceNetworks:
     def detects(self) -> bool:
         return self._detector is not None
 
+    @property
+    def recognises(self) -> bool:
+        return self._recogniser is not None
+
     def detect(self, picture: np.ndarray) -> list[Face]:
         """[H, W, 3] uint8 RGB -> its faces, by descending score."""
         assert self._detector is not None  # see detects
@@ -66,6 +84,7 @@ class FaceNetworks:
 
     def embedding(self, picture: np.ndarray, points: np.ndarray) -> np.ndarray:
         """[H, W, 3] uint8 RGB and a face's five points [5, 2] -> [512] float32, not normalised."""
+        assert self._recogniser is not None  # see recognises
         with _quiet():
             crop = norm_crop(self._channels(picture), points.astype(np.float32), self._recogniser.input_size[0])
         features = self._recogniser.get_feat(crop).ravel()
@@ -88,9 +107,10 @@ def reference_face(picture: np.ndarray, networks: FaceNetworks, near: np.ndarray
     return max(faces, key=lambda face: face.area, default=None)
 
 
-def reference_embedding(picture: np.ndarray, models: Path, upstream: bool) -> np.ndarray:
+def reference_embedding(picture: np.ndarray, models: Path, upstream: bool, warnings: list[str]) -> np.ndarray:
     """[H, W, 3] uint8 RGB -> its largest face's embedding [512] float32; InputError if no face is detected."""
     networks = FaceNetworks(models, upstream=upstream)
+    warnings += networks.warnings
     if not networks.detects:
         require_model(models, FACE_DETECTOR)
     face = reference_face(picture, networks)
@@ -111,12 +131,12 @@ def five_points(points: np.ndarray, seen: np.ndarray) -> np.ndarray | None:
 
 
 def recognise(picture: np.ndarray, keypoints: np.ndarray, networks: FaceNetworks | None) -> np.ndarray:
-    """[persons, 512] float32 embeddings of those whose face is seen, NaN for the others and without networks.
+    """[persons, 512] float32 embeddings of those whose face is seen, NaN for the others and without a recogniser.
 
     picture: [H, W, 3] uint8 RGB; keypoints: [persons, 133, 3] in its pixels.
     """
     embeddings = np.full((len(keypoints), FEATURES), np.nan, np.float32)
-    if networks is not None:
+    if networks is not None and networks.recognises:
         for person, points in enumerate(keypoints[:, COCO_FACE]):
             five = five_points(points[:, :2], points[:, 2] > VISIBLE)
             if five is not None:

@@ -8,6 +8,7 @@ import onnxruntime
 
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.whole_body import KEYPOINTS
+from sa.runtime.system.hashing import sha256
 from sa.runtime.system.regular_files import require_regular
 
 PROVIDERS = {"cpu": ["CPUExecutionProvider"], "cuda": ["CUDAExecutionProvider", "CPUExecutionProvider"]}
@@ -50,6 +51,7 @@ class Kind:
     expected: str
     where: str
     fits: Callable[[Signature], bool]
+    without: str = ""  # how to go without it
 
 
 def _is(size: Size, *values: int) -> bool:
@@ -122,9 +124,15 @@ FACE_RECOGNISER = Kind(
     "face recogniser",
     "glintr100.onnx",
     "ArcFace, [1, 3, 112, 112] to [1, 512]",
-    f"{_ANTELOPE}; any ArcFace of 512 features will do",
+    _ANTELOPE,
     _recognises_faces,
+    "; or go without, by --identity none",
 )
+# The face encoder was trained on the embeddings of one recogniser. Those of another mean nothing to it.
+GLINTR100 = "4ab1d6435d639628a6f3e5008dd4f929edf4c4124b1a7169e1048f9fef534cdf"  # SHA-256
+OTHER_RECOGNISERS = {
+    "4c06341c33c2ca1f86781dab0e829f88ad5b64be9fba56e56bc9ebdefc619e43": "w600k_r50 of insightface's buffalo_l",
+}
 _PUBLISHED = {kind.file for kind in (PERSON_DETECTOR, POSE_NETWORK, FACE_DETECTOR, FACE_RECOGNISER)}
 
 
@@ -134,7 +142,7 @@ def require_model(folder: Path, kind: Kind) -> Model:
         return model
     raise InputError(
         f"{folder} holds no {kind.what}: expected {kind.file} or another ONNX file that is one "
-        f"({kind.expected}); {kind.where}."
+        f"({kind.expected}); {kind.where}{kind.without}."
     )
 
 
@@ -159,6 +167,22 @@ def find_model(folder: Path, kind: Kind) -> Model | None:
         names = ", ".join(str(model.path.relative_to(folder)) for model in fitting)
         raise InputError(f"{folder} holds several networks that could be the {kind.what}: {names}; keep one of them.")
     return fitting[0] if fitting else None
+
+
+def recogniser_warnings(model: Model) -> list[str]:
+    """A warning unless it is the recogniser that StableAnimator was trained with; InputError for a known other one."""
+    digest = sha256(model.path)
+    if digest in OTHER_RECOGNISERS:
+        raise InputError(
+            f"{model.path} is {OTHER_RECOGNISERS[digest]}, but the face encoder knows glintr100's embeddings alone: "
+            f"put {FACE_RECOGNISER.file} there, {_ANTELOPE}; or give --identity none."
+        )
+    if digest == GLINTR100:
+        return []
+    return [
+        f"{model.path} is not glintr100 as published: the face encoder knows its embeddings alone, those of another "
+        "recogniser give another face."
+    ]
 
 
 def _checked(file: Path, kind: Kind) -> Signature:

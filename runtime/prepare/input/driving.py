@@ -2,21 +2,24 @@
 
 import contextlib
 import hashlib
+import itertools
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
-from av.stream import Disposition
 
-from sa.runtime.case.images import SUFFIXES, read_image
+from sa.runtime.case.images import read_image
+from sa.runtime.case.numbering import image_files
 from sa.runtime.errors import InputError
+from sa.runtime.prepare.input.animated import durations, is_animated_webp, pictures
 from sa.runtime.prepare.input.timeline import Selection, Timeline, plan_frames, require_times
 from sa.runtime.prepare.input.timestamps import read_timestamps
+from sa.runtime.prepare.input.tracks import choose_track
+from sa.runtime.prepare.input.upright import upright
 from sa.runtime.system.regular_files import require_regular
 
 
@@ -32,6 +35,7 @@ class Driving(ABC):
 
     fps: float | None = None  # of the selected frames; None where the source has no frame rate
     timeline: Timeline | None = None  # when the source's frames are shown; None: it has no times
+    stored: tuple[int, int] | None = None  # width and height of its pixels, if these are not square
     audio_from: float | None = None  # seconds into the source's audio at the first selected frame; None: it has none
     selected: Sequence[int] = ()  # numbers of the selected frames in the source, some repeated where it is resampled
 
@@ -64,17 +68,15 @@ def open_driving(path: Path, selection: Selection, fps: float | None = None, kee
     if not path.exists():
         raise InputError(f"{path} does not exist: give --driving a video or a folder of frames.")
     require_regular(path)
-    return _Video(path, selection, fps, keep_rate)
+    return (_Animation if is_animated_webp(path) else _Video)(path, selection, fps, keep_rate)
 
 
 class _Folder(Driving):
     def __init__(self, path: Path, selection: Selection, fps: float | None):
         super().__init__(path, selection)
-        self.files = natural_order(
-            file for file in path.iterdir() if file.suffix.lower() in SUFFIXES and not file.name.startswith(".")
-        )
+        self.files = natural_order(image_files(path))
         if not self.files:
-            raise InputError(f"{path} holds no image: give --driving a folder of PNG, JPEG, WebP or BMP frames.")
+            raise InputError(f"{path} holds no image: give --driving a folder of frames as PNG, JPEG or the like.")
         for file in self.files:
             require_regular(file)
         require_times(selection, fps)
@@ -99,12 +101,35 @@ class _Folder(Driving):
         return whole.hexdigest()
 
 
+class _Animation(Driving):
+    """An animated WebP."""
+
+    def __init__(self, path: Path, selection: Selection, fps: float | None, keep_rate: bool):
+        super().__init__(path, selection)
+        shown = durations(path)
+        self.timeline = Timeline(list(itertools.accumulate(shown[:-1], initial=0.0)), sum(shown))
+        self.selected, self.fps = plan_frames(self.timeline, selection, fps, keep_rate)
+
+    def frames(self, skip: int = 0) -> Iterator[Frame]:
+        wanted = self.selected[skip:]
+        self.decoded = 0
+        for index, pixels in enumerate(pictures(self.path)):
+            self.decoded += 1
+            yield from [Frame(index, f"{self.path.name}#{index}", pixels)] * wanted.count(index)
+
+    def digest(self) -> str:
+        return file_digest(self.path)
+
+
 class _Video(Driving):
     def __init__(self, path: Path, selection: Selection, fps: float | None, keep_rate: bool):
         super().__init__(path, selection)
+        self._track: int | None = None  # its number among the video tracks
         with self._opened() as (container, stream):
             self._stamps = read_timestamps(container, stream)
             audible = bool(container.streams.audio)
+            if stream.sample_aspect_ratio not in (None, 0, 1):
+                self.stored = stream.width, stream.height
         self.timeline = self._stamps.timeline
         self.selected, self.fps = plan_frames(self.timeline, selection, fps, keep_rate)
         if audible and self.fps and self.selected:
@@ -116,13 +141,12 @@ class _Video(Driving):
         wanted = iter(self.selected[skip:])
         following = next(wanted, None)
         with self._opened() as (container, stream), self._decoding():
-            stream.thread_type = "AUTO"
-            for decoded in container.decode(stream):
+            for decoded in _pictures(container, stream):
                 if following is None and self.selection.stop is not None:
                     return
                 index, self.decoded = self.decoded, self.decoded + 1
                 if index == following:
-                    frame = Frame(index, f"{self.path.name}#{index}", _upright(decoded, stream))
+                    frame = Frame(index, f"{self.path.name}#{index}", upright(decoded, stream))
                     while following == index:
                         yield frame
                         following = next(wanted, None)
@@ -135,8 +159,7 @@ class _Video(Driving):
             )
 
     def digest(self) -> str:
-        with self.path.open("rb") as content:
-            return hashlib.file_digest(content, "sha256").hexdigest()
+        return file_digest(self.path)
 
     def _say_of_time(self, resampled: bool, kept: bool) -> None:
         times, path = self.timeline, self.path
@@ -170,13 +193,9 @@ class _Video(Driving):
                 f"{self.path} is not a video that can be read: give --driving a video or a folder of frames."
             ) from None
         with container:
-            streams = [
-                stream for stream in container.streams.video if not stream.disposition & Disposition.attached_pic
-            ]
-            if not streams:
-                what = "only sound" if container.streams.audio else "no pictures"
-                raise InputError(f"{self.path} holds {what}: give --driving a video or a folder of frames.")
-            yield container, streams[0]
+            if self._track is None:
+                self._track = choose_track(container, self.path, self.warnings)
+            yield container, container.streams.video[self._track]
 
     @contextlib.contextmanager
     def _decoding(self) -> Iterator[None]:
@@ -187,7 +206,25 @@ class _Video(Driving):
             raise InputError(f"{self.path} is damaged after {self.decoded} frames: {remedy}.") from None
 
 
-def natural_order(files: Iterator[Path]) -> list[Path]:
+def _pictures(container: av.container.InputContainer, stream: av.VideoStream) -> Iterator[av.VideoFrame]:
+    """The decoded frames. Only the last packet may be damaged: the file is cut short there. FFmpegError elsewhere."""
+    stream.thread_type = "SLICE"  # threads by frame tell of damage at another frame, or of none, from call to call
+    damage: av.error.FFmpegError | None = None
+    for packet in container.demux(stream):
+        if damage is not None and packet.size:
+            raise damage
+        try:
+            yield from packet.decode()
+        except av.error.FFmpegError as error:
+            damage = error
+
+
+def file_digest(path: Path) -> str:
+    with path.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def natural_order(files: Iterable[Path]) -> list[Path]:
     """Numbers in names count as numbers: frame_9 comes before frame_10."""
 
     def key(file: Path) -> list[tuple[int, int, str]]:
@@ -195,12 +232,3 @@ def natural_order(files: Iterator[Path]) -> list[Path]:
         return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part]
 
     return sorted(files, key=key)
-
-
-def _upright(frame: av.VideoFrame, stream: av.VideoStream) -> np.ndarray:
-    """[H, W, 3] uint8 RGB as a player would show it: rotated as the container says, with square pixels."""
-    pixels: np.ndarray = frame.to_ndarray(format="rgb24")
-    if (aspect := stream.sample_aspect_ratio) and aspect != 1:
-        width = max(round(pixels.shape[1] * float(aspect)), 1)
-        pixels = cv2.resize(pixels, (width, pixels.shape[0]), interpolation=cv2.INTER_AREA)
-    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))

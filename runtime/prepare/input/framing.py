@@ -1,28 +1,55 @@
 """Cuts the photo to the output's size before anything is drawn (docs/prepare.md, section g, row 10)."""
 
+import math
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image
 
+from sa.runtime.case.images import WHITE
 from sa.runtime.errors import InputError
 
 CROWN = 0.12  # height of the head above the eyes and ears, as a share of the body's height
 
 
+SIZES = ((512, 512), (576, 1024), (1024, 576))  # width and height of the presets that the model was trained for
+
+Fit = Literal["crop", "pad"]
+
+
+def nearest_size(photo: tuple[int, int]) -> tuple[int, int]:
+    """The size among SIZES whose shape is nearest to the photo's."""
+    return min(SIZES, key=lambda size: abs(math.log(size[0] / size[1] * photo[1] / photo[0])))
+
+
 @dataclass(frozen=True)
 class Framing:
-    """The part of the photo that becomes the reference. It has the output's aspect."""
+    """The part of the photo that becomes the reference. It has the output's aspect, and may reach beyond the photo."""
 
     left: int
     top: int
     width: int  # in the photo's pixels
     height: int
     size: tuple[int, int]  # width and height of the output
+    ground: tuple[int, int, int] = WHITE  # colour beyond the photo
 
     def cut(self, photo: Image.Image) -> Image.Image:
         """The part in the photo's own resolution."""
-        return photo.crop((self.left, self.top, self.left + self.width, self.top + self.height))
+        box = self.left, self.top, self.left + self.width, self.top + self.height
+        if self.left >= 0 and self.top >= 0 and box[2] <= photo.width and box[3] <= photo.height:
+            return photo.crop(box)
+        canvas = Image.new("RGB", (self.width, self.height), self.ground)
+        canvas.paste(photo, (-self.left, -self.top))
+        return canvas
+
+    def padding(self, photo: tuple[int, int]) -> tuple[int, int, int, int]:
+        """Pixels of the output that lie beyond a photo of this width and height: left, top, right, bottom."""
+        across, down = self.size[0] / self.width, self.size[1] / self.height
+        right, bottom = self.left + self.width - photo[0], self.top + self.height - photo[1]
+        edges = (-self.left * across, -self.top * down, right * across, bottom * down)
+        left, top, right, bottom = (max(math.ceil(edge), 0) for edge in edges)
+        return left, top, right, bottom
 
     def reference(self, photo: Image.Image) -> Image.Image:
         """The part at the output's size. It is not resampled if it already has that size."""
@@ -35,6 +62,13 @@ class Framing:
         moved = keypoints.copy()
         moved[..., :2] = (keypoints[..., :2] - (self.left, self.top)) * scale
         return moved
+
+
+def frame_whole(photo: tuple[int, int], size: tuple[int, int], ground: tuple[int, int, int]) -> Framing:
+    """The whole photo in the middle of the output, with bars of this colour."""
+    factor = max(photo[0] / size[0], photo[1] / size[1])
+    width, height = (max(round(side * factor), whole) for side, whole in zip(size, photo, strict=True))
+    return Framing(-((width - photo[0]) // 2), -((height - photo[1]) // 2), width, height, size, ground)
 
 
 def frame_person(photo: tuple[int, int], size: tuple[int, int], box: np.ndarray) -> Framing:

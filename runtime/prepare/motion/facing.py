@@ -2,21 +2,21 @@
 
 import numpy as np
 
-from sa.runtime.prepare.whole_body import BODY, FACE, VISIBLE, Pose
+from sa.runtime.prepare.whole_body import BODY, VISIBLE, Pose
 
 SHOULDERS = [2, 5]
-FACE_POINTS = [0, 14, 15]  # nose and eyes
-FEW = 0.25  # a smaller share of the 68 face points is no face
+NOSE_AND_EYES = [0, 14, 15]
 OFTEN = 0.3  # of the frames
 
 
 def from_behind(pose: Pose) -> np.ndarray:
     """[persons] float64: 1 seen from behind, 0 from the front, NaN if the shoulders are not seen.
 
-    From behind, the shoulders are seen, but neither nose and eyes nor the face's points.
+    From behind, the shoulders are seen, but neither nose nor eyes. The face's 68 points do not count: networks see them
+    in hair.
     """
     body = pose.scores[:, BODY] > VISIBLE
-    no_face = ~body[:, FACE_POINTS].any(axis=1) & ((pose.scores[:, FACE] > VISIBLE).mean(axis=1) < FEW)
+    no_face = ~body[:, NOSE_AND_EYES].any(axis=1)
     return np.where(body[:, SHOULDERS].all(axis=1), no_face.astype(np.float64), np.nan)
 
 

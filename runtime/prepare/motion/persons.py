@@ -56,7 +56,7 @@ def reference_person(keypoints: np.ndarray, path: Path, upstream: bool, warnings
         )
     if there > 1:
         which = "most certain" if upstream else "largest"
-        warnings.append(f"{path} shows {there} persons: the {which} is taken; cut the photo if another is meant.")
+        warnings.append(f"{path} shows {there} persons: the {which} is taken; choose another with --reference-person.")
     return found
 
 

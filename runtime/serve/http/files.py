@@ -10,7 +10,8 @@ from fastapi import APIRouter, Query
 from fastapi.responses import FileResponse, JSONResponse, Response, StreamingResponse
 
 from sa.runtime.animator import MP4_FILE
-from sa.runtime.case.case import find_reference, numbered_images
+from sa.runtime.case.case import find_reference
+from sa.runtime.case.numbering import numbered_images
 from sa.runtime.errors import InputError
 from sa.runtime.output.result import RUN_FILE
 from sa.runtime.output.video import frame_path

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from sa.runtime.case.numbering import number_names
 from sa.runtime.errors import InputError
 
 MIB = 1 << 20
@@ -20,7 +21,7 @@ END = struct.Struct("<4s4H2LH")  # the end of a zip file: its last 22 bytes, unl
 COPIED = 1 << 16  # bytes at a time
 PICTURE = r"\.(png|jpg|jpeg|webp|bmp)"
 SINGLE = re.compile(rf"(reference{PICTURE}|reference_mask\.png|identity\.npy|audio\.flac|case\.json)")
-NUMBERED = re.compile(rf"(poses|faces)/[^/]*?([0-9]{{1,9}})[^0-9/]*{PICTURE}", re.IGNORECASE)
+FRAME = re.compile(rf"(poses|faces)/[^./][^/]*{PICTURE}", re.IGNORECASE)
 
 
 @contextmanager
@@ -113,16 +114,30 @@ def _case_members(found: list[zipfile.ZipInfo], name: str) -> dict[str, zipfile.
     shortest = min(references, key=lambda one: (one.count("/"), one))
     home = shortest[: -len(shortest.split("/")[-1])]
     chosen: dict[str, zipfile.ZipInfo] = {}
+    frames: dict[str, dict[Path, zipfile.ZipInfo]] = {"poses": {}, "faces": {}}
     for one in files:
         if not one.filename.startswith(home):
             continue
         inside = one.filename[len(home) :]
-        place = inside if SINGLE.fullmatch(inside) else None
-        if (match := NUMBERED.fullmatch(inside)) is not None:
-            place = f"{match[1].lower()}/frame_{int(match[2])}.{match[3].lower()}"
-        if place is None:
-            continue
-        if place in chosen:
-            raise InputError(f"{name} has {chosen[place].filename[:80]!r} twice: give each frame once.")
-        chosen[place] = one
+        if (match := FRAME.fullmatch(inside)) is not None:
+            among, key = frames[match[1].lower()], Path(inside)
+            if key in among:
+                raise InputError(f"{name} has {inside[:80]!r} twice: give each frame once.")
+            among[key] = one
+        elif SINGLE.fullmatch(inside):
+            if inside in chosen:
+                raise InputError(f"{name} has {inside[:80]!r} twice: give each file once.")
+            chosen[inside] = one
+    for folder, members in frames.items():
+        if members:
+            chosen |= _numbered(folder, members, name)
     return chosen
+
+
+def _numbered(folder: str, members: dict[Path, zipfile.ZipInfo], name: str) -> dict[str, zipfile.ZipInfo]:
+    """The frames of a folder by names of ours, with the numbers that they would have on a disk."""
+    try:
+        numbers = number_names(members, folder)
+    except InputError as error:
+        raise InputError(f"{name}: {error}") from None
+    return {f"{folder}/frame_{number}{path.suffix.lower()}": members[path] for number, path in numbers.items()}

@@ -6,18 +6,18 @@ from pathlib import Path
 import numpy as np
 
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.input.keypoints_file import read_keypoints
+from sa.runtime.prepare.input.keypoints.archives import NAMES
+from sa.runtime.prepare.input.keypoints.file import read_keypoints
 from sa.runtime.serve.upload.archives import opened
 
 BYTES = 64 << 20  # of the arrays together
-NAMES = ("driving.npy", "reference.npy")
 
 
 def check_keypoints(path: Path, name: str) -> None:
     """InputError unless it is an .npz as sa-prepare --keypoints takes it, of bounded size."""
     with opened(path, 16, BYTES, name) as archive:
         for one in archive.infolist():
-            if one.filename not in NAMES:
+            if one.filename.removesuffix(".npy") not in NAMES:
                 continue
             with archive.open(one) as file:
                 try:

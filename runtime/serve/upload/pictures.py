@@ -5,9 +5,10 @@ from pathlib import Path
 
 from PIL import Image
 
-from sa.runtime.case.images import FORMATS, read_image
+from sa.runtime.case.images import read_image
 from sa.runtime.errors import InputError
 
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP")  # fewer than sa-run takes: each is a decoder that strangers may try
 EXPECTED = "a PNG, JPEG, WebP or BMP"
 
 

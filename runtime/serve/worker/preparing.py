@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from sa.runtime.case.case import CASE_FILE, Case, open_picture
+from sa.runtime.case.case import CASE_FILE, Case, open_pose
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
@@ -114,6 +114,7 @@ def _make(settings: VideoSettings, shapes: Shapes, models: Path | None, device: 
         person=int(settings.person) if settings.person.isdigit() else None,
         everybody=settings.person == "all",
         models=models,
+        identity=settings.identity != "none",
         keypoints=KEYPOINTS if KEYPOINTS.exists() else None,
         device=device,
     )
@@ -132,7 +133,7 @@ def _preview(case: Case, shapes: Shapes, reporter: Reporter) -> None:
             for pose in case.poses:
                 both = Image.new("RGB", (2 * size[0], size[1]))
                 both.paste(reference, (0, 0))
-                both.paste(open_picture(pose).resize(size, Image.Resampling.BILINEAR), (size[0], 0))
+                both.paste(open_pose(pose).resize(size, Image.Resampling.BILINEAR), (size[0], 0))
                 yield both
                 advance()
 

@@ -374,7 +374,7 @@ def test_preparing_can_be_interrupted(at, nodes, comfyui, sources, tmp_path, mon
     [
         ({"person": "somebody"}, "person must be largest, all, or a number from 0, not 'somebody'"),
         ({"width": 100}, "must be WIDTHxHEIGHT, both multiples of 64"),
-        ({"keypoints": ""}, "poses come from networks or from a file"),
+        ({"keypoints": ""}, "poses come from networks or from files"),
         ({"keypoints": "absent.npz"}, "absent.npz cannot be read"),
         ({"identity": ""}, "the case has no identity"),
     ],

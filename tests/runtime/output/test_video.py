@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sa.runtime.output.video import gif_durations, write_frame, write_gif, write_mp4
+from sa.runtime.output.video import encode_mp4, gif_durations, write_frame, write_gif, write_mp4
 
 COUNT = 9
 
@@ -97,3 +97,19 @@ def test_mp4_is_the_same_on_any_number_of_cores(tmp_path):
             os.sched_setaffinity(0, cores)
         made.append((tmp_path / "video.mp4").read_bytes())
     assert made[0] == made[1]
+
+
+@pytest.mark.parametrize("size", [(576, 1024), (64, 64)])
+def test_colours_are_bt709_and_tagged_so(size, tmp_path):
+    """Decoded by BT.709's own numbers, whatever the library makes of the tags."""
+    colour = (220, 30, 40)
+    encode_mp4(tmp_path / "video.mp4", [Image.new("RGB", size, colour)] * 2, 8)
+    with av.open(str(tmp_path / "video.mp4")) as container:
+        context = container.streams.video[0].codec_context
+        tags = (context.color_primaries, context.color_trc, context.colorspace, context.color_range)
+        assert tags == (1, 1, 1, 1)  # BT.709 thrice, and limited range
+        frame = next(container.decode(video=0))
+        luma, blue, red = (float(np.frombuffer(plane, np.uint8)[8 * plane.line_size + 8]) for plane in frame.planes)
+    y, cb, cr = (luma - 16) / 219, (blue - 128) / 224, (red - 128) / 224
+    shown = [255 * value for value in (y + 1.5748 * cr, y - 0.1873 * cb - 0.4681 * cr, y + 1.8556 * cb)]
+    np.testing.assert_allclose(shown, colour, atol=2)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import av
 import numpy as np
 import pytest
 from audio_data import heard, video_with_audio
+from command_lines import replaced
 from PIL import Image
 from prepare_data import (
     face_detector,
@@ -20,19 +22,24 @@ from prepare_data import (
     person,
     picture_file,
     pose_networks,
+    recorded_keypoints,
     write_keypoints,
 )
 
 from sa.runtime import cli as run_cli
 from sa.runtime.case.audio import RATE, read_audio
+from sa.runtime.case.case import Case
+from sa.runtime.case.notes import without_padding
+from sa.runtime.errors import import_failed
 from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
 from sa.runtime.prepare.draw.reduced import draw_reduced
+from sa.runtime.prepare.estimate.estimator import PoseEstimator
 from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.whole_body import to_pose
 
 FRAMES = 6
-FILES = {"reference.png", "poses", "faces", "reference_mask.png", "case.json", "preview.mp4"}
+FILES = {"reference.png", "poses", "faces", "reference_mask.png", "case.json", "keypoints.npz", "preview.mp4"}
 
 
 @pytest.fixture
@@ -51,7 +58,8 @@ def arguments(place: Path, *further: object) -> list[str]:
 
 
 def prepared(place: Path, *further: object) -> dict:
-    assert main([*arguments(place, "--quiet"), *map(str, further)]) == 0
+    anew = list(map(str, further))
+    assert main([*replaced(arguments(place, "--quiet"), anew), *anew]) == 0
     return json.loads((place / "case" / "case.json").read_text())
 
 
@@ -115,6 +123,10 @@ def test_sources_and_parameters_are_noted(place):
         "retarget": "body",
         "fill": True,
         "smooth": False,
+        "fit": "crop",
+        "reference_person": "largest",
+        "identity": None,
+        "background": "#ffffff",
         "device": "cpu",
         "compat": None,
     }
@@ -171,6 +183,57 @@ def test_the_photo_is_cut_around_its_person_and_turned_upright(place):
     assert reference[32, -2, 0] > 150 > reference[32, 2, 0]
 
 
+def test_a_padded_photo_is_whole_and_sa_run_takes_the_padding_off(place):
+    picture_file(place / "photo.png", 64, 128)
+    write_keypoints(place / "poses.npz", [person(0.2, 40 + 4 * i, 10) for i in range(FRAMES)], person(0.2, -15))
+    case = prepared(place, "--fit", "pad", "--background", "#102030")
+    assert case["reference"]["cut"] == [-32, 0, 96, 128] and case["reference"]["padding"] == [16, 0, 16, 0]
+    reference = pixels(place / "case" / "reference.png")
+    assert (reference[:, :12] == (16, 32, 48)).all() and (reference[:, -12:] == (16, 32, 48)).all()
+    read = Case.read(place / "case")
+    assert read.padding == (16, 0, 16, 0)
+    assert without_padding(read.padding, (64, 64), 64, 64) == (slice(0, 64), slice(16, 48))
+    assert without_padding(read.padding, (64, 64), 96, 100) == (slice(0, 96), slice(25, 75))
+    content = json.loads((place / "case" / "case.json").read_text())
+    content["reference"]["padding"] = [40, 0, 40, 0]
+    (place / "case" / "case.json").write_text(json.dumps(content))
+    read = Case.read(place / "case")
+    assert read.padding == (0, 0, 0, 0) and "says a padding that the reference of 64x64 cannot have" in read.warnings[0]
+
+
+def test_the_size_fits_the_photo(place):
+    picture_file(place / "photo.png", 90, 160)
+    write_keypoints(place / "poses.npz", [person(0.2, 40, 10)] * FRAMES, person(0.2, -10))
+    assert prepared(place, "--size", "auto", "--frames", "0:1")["parameters"]["size"] == "576x1024"
+    assert pixels(place / "case" / "reference.png").shape == (1024, 576, 3)
+
+
+def test_a_person_of_the_photo_is_chosen_from_the_left(place, capsys):
+    driving = np.stack([[person(0.2, 40, 10)]] * FRAMES)
+    np.savez(place / "poses.npz", driving=driving, reference=np.stack([person(0.2, 60), person(0.1, 0)]))
+    scales = [
+        prepared(place, "--overwrite", "--reference-person", which)["alignment"]["scale"][1]
+        for which in ("largest", "1", "0")
+    ]
+    assert scales == pytest.approx([1, 1, 0.5], rel=1e-6)
+    assert main([*arguments(place), "--overwrite", "--quiet", "--reference-person", "2"]) == 2
+    assert "--reference-person 2: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (ModuleNotFoundError("No module named 'cv2'", name="cv2"), "needs cv2, which is not installed: `pip install"),
+        (
+            ImportError("libGL.so.1: cannot open shared object file", name="cv2"),
+            "is installed (libGL.so.1: cannot open",
+        ),
+    ],
+)
+def test_a_library_that_does_not_load_is_not_called_missing(error, said):
+    assert said in str(import_failed("sa-prepare", error, "prepare"))
+
+
 # -- networks --------------------------------------------------------------------------------------------------
 
 
@@ -193,6 +256,14 @@ def with_networks(place: Path, *, face: bool = True) -> list[str]:
     ]
 
 
+def not_glintr(place: Path) -> str:
+    """What is said of the stand-in for the recogniser."""
+    return (
+        f"{place}/models/antelopev2/glintr100.onnx is not glintr100 as published: the face encoder knows its "
+        "embeddings alone, those of another recogniser give another face."
+    )
+
+
 def test_networks_make_everything(place):
     assert main(with_networks(place)) == 0
     case = json.loads((place / "case" / "case.json").read_text())
@@ -201,7 +272,7 @@ def test_networks_make_everything(place):
     assert identity.shape == (512,) and identity.dtype == np.float32 and identity.any()
     assert case["reference"]["face_from"] == "face detector" and len(case["sources"]["models"]) == 4
     np.testing.assert_allclose(case["alignment"]["scale"], 1, rtol=1e-9)
-    assert not case["warnings"]
+    assert case["warnings"] == [not_glintr(place)]
     mask = pixels(place / "case" / "reference_mask.png") == 255
     # the photo of 300x400 pixels was seen at 480x640, and its reference has 192x256
     rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
@@ -213,10 +284,35 @@ def test_without_a_detected_face_the_poses_points_serve(place):
     case = json.loads((place / "case" / "case.json").read_text())
     assert case["reference"]["face_from"] == "the pose's face points"
     assert case["warnings"] == [
+        not_glintr(place),
         "the face detector found no face: reference_mask.png and identity.npy were made from the pose's face points "
-        "instead."
+        "instead.",
     ]
     assert np.load(place / "case" / "identity.npy").any()
+
+
+def test_without_a_recogniser_there_is_no_identity_but_a_case(place):
+    flags = [*with_networks(place), "--identity", "none"]
+    (place / "models" / "antelopev2" / "glintr100.onnx").unlink()
+    assert main(flags) == 0
+    case = json.loads((place / "case" / "case.json").read_text())
+    assert not (place / "case" / "identity.npy").exists() and (place / "case" / "reference_mask.png").exists()
+    assert case["warnings"] == ["--identity none: no identity.npy was made, so the person's face will not be kept."]
+    assert case["parameters"]["identity"] == "none" and case["reference"]["face_from"] == "face detector"
+
+
+def test_a_face_at_the_back_of_a_head_is_none(place, capsys):
+    """The networks see a face there, and face points; the pose has neither nose nor eyes."""
+    flags = [word for word in with_networks(place) if word != "--quiet"]
+    back = recorded_keypoints("p1_full_512")[0][:1] * (300 / 512, 400 / 512, 1)
+    back[..., 2] = 0.9
+    back[..., :3, 2] = 0.1
+    np.savez(place / "poses.npz", driving=np.stack([back, back]), reference=back)
+    flags += ["--keypoints", f"{place}/poses.npz"]
+    assert main(flags) == 2
+    assert "shows the person from behind, as its pose has shoulders, but neither nose" in capsys.readouterr().err
+    assert main([*flags, "--identity", "none"]) == 0  # as advised
+    assert not {"identity.npy", "reference_mask.png"} & {path.name for path in (place / "case").iterdir()}
 
 
 def test_upstreams_masks_identity_and_alignment(place):
@@ -231,9 +327,67 @@ def test_upstreams_masks_identity_and_alignment(place):
     assert np.abs(identity - np.load(place / "case" / "identity.npy")).max() > 1e-3  # swapped channels
     assert main([*with_networks(place, face=False), "--compat", "upstream", "--overwrite"]) == 0
     case = json.loads((place / "case" / "case.json").read_text())
-    assert not np.load(place / "case" / "identity.npy").any() and "identity.npy is zeros" in case["warnings"][0]
+    assert not np.load(place / "case" / "identity.npy").any() and "identity.npy is zeros" in case["warnings"][1]
     assert pixels(place / "case" / "reference_mask.png").min() == 255
     assert pixels(place / "case" / "faces" / "frame_1.png").min() == 255 and case["frames_without_face"] == [0, 1]
+
+
+# -- keypoints kept, and taken again ---------------------------------------------------------------------------
+
+
+def test_a_case_keeps_its_poses_and_another_takes_them(place):
+    """For the same photo with its pose; for another photo, whose pose then must come from elsewhere."""
+    driving = [person(0.2, 40 + 4 * i, 10) for i in range(FRAMES)]
+    driving[3] = np.full((133, 3), np.nan)
+    write_keypoints(place / "poses.npz", driving, person(0.25))
+    prepared(place, "--frames", "1:6")
+    first = contents(place / "case")
+    with np.load(place / "case" / "keypoints.npz") as kept:
+        assert kept["driving"].shape == (5, 1, 133, 3) and kept["frames"].tolist() == [1, 2, 3, 4, 5]
+        np.testing.assert_array_equal(kept["driving"][0, 0], driving[1])
+        assert np.isnan(kept["driving"][2]).all()
+        assert kept["size"].tolist() == [256, 128] and kept["reference_size"].tolist() == [128, 128]
+    from_case = ["--quiet", "--frames", "1:6", "--keypoints", f"{place}/case", "--out", f"{place}/again"]
+    again = [*replaced(arguments(place), from_case), *from_case]
+    assert main(again) == 0
+    assert contents(place / "again") == first
+    picture_file(place / "other.png", 128, 128, seed=9)
+    other = ["--reference", f"{place}/other.png", "--overwrite"]
+    again = [*replaced(again, other), *other]
+    assert main(again) == 2  # another photo, without its pose
+    np.savez(place / "other.npz", reference=person(0.25)[None])
+    assert main([*again, "--reference-keypoints", f"{place}/other.npz"]) == 0
+
+
+def test_frames_that_the_kept_poses_lack_are_named(place, capsys):
+    prepared(place, "--frames", "0:6:2")
+    again = arguments(place, "--quiet", "--overwrite", "--keypoints", place / "case", "--out", place / "again")
+    assert main([*again, "--frames", "2:5:2"]) == 0
+    capsys.readouterr()
+    assert main([*again, "--frames", "0:3"]) == 2
+    assert "has no entry for frame 1, as it was made with other --frames" in capsys.readouterr().err
+
+
+def test_several_photos_are_estimated_once(place, monkeypatch, capsys):
+    """And a command that was interrupted goes on with the cases that are missing."""
+    flags = with_networks(place)
+    Image.open(place / "photo.png").save(place / "second.png", compress_level=1)  # other bytes
+    flags += ["--reference", str(place / "second.png")]
+    seen = []
+    estimate = PoseEstimator.__call__
+    monkeypatch.setattr(PoseEstimator, "__call__", lambda self, picture: seen.append(1) or estimate(self, picture))
+    assert main(flags) == 0
+    assert len(seen) == 2 + 2  # two photos, and two frames once
+    first, second = (contents(place / "case" / name) for name in ("photo", "second"))
+    assert first == second and len(first) == 2 + 2 + 3
+    assert main(flags) == 0 and len(seen) == 4  # made already
+    shutil.rmtree(place / "case" / "second")
+    assert main(flags) == 0 and len(seen) == 5
+    assert contents(place / "case" / "second") == second
+    (place / "more").mkdir()
+    shutil.copy(place / "photo.png", place / "more" / "photo.png")
+    assert main([*flags, "--reference", str(place / "more" / "photo.png")]) == 2
+    assert "would both become" in capsys.readouterr().err
 
 
 # -- interrupted, killed, gone on with -------------------------------------------------------------------------
@@ -348,7 +502,8 @@ def test_sa_run_animates_the_case(place, engines):
     assert (place / "result" / "animation.mp4").exists() and not (place / "result" / "animation.gif").exists()
     report = json.loads((place / "result" / "run.json").read_text())
     assert report["warnings"] == [
-        f"{place}/case has no identity.npy: the identity is made from the reference, by networks in {models}."
+        f"{place}/case has no identity.npy: the identity is made from the reference, by networks in {models}.",
+        not_glintr(place),
     ]
 
 

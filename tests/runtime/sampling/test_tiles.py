@@ -7,7 +7,7 @@ import pytest
 from shared import GOLDEN
 
 from sa.runtime.errors import InputError
-from sa.runtime.sampling.tiles import tile_indices, tile_weights
+from sa.runtime.sampling.tiles import settled_overlap, tile_indices, tile_weights
 
 PUBLISHED = json.loads((GOLDEN / "units" / "tiles.json").read_text())
 
@@ -32,3 +32,12 @@ def test_every_frame_is_in_a_tile():
 def test_what_cannot_be_tiled_is_refused(frames, size, overlap):
     with pytest.raises(InputError):
         tile_indices(frames, size, overlap)
+
+
+def test_the_default_overlap_fits_into_small_tiles():
+    """A set of tiles that are advised for a short case takes that case, without a flag that nobody gave."""
+    assert [settled_overlap(None, size) for size in (16, 5, 4, 3, 2)] == [4, 4, 3, 2, 1]
+    assert [tile.tolist() for tile in tile_indices(3, 3, None)] == [[0, 1, 2]]
+    assert [tile.tolist() for tile in tile_indices(4, 3, None)] == [[0, 1, 2], [0, 2, 3]]
+    with pytest.raises(InputError, match="must be at least 1 and less than the tile size 3, not 4"):
+        tile_indices(3, 3, 4)

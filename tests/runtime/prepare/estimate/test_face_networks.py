@@ -96,10 +96,10 @@ def test_an_embedding_without_a_face_is_refused(tmp_path):
     picture = np.zeros((64, 64, 3), np.uint8)
     face_recogniser(tmp_path)
     with pytest.raises(InputError, match="holds no face detector: expected scrfd_10g_bnkps"):
-        reference_embedding(picture, tmp_path, upstream=False)
+        reference_embedding(picture, tmp_path, upstream=False, warnings=[])
     face_detector(tmp_path, None)
     with pytest.raises(InputError, match="the reference shows no face that can be detected"):
-        reference_embedding(picture, tmp_path, upstream=False)
+        reference_embedding(picture, tmp_path, upstream=False, warnings=[])
 
 
 def test_ones_own_recogniser_is_found_by_its_shapes(tmp_path):

@@ -1,11 +1,13 @@
 """Driving frames of videos and folders: which, in what order, and which way up."""
 
 import itertools
+import struct
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from av.stream import Disposition
 from PIL import Image
 from prepare_data import picture_file
 
@@ -61,6 +63,101 @@ def test_a_turned_video_is_upright(turn, size, white, tmp_path):
     frame = next(open_driving(video(tmp_path / "turned.mp4", turn=turn), Selection()).frames())
     assert frame.pixels.shape == (*size, 3)
     assert corners(frame.pixels).index(True) == white and sum(corners(frame.pixels)) == 1
+
+
+@pytest.mark.parametrize(
+    "matrix",
+    [
+        (1, 0, 0, 1),
+        (-1, 0, 0, 1),
+        (1, 0, 0, -1),
+        (-1, 0, 0, -1),
+        (0, 1, 1, 0),
+        (0, 1, -1, 0),
+        (0, -1, 1, 0),
+        (0, -1, -1, 0),
+    ],
+)
+def test_a_turned_or_mirrored_video_is_as_players_show_it(matrix, tmp_path):
+    """All eight ways: a point x, y of the stored picture goes to a x + c y, b x + d y, moved into the picture."""
+    path = video(tmp_path / "mirrored.mp4")
+    content = bytearray(path.read_bytes())
+    at = content.index(b"tkhd") + 44  # of the track's header: its matrix a b u c d v x y w
+    a, b, c, d = matrix
+    struct.pack_into(">9i", content, at, *(value << 16 for value in (a, b, 0, c, d, 0, 0, 0)), 1 << 30)
+    path.write_bytes(content)
+    frame = next(open_driving(path, Selection()).frames()).pixels
+    height, width = frame.shape[:2]
+    assert (width, height) == ((64, 32) if a else (32, 64))
+    x, y = a * 3 + c * 3, b * 3 + d * 3  # of the white corner
+    assert frame[y % height, x % width].min() > 200
+    assert (frame[4:-4, 4:-4].max(axis=2) > 200).sum() <= 16 and sum(corners(frame)) == 1
+
+
+def still_and_video(path: Path, default: bool) -> Path:
+    """A track of one picture before the track that moves; `default`: players show it by default."""
+    with av.open(str(path), "w") as container:
+        tracks = [container.add_stream("libx264", rate=5) for _ in range(2)]
+        for stream, (width, height) in zip(tracks, ((128, 64), (64, 32)), strict=True):
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        if default:
+            tracks[0].disposition = Disposition.default
+        for number in range(6):
+            for stream in tracks[number > 0 :]:
+                picture = np.full((stream.height, stream.width, 3), 20 * number, np.uint8)
+                frame = av.VideoFrame.from_ndarray(picture)
+                frame.pts = number
+                container.mux(stream.encode(frame))
+        for stream in tracks:
+            container.mux(stream.encode())
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
+def test_of_two_tracks_the_one_that_moves_is_taken_and_told(suffix, tmp_path):
+    driving = open_driving(still_and_video(tmp_path / f"two{suffix}", default=suffix == ".mp4"), Selection())
+    frames = [frame.pixels for frame in driving.frames()]
+    assert len(frames) == 6 and frames[0].shape == (32, 64, 3)
+    assert [round(float(frame.mean()) / 20) for frame in frames] == list(range(6))
+    assert driving.warnings == [
+        f"{tmp_path}/two{suffix} has 2 video tracks: number 1, 64x32, is taken; cut the file if another is meant."
+    ]
+
+
+def test_an_animated_webp_is_read(tmp_path):
+    shown = [Image.new("RGB", (64, 32), (20 * number,) * 3) for number in range(6)]
+    shown[0].save(tmp_path / "dance.webp", save_all=True, append_images=shown[1:], duration=200, lossless=True)
+    driving = open_driving(tmp_path / "dance.webp", Selection(1, 6, 2))
+    frames = list(driving.frames())
+    assert [frame.index for frame in frames] == [1, 3, 5] == [brightness(frame.pixels) for frame in frames]
+    assert driving.fps == pytest.approx(2.5) and len(driving.selected) == 3
+    assert [frame.index for frame in driving.frames(skip=2)] == [5]
+
+
+MATRICES = {"ITU709": (0.2126, 0.0722, 1), "ITU601": (0.299, 0.114, 5)}  # share of red and blue; its number
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("standard", MATRICES)
+def test_colours_are_read_as_they_are_tagged(standard, full, tmp_path):
+    """Luma and chroma by the standards' own numbers, written untouched."""
+    colour = np.array([220, 30, 40])
+    red, blue, number = MATRICES[standard]
+    luma = colour @ (red, 1 - red - blue, blue) / 255
+    chroma = (colour[[2, 0]] / 255 - luma) / (2 - 2 * np.array([blue, red]))
+    values = (luma * 255, *chroma * 255 + 128) if full else (16 + luma * 219, *chroma * 224 + 128)
+    with av.open(str(tmp_path / "red.mp4"), "w") as container:
+        stream = container.add_stream("libx264", rate=5, options={"crf": "0"})
+        stream.width, stream.height, stream.pix_fmt = 64, 32, "yuvj420p" if full else "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = number, 2 if full else 1
+        frame = av.VideoFrame(64, 32, stream.pix_fmt)
+        for plane, value in zip(frame.planes, values, strict=True):
+            plane.update(bytes([round(value)]) * plane.buffer_size)
+        frame.colorspace, frame.color_range = number, 2 if full else 1
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    shown = next(open_driving(tmp_path / "red.mp4", Selection()).frames()).pixels
+    np.testing.assert_allclose(shown.mean(axis=(0, 1)), colour, atol=2.5)
 
 
 def test_pixels_are_square(tmp_path):

@@ -5,8 +5,9 @@ import pytest
 from PIL import Image
 from prepare_data import picture_file
 
+from sa.export.presets import presets
 from sa.runtime.errors import InputError
-from sa.runtime.prepare.input.framing import frame_person
+from sa.runtime.prepare.input.framing import SIZES, frame_person, frame_whole, nearest_size
 
 EVERYWHERE = np.array([0.0, 0, 1000, 1000])
 
@@ -44,3 +45,42 @@ def test_points_move_with_the_picture():
 def test_a_photo_too_narrow_has_no_part_of_that_shape():
     with pytest.raises(InputError, match="the reference of 1x4000 pixels has no part of the shape 4096x64"):
         frame_person((1, 4000), (4096, 64), EVERYWHERE)
+
+
+@pytest.mark.parametrize(
+    ("photo", "size"), [((1080, 1920), (576, 1024)), ((3600, 3000), (512, 512)), ((1920, 1080), (1024, 576))]
+)
+def test_the_size_is_the_presets_nearest_in_shape(photo, size):
+    assert nearest_size(photo) == size
+
+
+def test_sizes_are_those_of_presets():
+    shapes = [preset.shapes for preset in presets().values()]
+    assert all(any((shape.width, shape.height) == size for shape in shapes) for size in SIZES)
+
+
+@pytest.mark.parametrize(
+    ("photo", "size", "padding"),
+    [
+        ((300, 600), (512, 512), (128, 0, 128, 0)),
+        ((600, 300), (576, 1024), (0, 368, 0, 369)),
+        ((512, 512), (512, 512), (0, 0, 0, 0)),
+        ((333, 501), (512, 512), (86, 0, 86, 0)),
+    ],
+)
+def test_a_padded_photo_is_whole_and_where_its_points_are(photo, size, padding):
+    """The padding covers all that is not photo, by less than a pixel too much; points go where their pixels go."""
+    picture = Image.new("RGB", photo, (0, 90, 0))
+    point = photo[0] * 0.25, photo[1] * 0.75
+    picture.paste((255, 0, 0), (round(point[0]) - 8, round(point[1]) - 8, round(point[0]) + 8, round(point[1]) + 8))
+    framing = frame_whole(photo, size, (9, 9, 200))
+    assert framing.padding(photo) == padding
+    made = np.asarray(framing.reference(picture)).astype(int)
+    assert made.shape == (size[1], size[0], 3)
+    left, top, right, bottom = padding
+    inside = made[top : size[1] - bottom, left : size[0] - right]
+    assert (inside[2:-2, 2:-2, 2] < 60).all()
+    if left:
+        assert (made[:, : left - 4] == (9, 9, 200)).all() and (made[:, size[0] - right + 4 :] == (9, 9, 200)).all()
+    x, y, _ = framing.keypoints(np.array([*point, 1.0]))
+    assert made[round(y), round(x), 0] > 240

@@ -1,0 +1,30 @@
+"""What argparse does not do by itself: a flag that counts once, and values that begin with a minus."""
+
+import argparse
+import re
+from collections.abc import Sequence
+from typing import Any
+
+
+class Once(argparse.Action):
+    """Stores one value. A second one is an error instead of the one that counts."""
+
+    def __call__(
+        self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, values: Any, option: str | None = None
+    ) -> None:
+        given = f"{self.dest} was given"
+        if getattr(namespace, given, False):
+            parser.error(f"{option} was given twice: give it once")
+        setattr(namespace, given, True)
+        setattr(namespace, self.dest, values)
+
+
+def join_ranges(argv: Sequence[str]) -> list[str]:
+    """--frames -10: as --frames=-10:, which argparse takes for a value, so that the command itself can answer."""
+    joined: list[str] = []
+    for word in argv:
+        if joined and joined[-1] == "--frames" and re.match(r"-[0-9:.]", word):
+            joined[-1] = f"--frames={word}"
+        else:
+            joined.append(word)
+    return joined
