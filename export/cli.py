@@ -18,7 +18,8 @@ Turn StableAnimator's checkpoint into an engine set: static engines for one size
 A checkpoint folder holds, as published,
   SVD/{feature_extractor,image_encoder,scheduler,unet,vae}      Stable Video Diffusion img2vid-xt
   Animation/{unet,pose_net,face_encoder}.{safetensors,pth}      StableAnimator's own weights
-PaddleMIX's .pdparams files are read as well. Nothing in a weight file is ever executed.
+What ppdiffusers, training scripts and download tools leave is read as well (docs/paddle.md), and --inspect shows what
+was found. Nothing in a weight file is ever executed.
 """
 
 EPILOG = """\
@@ -28,6 +29,7 @@ misses its tolerance fails the export, and a failed export leaves nothing behind
 examples:
   sa-export --checkpoint weights/ --out engines/
   sa-export --checkpoint weights/ --out engines-paddle/ --backend paddle --preset portrait-1024x576
+  sa-export --inspect weights/
 
 exit codes: 0 done, 2 a flag or the checkpoint cannot be used, 1 anything else
 """
@@ -38,8 +40,15 @@ def parser() -> argparse.ArgumentParser:
         "sa-export", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     files = parser.add_argument_group("files")
-    files.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="the folder with the weights")
-    files.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the engine set goes")
+    source = files.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", type=Path, metavar="DIR", help="the folder with the weights")
+    source.add_argument(
+        "--inspect",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="export nothing: show the weight files found there, their types and sizes, and what is missing",
+    )
+    files.add_argument("--out", type=Path, metavar="DIR", help="where the engine set goes")
     engines = parser.add_argument_group("engines")
     engines.add_argument(
         "--backend",
@@ -144,6 +153,10 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     a = arguments
+    if a.inspect is not None:
+        return _inspect(a)
+    if a.out is None:
+        raise InputError("--out is missing: give the folder where the engine set goes.")
     if a.onednn and a.backend != "paddle":
         raise InputError("--onednn is a choice of Paddle Inference: give it with --backend paddle.")
     if a.prepack and a.backend != "onnxruntime":
@@ -195,9 +208,7 @@ def run(arguments: argparse.Namespace) -> None:
         from sa.export.settings import ExportSettings
         from sa.export.targets.choose import choose_target
     except ImportError as error:
-        raise InputError(
-            f"sa-export needs {error.name}, which is not installed: `pip install 'stableanimator-deploy[export]'`."
-        ) from None
+        raise _not_installed(error) from None
     settings = ExportSettings(
         shapes,
         choose_target(a, plans),
@@ -211,6 +222,23 @@ def run(arguments: argparse.Namespace) -> None:
     reporter = Reporter(a.quiet)
     manifest = export(a.checkpoint, a.out, settings, reporter)
     show(manifest, a.out, reporter)
+
+
+def _inspect(a: argparse.Namespace) -> None:
+    if a.out is not None:
+        raise InputError("--inspect exports nothing: leave out --out.")
+    quiet_paddle()
+    try:
+        from sa.export.inspection import inspect
+    except ImportError as error:
+        raise _not_installed(error) from None
+    inspect(a.inspect, Reporter(a.quiet))
+
+
+def _not_installed(error: ImportError) -> InputError:
+    return InputError(
+        f"sa-export needs {error.name}, which is not installed: `pip install 'stableanimator-deploy[export]'`."
+    )
 
 
 def _require_paddle_gpu() -> None:
