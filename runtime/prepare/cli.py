@@ -35,6 +35,7 @@ examples:
   sa-prepare --reference photo.jpg --driving dance.mp4 --out case/ --models models/
   sa-prepare --reference photo.jpg --driving dance.mp4 --out case/ --models models/ --size 576x1024 --frames 30:350:2
   sa-prepare --reference photo.jpg --driving frames/ --out case/ --keypoints poses.npz
+  sa-prepare --check-models models/
 
 exit codes: 0 done, 2 a flag or file cannot be used, 130 interrupted, 1 anything else
 """
@@ -47,12 +48,16 @@ def parser() -> argparse.ArgumentParser:
         "sa-prepare", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     files = parser.add_argument_group("files")
-    files.add_argument("--reference", type=Path, required=True, metavar="PHOTO", help="the person to be animated")
-    files.add_argument(
-        "--driving", type=Path, required=True, metavar="VIDEO|DIR", help="the movement: a video, or a folder of frames"
-    )
-    files.add_argument("--out", type=Path, required=True, metavar="CASE", help="where the case goes")
+    files.add_argument("--reference", type=Path, metavar="PHOTO", help="the person to be animated")
+    files.add_argument("--driving", type=Path, metavar="VIDEO|DIR", help="the movement: a video, or a folder of frames")
+    files.add_argument("--out", type=Path, metavar="CASE", help="where the case goes")
     files.add_argument("--models", type=Path, metavar="DIR", help="the networks' ONNX files")
+    files.add_argument(
+        "--check-models",
+        type=Path,
+        metavar="DIR",
+        help="make nothing: show what every ONNX file there is, whether it fits, and what is missing",
+    )
     files.add_argument("--keypoints", type=Path, metavar="FILE.npz", help="poses of another estimator")
     files.add_argument("--overwrite", action="store_true", help="replace an earlier case in --out")
     choice = parser.add_argument_group("what is made")
@@ -112,6 +117,11 @@ def frames_from(text: str) -> tuple[int, int | None, int]:
 
 def run(arguments: argparse.Namespace) -> None:
     a = arguments
+    if a.check_models is not None:
+        return _check_models(a)
+    for flag in ("reference", "driving", "out"):
+        if getattr(a, flag) is None:
+            raise InputError(f"--{flag} is missing: a case needs --reference, --driving and --out.")
     size, frames = size_from(a.size), frames_from(a.frames)
     if a.person not in ("largest", "all") and not re.fullmatch(r"[0-9]{1,4}", a.person):
         raise InputError(f"--person must be largest, all, or a number from 0, not {a.person}.")
@@ -121,10 +131,7 @@ def run(arguments: argparse.Namespace) -> None:
         from sa.runtime.prepare.input.driving import Selection
         from sa.runtime.prepare.preparation import Settings, prepare_case
     except ImportError as error:
-        raise InputError(
-            f"sa-prepare needs {error.name or error}, which is not installed: "
-            "`pip install 'stableanimator-deploy[prepare]'`."
-        ) from None
+        raise _not_installed(error) from None
     settings = Settings(
         reference=a.reference,
         driving=a.driving,
@@ -150,6 +157,21 @@ def run(arguments: argparse.Namespace) -> None:
     ]
     reporter.table(f"{report['frames']} frames in {a.out}", ["", ""], rows)
     reporter.say(str(a.out / "preview.mp4"))
+
+
+def _check_models(a: argparse.Namespace) -> None:
+    try:
+        from sa.runtime.prepare.estimate.check import check_models
+    except ImportError as error:
+        raise _not_installed(error) from None
+    check_models(a.check_models, Reporter(a.quiet))
+
+
+def _not_installed(error: ImportError) -> InputError:
+    return InputError(
+        f"sa-prepare needs {error.name or error}, which is not installed: "
+        "`pip install 'stableanimator-deploy[prepare]'`."
+    )
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -8,9 +8,10 @@ import mmap
 from pathlib import Path
 
 from sa.export.checkpoint.tensor_files import paddle_pickle, safetensors, shards, torch_zip
-from sa.export.checkpoint.tensor_files.impostors import kind_by_content, refuse_impostors
-from sa.export.checkpoint.tensor_files.stored import Kind, StoredTensor, TensorFile, explained, mapped
+from sa.export.checkpoint.tensor_files.pickle_reader import PROTOCOLS
+from sa.export.checkpoint.tensor_files.stored import FaultError, Kind, StoredTensor, TensorFile, explained, mapped
 from sa.runtime.errors import InputError
+from sa.runtime.system.impostors import BEGINNING, impostor
 from sa.runtime.system.regular_files import require_regular
 
 __all__ = ["SUFFIXES", "StoredTensor", "TensorFile", "open_tensor_file"]
@@ -35,8 +36,9 @@ def open_tensor_file(path: Path) -> TensorFile:
     named = _kind_of(path)
     with explained(path, named.noun, named.advice):
         data = mapped(path)
-        refuse_impostors(data)
-    kind = kind_by_content(data) or named
+        if (found := impostor(bytes(data[:BEGINNING]), len(data))) is not None:
+            raise FaultError(*found)
+    kind = _kind_by_content(data) or named
     with explained(path, kind.noun, kind.advice):
         return TensorFile(kind.open(data, path), (path,), lambda: data.obj.madvise(mmap.MADV_DONTNEED))
 
@@ -61,3 +63,15 @@ def _kind_of(path: Path) -> Kind:
             f"found '{path.suffix}'; give one of those"
         )
     return kind
+
+
+def _kind_by_content(data: memoryview) -> Kind | None:
+    """The kind of weight file that begins like this, None if the beginning does not tell."""
+    start = bytes(data[:16])
+    if start.startswith(b"PK\x03\x04"):
+        return torch_zip.KIND
+    if len(start) > 2 and start[0] == 0x80 and start[1] in PROTOCOLS:
+        return torch_zip.KIND if start[2:].startswith(torch_zip.OLD_TORCH_MAGIC) else paddle_pickle.KIND
+    if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < len(data):
+        return safetensors.KIND
+    return None
