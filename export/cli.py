@@ -8,6 +8,7 @@ from sa.export.targets.openvino.settings import check_openvino
 from sa.export.targets.tensorrt.settings import DEVICES, plan_settings
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.console.commands import run_command
+from sa.runtime.console.device import add_device_id, use_gpu
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import Manifest
 from sa.runtime.errors import InputError
@@ -70,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
         help="onnxruntime: cpu (default), for CPUs and GPUs, or cuda, with operators that only its CUDA provider has; "
         f"tensorrt-rtx: the GPUs to build for, by compute capability, such as {DEVICES} (default)",
     )
+    add_device_id(engines, "tensorrt, and paddle in fp16: ")
     engines.add_argument(
         "--plain",
         action="store_true",
@@ -167,6 +169,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError("--precision fp16 is for GPUs, and OpenVINO runs on CPUs: give --precision bf16 or fp32.")
     if a.backend == "openvino":
         check_openvino(a)
+    if a.device_id is not None:
+        if a.backend != "tensorrt" and (a.backend, a.precision) != ("paddle", "fp16"):
+            raise InputError(
+                "--device-id is for exports that use a GPU: give it with --backend tensorrt, or Paddle's fp16."
+            )
+        use_gpu(a.device_id)
     plans = plan_settings(a)
     if a.prepack and a.device == "cuda":
         raise InputError("--prepack is for CPUs: leave it out, or --device cuda.")

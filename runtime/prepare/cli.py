@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 from sa.runtime.console.commands import run_command
+from sa.runtime.console.device import add_device_id, chosen_device
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 
@@ -87,7 +88,8 @@ def parser() -> argparse.ArgumentParser:
         "from swapped colour channels",
     )
     machine = parser.add_argument_group("machine")
-    machine.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where networks run (default: cpu)")
+    machine.add_argument("--device", choices=["cpu", "cuda"], help="where networks run (default: cpu)")
+    add_device_id(machine)
     machine.add_argument("--quiet", action="store_true", help="no progress, no summary: errors only")
     return parser
 
@@ -141,7 +143,7 @@ def run(arguments: argparse.Namespace) -> None:
         everybody=a.person == "all" or a.compat == "upstream",
         models=a.models,
         keypoints=a.keypoints,
-        device=a.device,
+        device=chosen_device(a) or "cpu",
         upstream=a.compat == "upstream",
     )
     reporter = Reporter(a.quiet)
