@@ -77,10 +77,10 @@ def _gpu() -> dict | None:
     try:
         pynvml.nvmlInit()
         first = os.environ.get(VISIBLE, "").partition(",")[0]
-        by_id = first != "" and not first.isdecimal()  # CUDA takes numbers and ids such as GPU-8932f937
-        handle = (
-            pynvml.nvmlDeviceGetHandleByUUID(first) if by_id else pynvml.nvmlDeviceGetHandleByIndex(int(first or 0))
-        )
+        if first == "" or first.isdecimal():
+            handle = pynvml.nvmlDeviceGetHandleByIndex(int(first or 0))
+        else:  # an id such as GPU-8932f937
+            handle = pynvml.nvmlDeviceGetHandleByUUID(first)
         major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
         return {
             "device": pynvml.nvmlDeviceGetName(handle),

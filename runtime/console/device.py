@@ -16,7 +16,7 @@ def add_device_id(group: argparse._ActionsContainer, only: str = "") -> None:
         "--device-id",
         type=int,
         metavar="N",
-        help=f"{only}use GPU number N, as nvidia-smi counts those that CUDA_VISIBLE_DEVICES leaves (default: the first)",
+        help=f"{only}use GPU N, counted as nvidia-smi does, of those in CUDA_VISIBLE_DEVICES (default: the first)",
     )
 
 
