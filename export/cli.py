@@ -106,8 +106,8 @@ def parser() -> argparse.ArgumentParser:
     )
     engines.add_argument(
         "--onednn",
-        action="store_true",
-        help="Paddle Inference: use oneDNN's kernels, about twice as fast, for each engine that is certified with them",
+        action=argparse.BooleanOptionalAction,
+        help="paddle, on CPUs: use oneDNN's kernels for each engine that is certified with them (default), or for none",
     )
     plans = parser.add_argument_group("TensorRT")
     plans.add_argument(
@@ -159,7 +159,7 @@ def run(arguments: argparse.Namespace) -> None:
         return _inspect(a)
     if a.out is None:
         raise InputError("--out is missing: give the folder where the engine set goes.")
-    if a.onednn and a.backend != "paddle":
+    if a.onednn is not None and a.backend != "paddle":
         raise InputError("--onednn is a choice of Paddle Inference: give it with --backend paddle.")
     if a.prepack and a.backend != "onnxruntime":
         raise InputError("--prepack is a choice of ONNX Runtime: give it with --backend onnxruntime.")
@@ -280,6 +280,7 @@ def show(manifest: Manifest, out: Path, reporter: Reporter) -> None:
                 f"{result.relative:.1e}",
                 f"{result.cosine:.9f}",
                 result.shapes,
+                "yes" if engine.onednn else "no",
             ]
         )
     if segments:
@@ -294,9 +295,12 @@ def show(manifest: Manifest, out: Path, reporter: Reporter) -> None:
                 f"{worst.relative:.1e}",
                 f"{min(engine.certificate.cosine for engine in segments):.9f}",
                 worst.shapes,
+                f"{sum(engine.onednn for engine in segments)} of {len(segments)}",
             ]
         )
-    columns = ["engine", "parameters", "GFLOP", "MiB", "max abs", "relative", "cosine", "certified at"]
+    columns = ["engine", "parameters", "GFLOP", "MiB", "max abs", "relative", "cosine", "certified at", "oneDNN"]
+    if manifest.backend != "paddle" or manifest.device != "cpu":
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     s = manifest.shapes
     title = f"{out}: {manifest.backend} {manifest.backend_version}, {s.height}x{s.width}, tiles of {s.tile_size} frames"
     reporter.table(title, columns, rows)

@@ -314,7 +314,7 @@ FLAG_ROWS = [
     Row(
         "--onednn without Paddle",
         "--onednn is a choice of Paddle Inference: give it with --backend paddle.",
-        flags=("--onednn",),
+        flags=("--no-onednn",),
     ),
     Row(
         "--device of another library",
