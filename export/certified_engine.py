@@ -105,6 +105,9 @@ class Workshop:
             except EngineSetError as error:  # some programs cannot even be loaded in every way
                 refused, result = error, None
                 continue
-            if result.relative <= result.tolerance:
-                return candidate, result.model_copy(update={"executed": self.target.executed(definition)})
+            if result.relative > result.tolerance:
+                continue
+            if (further := self.target.differences(candidate, self.folder)) is not None:
+                facts = {"executed": self.target.executed(definition), "further": further}
+                return candidate, result.model_copy(update=facts)
         raise beyond_tolerance(result, definition.role) if result is not None else refused

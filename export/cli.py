@@ -8,6 +8,7 @@ from sa.export.targets.openvino.settings import check_openvino
 from sa.export.targets.tensorrt.settings import DEVICES, plan_settings
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.console.commands import run_command
+from sa.runtime.console.device import add_device_id, use_gpu
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import Manifest
 from sa.runtime.errors import InputError
@@ -18,7 +19,8 @@ Turn StableAnimator's checkpoint into an engine set: static engines for one size
 A checkpoint folder holds, as published,
   SVD/{feature_extractor,image_encoder,scheduler,unet,vae}      Stable Video Diffusion img2vid-xt
   Animation/{unet,pose_net,face_encoder}.{safetensors,pth}      StableAnimator's own weights
-PaddleMIX's .pdparams files are read as well. Nothing in a weight file is ever executed.
+What ppdiffusers, training scripts and download tools leave is read as well (docs/paddle.md), and --inspect shows what
+was found. Nothing in a weight file is ever executed.
 """
 
 EPILOG = """\
@@ -28,6 +30,7 @@ misses its tolerance fails the export, and a failed export leaves nothing behind
 examples:
   sa-export --checkpoint weights/ --out engines/
   sa-export --checkpoint weights/ --out engines-paddle/ --backend paddle --preset portrait-1024x576
+  sa-export --inspect weights/
 
 exit codes: 0 done, 2 a flag or the checkpoint cannot be used, 1 anything else
 """
@@ -38,8 +41,15 @@ def parser() -> argparse.ArgumentParser:
         "sa-export", description=DESCRIPTION, epilog=EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     files = parser.add_argument_group("files")
-    files.add_argument("--checkpoint", type=Path, required=True, metavar="DIR", help="the folder with the weights")
-    files.add_argument("--out", type=Path, required=True, metavar="DIR", help="where the engine set goes")
+    source = files.add_mutually_exclusive_group(required=True)
+    source.add_argument("--checkpoint", type=Path, metavar="DIR", help="the folder with the weights")
+    source.add_argument(
+        "--inspect",
+        type=Path,
+        metavar="CHECKPOINT",
+        help="export nothing: show the weight files found there, their types and sizes, and what is missing",
+    )
+    files.add_argument("--out", type=Path, metavar="DIR", help="where the engine set goes")
     engines = parser.add_argument_group("engines")
     engines.add_argument(
         "--backend",
@@ -61,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
         help="onnxruntime: cpu (default), for CPUs and GPUs, or cuda, with operators that only its CUDA provider has; "
         f"tensorrt-rtx: the GPUs to build for, by compute capability, such as {DEVICES} (default)",
     )
+    add_device_id(engines, "tensorrt, and paddle in fp16: ")
     engines.add_argument(
         "--plain",
         action="store_true",
@@ -96,8 +107,8 @@ def parser() -> argparse.ArgumentParser:
     )
     engines.add_argument(
         "--onednn",
-        action="store_true",
-        help="Paddle Inference: use oneDNN's kernels, about twice as fast, for each engine that is certified with them",
+        action=argparse.BooleanOptionalAction,
+        help="paddle, on CPUs: use oneDNN's kernels for each engine that is certified with them (default), or for none",
     )
     plans = parser.add_argument_group("TensorRT")
     plans.add_argument(
@@ -145,7 +156,11 @@ def parser() -> argparse.ArgumentParser:
 
 def run(arguments: argparse.Namespace) -> None:
     a = arguments
-    if a.onednn and a.backend != "paddle":
+    if a.inspect is not None:
+        return _inspect(a)
+    if a.out is None:
+        raise InputError("--out is missing: give the folder where the engine set goes.")
+    if a.onednn is not None and a.backend != "paddle":
         raise InputError("--onednn is a choice of Paddle Inference: give it with --backend paddle.")
     if a.prepack and a.backend != "onnxruntime":
         raise InputError("--prepack is a choice of ONNX Runtime: give it with --backend onnxruntime.")
@@ -155,6 +170,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError("--precision fp16 is for GPUs, and OpenVINO runs on CPUs: give --precision bf16 or fp32.")
     if a.backend == "openvino":
         check_openvino(a)
+    if a.device_id is not None:
+        if a.backend != "tensorrt" and (a.backend, a.precision) != ("paddle", "fp16"):
+            raise InputError(
+                "--device-id is for exports that use a GPU: give it with --backend tensorrt, or Paddle's fp16."
+            )
+        use_gpu(a.device_id)
     plans = plan_settings(a)
     if a.prepack and a.device == "cuda":
         raise InputError("--prepack is for CPUs: leave it out, or --device cuda.")
@@ -196,9 +217,7 @@ def run(arguments: argparse.Namespace) -> None:
         from sa.export.settings import ExportSettings
         from sa.export.targets.choose import choose_target
     except ImportError as error:
-        raise InputError(
-            f"sa-export needs {error.name}, which is not installed: `pip install 'stableanimator-deploy[export]'`."
-        ) from None
+        raise _not_installed(error) from None
     target = choose_target(a, plans)
     if a.refine_plan == "auto" and target.device != "cpu":
         raise InputError("--refine-plan auto counts this machine's memory, not a GPU's: give segmented or whole.")
@@ -215,6 +234,23 @@ def run(arguments: argparse.Namespace) -> None:
     reporter = Reporter(a.quiet)
     manifest = export(a.checkpoint, a.out, settings, reporter)
     show(manifest, a.out, reporter)
+
+
+def _inspect(a: argparse.Namespace) -> None:
+    if a.out is not None:
+        raise InputError("--inspect exports nothing: leave out --out.")
+    quiet_paddle()
+    try:
+        from sa.export.inspection import inspect
+    except ImportError as error:
+        raise _not_installed(error) from None
+    inspect(a.inspect, Reporter(a.quiet))
+
+
+def _not_installed(error: ImportError) -> InputError:
+    return InputError(
+        f"sa-export needs {error.name}, which is not installed: `pip install 'stableanimator-deploy[export]'`."
+    )
 
 
 def _require_paddle_gpu() -> None:
@@ -248,6 +284,7 @@ def show(manifest: Manifest, out: Path, reporter: Reporter) -> None:
                 f"{result.relative:.1e}",
                 f"{result.cosine:.9f}",
                 result.shapes,
+                "yes" if engine.onednn else "no",
             ]
         )
     if segments:
@@ -262,9 +299,12 @@ def show(manifest: Manifest, out: Path, reporter: Reporter) -> None:
                 f"{worst.relative:.1e}",
                 f"{min(engine.certificate.cosine for engine in segments):.9f}",
                 worst.shapes,
+                f"{sum(engine.onednn for engine in segments)} of {len(segments)}",
             ]
         )
-    columns = ["engine", "parameters", "GFLOP", "MiB", "max abs", "relative", "cosine", "certified at"]
+    columns = ["engine", "parameters", "GFLOP", "MiB", "max abs", "relative", "cosine", "certified at", "oneDNN"]
+    if manifest.backend != "paddle" or manifest.device != "cpu":
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     s = manifest.shapes
     title = f"{out}: {manifest.backend} {manifest.backend_version}, {s.height}x{s.width}, tiles of {s.tile_size} frames"
     reporter.table(title, columns, rows)

@@ -61,6 +61,8 @@ def export(checkpoint_folder: Path, out: Path, settings: ExportSettings, reporte
         expected = slots_by_part(checkpoint, definitions)
         networks = Networks(checkpoint, {part: checkpoint.weights(part, slots) for part, slots in expected.items()})
         typing = typing_for(settings.precision, target, networks, definitions, settings.shapes, threads)
+    for note in checkpoint.notes:
+        reporter.say(note)
     parameters = {part: sum(math.prod(slot.shape) for slot in slots.values()) for part, slots in expected.items()}
     _check_memory(parameters, settings.precision, reporter)
     with staged(out) as folder:

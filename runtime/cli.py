@@ -10,6 +10,7 @@ from typing import get_args
 from sa.runtime.animator import animate
 from sa.runtime.case.case import Case
 from sa.runtime.console.commands import run_command
+from sa.runtime.console.device import add_device_id, chosen_device
 from sa.runtime.console.flags import Once
 from sa.runtime.console.listener import ConsoleListener
 from sa.runtime.console.progress import Reporter
@@ -221,6 +222,7 @@ def add_machine(output: argparse._ArgumentGroup) -> None:
         help="where the engines run: cuda takes those of ONNX Runtime (extra 'cuda') and Paddle (paddlepaddle-gpu) to "
         "an NVIDIA GPU (default: where they were exported for)",
     )
+    add_device_id(output)
     output.add_argument(
         "--low-memory",
         action="store_true",
@@ -331,6 +333,7 @@ def run(arguments: argparse.Namespace) -> None:
     require(tile_workers is None or 1 <= tile_workers <= 64, "--tile-workers", "1 to 64", tile_workers)
     if gpus is not None:
         require(arguments.device != "cpu", "--device", "cuda, or left out, with --devices", arguments.device)
+        require(arguments.device_id is None, "--device-id", "left out with --devices", arguments.device_id)
         os.environ.update(seeing(gpus))  # before anything looks at them; what this process does is done by the first
     reporter = Reporter(arguments.quiet)
     with reporter.stage("checking engine set"):
@@ -339,7 +342,7 @@ def run(arguments: argparse.Namespace) -> None:
             verify=arguments.verify,
             digest=arguments.engines_digest,
             refine=settings.refine is not None,
-            device="cuda" if gpus is not None else arguments.device,
+            device="cuda" if gpus is not None else chosen_device(arguments),
             threads=arguments.threads,
             low_memory=arguments.low_memory,
         )

@@ -75,6 +75,8 @@ class Certificate(Record):
     norm: Literal["max", "euclidean"] = "max"  # euclidean for gradients across kinks, where single values may jump
     cosine: float
     tolerance: float  # the limit for `relative`
+    # With oneDNN only: by kind of inputs, how far the engine is from itself without, relative to the largest value.
+    further: dict[str, float] = {}
 
 
 class Prepacked(Record):

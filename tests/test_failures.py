@@ -365,7 +365,7 @@ def test_an_export_says_nothing_beside_its_error(tmp_path, checkpoint):
         ("sa-run", "--engines e --case c --out o --steps many", "argument --steps: invalid int value: 'many'"),
         ("sa-run", "--engines e --case c --out o --guidance 3,5", "argument --guidance: invalid float value: '3,5'"),
         ("sa-run", "--engines e --case c --out o --compat old", "argument --compat: invalid choice: 'old'"),
-        ("sa-export", "", "the following arguments are required: --checkpoint, --out"),
+        ("sa-export", "", "one of the arguments --checkpoint --inspect is required"),
         ("sa-export", "--checkpoint c --out o --precision fp8", "argument --precision: invalid choice: 'fp8'"),
         ("sa-export", "--checkpoint c --out o --backend torch", "argument --backend: invalid choice: 'torch'"),
         ("sa-export", "--checkpoint c --out o --height 5.5", "argument --height: invalid int value: '5.5'"),

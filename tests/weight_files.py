@@ -6,7 +6,7 @@ import struct
 import sys
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -106,10 +106,16 @@ def torch_pickle(state: object, protocol: int = 2) -> bytes:
     return buffer.getvalue()
 
 
+def leaves(state: object) -> Iterator[object]:
+    """What a dict holds, and the dicts in it."""
+    for value in state.values() if isinstance(state, dict) else ():
+        yield from leaves(value) if isinstance(value, dict) else [value]
+
+
 def parts_of(state: object, protocol: int = 2) -> dict[str, bytes]:
     """The parts of the archive that torch.save would write."""
     parts = {"data.pkl": torch_pickle(state, protocol), "byteorder": b"little"}
-    for value in state.values() if isinstance(state, dict) else ():
+    for value in leaves(state):
         tensor = value.tensor if isinstance(value, Parameter) else value
         if isinstance(tensor, Tensor) and isinstance(tensor.values, Values):
             parts[f"data/{tensor.values.key}"] = tensor.values.data

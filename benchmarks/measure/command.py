@@ -8,6 +8,7 @@ from sa.benchmarks.interruption import work_is_kept
 from sa.benchmarks.measure.bench import Plan, bench
 from sa.benchmarks.measure.true_size import VARIANTS, measure_true_size
 from sa.benchmarks.peers import KINDS, UPSTREAM
+from sa.runtime.console.device import add_device_id, chosen_device
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 
@@ -61,6 +62,7 @@ def add_run(commands: argparse._SubParsersAction) -> None:
         choices=["cpu", "cuda"],
         help="where ONNX Runtime's and Paddle's engine sets run (default: the device each was exported for)",
     )
+    add_device_id(run)
     run.add_argument("--puppets", type=int, default=4, help="puppets to measure quality on (default: %(default)s)")
     run.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")
     run.add_argument(
@@ -100,7 +102,7 @@ def _run(arguments: argparse.Namespace) -> None:
             steps=a.steps,
             puppets=a.puppets,
             threads=a.threads,
-            device=a.device,
+            device=chosen_device(a),
             memory_limit=int(a.memory_limit * 2**30) if a.memory_limit is not None else None,
         ),
         a.out,

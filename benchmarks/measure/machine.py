@@ -1,5 +1,6 @@
 """Describes this machine as rows do: the device that was used, its libraries, and the ceilings of that device."""
 
+import os
 import platform
 from importlib import metadata
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Literal
 
 from sa.benchmarks.measure.results import Machine
 from sa.runtime.errors import UserError
+from sa.runtime.system.child import VISIBLE
 
 LIBRARIES = ("numpy", "onnxruntime", "onnxruntime-gpu", "paddlepaddle", "torch", "diffusers", "openvino")
 
@@ -67,14 +69,18 @@ def _libraries() -> dict[str, str]:
 
 
 def _gpu() -> dict | None:
-    """The first CUDA device that NVML lists, or None."""
+    """The CUDA device in use as NVML knows it, or None: the first that CUDA_VISIBLE_DEVICES leaves."""
     try:
         import pynvml
     except ImportError:
         return None
     try:
         pynvml.nvmlInit()
-        handle = pynvml.nvmlDeviceGetHandleByIndex(0)
+        first = os.environ.get(VISIBLE, "").partition(",")[0]
+        if first == "" or first.isdecimal():
+            handle = pynvml.nvmlDeviceGetHandleByIndex(int(first or 0))
+        else:  # an id such as GPU-8932f937
+            handle = pynvml.nvmlDeviceGetHandleByUUID(first)
         major, minor = pynvml.nvmlDeviceGetCudaComputeCapability(handle)
         return {
             "device": pynvml.nvmlDeviceGetName(handle),

@@ -27,7 +27,7 @@ VARIANTS = {  # flags of sa-export
     "openvino": (),
     "openvino+bf16": ("--precision", "bf16"),
     "paddle": (),
-    "paddle+onednn": ("--onednn",),
+    "paddle+plain": ("--no-onednn",),
 }
 
 

@@ -3,7 +3,6 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 
@@ -14,30 +13,18 @@ from sa.export.checkpoint.architecture import (
     UNetConfig,
     VaeConfig,
 )
-from sa.export.checkpoint.tensor_files import StoredTensor, TensorFile, open_tensor_file
+from sa.export.checkpoint.names import network_names
+from sa.export.checkpoint.places import Part, Places
+from sa.export.checkpoint.tensor_files import TensorFile, open_tensor_file
 from sa.export.checkpoint.tensor_files.pickle_reader import shown
 from sa.runtime.contract import SourceFile
 from sa.runtime.errors import InputError
 from sa.runtime.system import hashing
-from sa.runtime.system.regular_files import require_regular
 
-Part = Literal["unet", "pose_net", "face_encoder", "vae", "image_encoder", "arcface"]
+__all__ = ["Checkpoint", "Part", "Slot", "Weights"]
 
-# The folders where Stable Video Diffusion's files may be: as published, or as downloads leave them.
-SVD_FOLDERS = ("SVD", "stable-video-diffusion-img2vid-xt", "SVD/stable-video-diffusion-img2vid-xt")
-# The files where a part's weights may be, in order of preference: published, or saved by diffusers or ppdiffusers.
-_PADDLE_SAFETENSORS = "diffusion_paddle_model.safetensors"
-_DIFFUSERS = (
-    "diffusion_pytorch_model.safetensors",
-    "diffusion_pytorch_model.bin",
-    _PADDLE_SAFETENSORS,
-    "model_state.pdparams",
-    "diffusion_pytorch_model.fp16.safetensors",
-)
-_TRANSFORMERS = ("model.safetensors", "pytorch_model.bin", "model_state.pdparams", "model.fp16.safetensors")
-_ANIMATION = ("{}.safetensors", "{}.pth", "{}.pdparams", "{}/model_state.pdparams")
 IGNORED_SUFFIXES = ("num_batches_tracked", "position_ids")  # counters and indices, not weights
-PADDLE_NAMES = {"_mean": "running_mean", "_variance": "running_var", "_weight": "weight"}  # BatchNorm, PReLU
+ADAPTER = ".processor.id_to_k."  # in the names of StableAnimator's UNet alone
 
 
 @dataclass(frozen=True)
@@ -56,7 +43,7 @@ class Weights:
         self._file = file
         self._tensors = tensors
         self._slots = slots
-        self._transposed = transposed  # stored in Paddle's layout: Linear weights [in, out]
+        self.transposed = transposed  # stored in Paddle's layout: Linear weights [in, out]
 
     def __contains__(self, name: str) -> bool:
         return name in self._slots
@@ -65,6 +52,11 @@ class Weights:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of all parameters, in Paddle's layout."""
         return {name: slot.shape[::-1] if slot.linear else slot.shape for name, slot in self._slots.items()}
+
+    @property
+    def types(self) -> set[str]:
+        """The types its values are stored in, such as "float16"."""
+        return {self._tensors[name].dtype for name in self._slots}
 
     def read(self, name: str) -> np.ndarray:
         """The parameter `name` as float32 in Paddle's layout, a view if possible. InputError unless finite."""
@@ -76,7 +68,7 @@ class Weights:
             )
         if not value.shape:
             return value.reshape(1)
-        return value.T if self._slots[name].linear and not self._transposed else value
+        return value.T if self._slots[name].linear and not self.transposed else value
 
     def each(self, names: Iterable[str]) -> Iterator[tuple[str, np.ndarray]]:
         """Names and values of parameters, one at a time; the file's memory pages are released after each."""
@@ -93,10 +85,8 @@ class Checkpoint:
     """A checkpoint folder, opened, with its configs. InputError if one is missing or unsuitable."""
 
     def __init__(self, folder: Path):
-        if not folder.is_dir():
-            raise InputError(f"{folder} is not a folder: give --checkpoint the folder with SVD/ and Animation/.")
-        self.folder = folder
-        self.svd = self._svd_folder()
+        self._places = Places(folder)
+        self.folder, self.svd = self._places.root, self._places.svd
         self.unet = UNetConfig.read(self.svd / "unet" / "config.json")
         self.vae = VaeConfig.read(self.svd / "vae" / "config.json")
         self.image_encoder = ImageEncoderConfig.read(self.svd / "image_encoder" / "config.json")
@@ -110,50 +100,39 @@ class Checkpoint:
                 f"but the UNet's cross_attention_dim is {self.unet.cross_attention_dim}: they must be equal; "
                 "use configs of one checkpoint."
             )
-        self._files: dict[Part, tuple[Path, TensorFile]] = {}
-
-    def _svd_folder(self) -> Path:
-        folders = [self.folder / name for name in SVD_FOLDERS if (self.folder / name).is_dir()]
-        if not folders:
-            raise InputError(
-                f"{self.folder} holds no folder {' or '.join(SVD_FOLDERS)}: a checkpoint needs Stable Video "
-                "Diffusion's feature_extractor, image_encoder, scheduler, unet and vae there."
-            )
-        # If none has the config, the error names the first folder.
-        return next((folder for folder in folders if (folder / "unet" / "config.json").is_file()), folders[0])
-
-    def _locate(self, part: Part) -> Path:
-        if part == "vae":
-            places = [self.svd / "vae" / name for name in _DIFFUSERS]
-        elif part == "image_encoder":
-            places = [self.svd / "image_encoder" / name for name in _TRANSFORMERS]
-        else:
-            stem = "glintr100_torch" if part == "arcface" else part
-            places = [self.folder / "Animation" / name.format(stem) for name in _ANIMATION]
-        for place in places:
-            require_regular(place)
-            if place.is_file():
-                return place
-        raise InputError(
-            f"{places[0]} is missing: the checkpoint needs the {part} weights there "
-            f"(or as {', '.join(str(place.relative_to(places[0].parent)) for place in places[1:])})."
-        )
+        self._paths: dict[Part, Path] = {}
+        self._files: dict[Part, TensorFile] = {}
 
     def tensors(self, part: Part) -> TensorFile:
-        """The tensors of a part by name, not read yet. Paddle's names of BatchNorm statistics become PyTorch's."""
+        """The tensors of a part by the network's names, not read yet."""
         if part not in self._files:
-            path = self._locate(part)
-            self._files[part] = path, _pytorch_names(open_tensor_file(path))
-        return self._files[part][1]
+            self._files[part] = network_names(open_tensor_file(self.path(part)), part)
+        return self._files[part]
 
     def path(self, part: Part) -> Path:
-        self.tensors(part)
-        return self._files[part][0]
+        """The weight file of a part, or its index."""
+        if part not in self._paths:
+            self._paths[part] = self._places.weights(part)
+        return self._paths[part]
+
+    def files(self, part: Part) -> tuple[Path, ...]:
+        """The files that a part lies in, as far as they were found: one, or an index and its shards."""
+        if part in self._files:
+            return self._files[part].paths
+        return (self._paths[part],) if part in self._paths else ()
+
+    @property
+    def notes(self) -> list[str]:
+        """What was found elsewhere or read otherwise than as published, for the user."""
+        read = [f"{self._paths[part]}: {note}" for part, tensors in self._files.items() for note in tensors.notes]
+        return [*self._places.notes, *read]
 
     def weights(self, part: Part, slots: Mapping[str, Slot]) -> Weights:
         """The weights of a part, for networks that together have these slots. InputError names what does not fit."""
         path, tensors = self.path(part), self.tensors(part)
         missing = [name for name in slots if name not in tensors]
+        if part == "unet" and missing and all(".processor." in name for name in missing):
+            raise self._no_adapters(path, missing)
         if missing:
             raise InputError(f"{path} lacks the tensor {missing[0]}{_and_more(missing)}: {self._mismatch}")
         surplus = [name for name in tensors if name not in slots and not name.endswith(IGNORED_SUFFIXES)]
@@ -162,7 +141,7 @@ class Checkpoint:
                 f"{path} holds the tensor {shown(surplus[0])}{_and_more(surplus)} that the network does not have: "
                 f"{self._mismatch}"
             )
-        transposed = _is_transposed(path, tensors, slots)
+        transposed = _is_transposed(tensors, slots)
         for name, slot in slots.items():
             expected = slot.shape[::-1] if slot.linear and transposed else slot.shape
             found = tensors[name].shape or (1,)  # ppdiffusers saves a single number with shape []
@@ -178,12 +157,20 @@ class Checkpoint:
                 )
         return Weights(part, path, tensors, slots, transposed)
 
+    def _no_adapters(self, path: Path, missing: list[str]) -> InputError:
+        others = [other for other in self._places.every("unet") if other != path and _has_adapters(other)]
+        where = f"{others[0]}, which has them" if others else "StableAnimator's own, published as Animation/unet.pth"
+        return InputError(
+            f"{path} is a UNet of Stable Video Diffusion without ID adapters, as it lacks {missing[0]}"
+            f"{_and_more(missing)}: give {where}, in its place."
+        )
+
     @property
     def _mismatch(self) -> str:
         return f"these weights and the configs in {self.svd} do not belong together; use those of one checkpoint."
 
     def sources(self) -> Iterator[SourceFile]:
-        """Every file opened so far, configs included, with its hash."""
+        """Every file opened so far, configs and shards included, with its hash."""
         configs = (
             "unet/config.json",
             "vae/config.json",
@@ -191,30 +178,30 @@ class Checkpoint:
             "scheduler/scheduler_config.json",
             "feature_extractor/preprocessor_config.json",
         )
-        for path in [*(self.svd / name for name in configs), *(path for path, _ in self._files.values())]:
+        weights = [path for tensors in self._files.values() for path in tensors.paths]
+        for path in [*(self.svd / name for name in configs), *weights]:
             yield SourceFile(
                 path=path.relative_to(self.folder).as_posix(), bytes=path.stat().st_size, sha256=hashing.sha256(path)
             )
 
 
-def _pytorch_names(tensors: TensorFile) -> TensorFile:
-    renamed: dict[str, StoredTensor] = {}
-    for name, tensor in tensors.items():
-        stem, _, leaf = name.rpartition(".")
-        renamed[f"{stem}.{PADDLE_NAMES[leaf]}" if stem and leaf in PADDLE_NAMES else name] = tensor
-    return TensorFile(renamed, tensors.forget)
+def _has_adapters(path: Path) -> bool:
+    try:
+        return any(ADAPTER in name for name in open_tensor_file(path))
+    except InputError:
+        return False
 
 
-def _is_transposed(path: Path, tensors: Mapping[str, StoredTensor], slots: Mapping[str, Slot]) -> bool:
+def _is_transposed(tensors: TensorFile, slots: Mapping[str, Slot]) -> bool:
     """Whether Linear weights are stored in Paddle's layout, [in, out].
 
-    The shapes of weights that are not square decide. A VAE has only square ones; there the file's name decides.
+    The shapes of weights that are not square decide. A VAE has only square ones; there it counts who wrote the file.
     """
     uneven = [name for name, slot in slots.items() if slot.linear and slot.shape[0] != slot.shape[1]]
     as_paddle = sum(tensors[name].shape == slots[name].shape[::-1] for name in uneven)
     as_torch = sum(tensors[name].shape == slots[name].shape for name in uneven)
     if as_paddle == as_torch:
-        return path.suffix == ".pdparams" or path.name == _PADDLE_SAFETENSORS
+        return tensors.by_paddle
     return as_paddle > as_torch
 
 

@@ -16,7 +16,7 @@ def choose_target(arguments: argparse.Namespace, plans: PlanSettings | None) -> 
     if plans is not None:
         return (TensorRtTarget if a.backend == "tensorrt" else TensorRtRtxTarget)(plans, a.threads)
     if a.backend == "paddle":
-        return PaddleGpuTarget(a.threads) if a.precision == "fp16" else PaddleTarget(a.threads, a.onednn)
+        return PaddleGpuTarget(a.threads) if a.precision == "fp16" else PaddleTarget(a.threads, a.onednn is not False)
     if a.backend == "openvino":
         return OpenVinoTarget(a.threads)
     if a.device == "cuda":

@@ -49,6 +49,10 @@ class Target(ABC):
         """The ways to run the engine, best first. The first one within its tolerance is taken."""
         yield contract
 
+    def differences(self, contract: EngineContract, folder: Path) -> Mapping[str, float] | None:
+        """How far a way to run the engine is from the plain one on further kinds of inputs; None if it is too far."""
+        return {}
+
     def open(self, definition: EngineDefinition, folder: Path, contracts: Mapping[Role, EngineContract]) -> Engine:
         """Open the engine to be compared; one that is certified together with others comes with them."""
         if definition.stands_for is None:

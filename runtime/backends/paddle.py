@@ -22,6 +22,9 @@ with contextlib.suppress(ValueError):  # not the main thread: signals are the ca
     signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
 
 PARAMS_SUFFIX = ".pdiparams"
+# Of oneDNN, in Paddle 3.2.2. The first lets one of two readers of a tensor overwrite it: an error of 0.65 on the UNet.
+# The second gets the type of a reshaped tensor wrong, so that some programs cannot be loaded.
+WRONG_PASSES = ("inplace_pass", "operator_reshape_onednn_fuse_pass")
 
 
 class PaddleEngine(Engine):
@@ -60,11 +63,11 @@ class PaddleEngine(Engine):
         config.disable_gpu()
         config.set_cpu_math_library_num_threads(threads)  # the default is 1
         if self.contract.onednn:
-            config.enable_mkldnn()
-            # With this pass, the first of two readers overwrites a tensor: 0.65 absolute error on the UNet.
-            config.delete_pass("inplace_pass")
+            config.enable_onednn()
+            for name in WRONG_PASSES:
+                config.delete_pass(name)
         else:
-            config.disable_mkldnn()  # it is on by default
+            config.disable_onednn()  # it is on by default
 
     def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
         for name, value in inputs.items():

@@ -20,6 +20,7 @@ from sa.runtime.batch.work import LOCKS
 from sa.runtime.batch.worker import WorkerConfig
 from sa.runtime.cli import add_machine, add_settings, add_video, devices_from, require
 from sa.runtime.console.commands import run_command
+from sa.runtime.console.device import chosen_device
 from sa.runtime.console.progress import Reporter
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import InputError, InterruptedRunError, UserError
@@ -142,6 +143,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise InputError(f"--devices has a worker for each: leave out {'--ray' if a.ray else '--workers'}.")
     if a.devices is not None and a.device == "cpu":
         raise InputError("--devices are GPUs: leave out --device cpu, or give --workers for the CPU.")
+    if a.device_id is not None and (a.devices is not None or a.ray is not None):
+        raise InputError(f"--device-id is the one GPU of this machine: leave out {'--ray' if a.ray else '--devices'}.")
     if a.split_tiles and a.ray is not None:
         raise InputError("--split-tiles is for the devices of one machine: leave out --ray.")
     if a.node_engines is not None and a.ray is None:
@@ -153,7 +156,7 @@ def run(arguments: argparse.Namespace) -> None:
             a.engines,
             verify=a.verify,
             digest=a.engines_digest,
-            device="cuda" if a.devices is not None else a.device,
+            device="cuda" if a.devices is not None else chosen_device(a),
             threads=a.threads,
             low_memory=a.low_memory,
         )

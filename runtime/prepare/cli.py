@@ -9,6 +9,7 @@ from PIL import ImageColor
 
 from sa.runtime.case.images import load_image
 from sa.runtime.console.commands import run_command
+from sa.runtime.console.device import add_device_id, chosen_device
 from sa.runtime.console.flags import Once
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError, import_failed
@@ -40,6 +41,7 @@ examples:
   sa-prepare --reference photo.jpg --driving dance.mp4 --out case/ --models models/
   sa-prepare --reference photo.jpg --driving dance.mp4 --out case/ --models models/ --size 576x1024 --frames 30:350:2
   sa-prepare --reference photo.jpg --driving frames/ --out case/ --keypoints poses.npz
+  sa-prepare --check-models models/
 
 exit codes: 0 done, 2 a flag or file cannot be used, 130 interrupted, 1 anything else
 """
@@ -57,12 +59,11 @@ def parser() -> argparse.ArgumentParser:
     files.add_argument(
         "--reference",
         type=Path,
-        required=True,
         action="append",
         metavar="PHOTO",
         help="the person to be animated; of several, each becomes a case in a folder of --out, on the same poses",
     )
-    movement = files.add_mutually_exclusive_group(required=True)
+    movement = files.add_mutually_exclusive_group()
     movement.add_argument(
         "--driving",
         type=Path,
@@ -76,8 +77,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help="poses that are drawn already, at the output's size: checked and copied",
     )
-    files.add_argument("--out", type=Path, required=True, metavar="CASE", help="where the case goes")
+    files.add_argument("--out", type=Path, metavar="CASE", help="where the case goes")
     files.add_argument("--models", type=Path, metavar="DIR", help="the networks' ONNX files")
+    files.add_argument(
+        "--check-models",
+        type=Path,
+        metavar="DIR",
+        help="make nothing: show what every ONNX file there is, whether it fits, and what is missing",
+    )
     files.add_argument(
         "--keypoints",
         type=Path,
@@ -165,7 +172,8 @@ def parser() -> argparse.ArgumentParser:
         "from swapped colour channels",
     )
     machine = parser.add_argument_group("machine")
-    machine.add_argument("--device", choices=["cpu", "cuda"], default="cpu", help="where networks run (default: cpu)")
+    machine.add_argument("--device", choices=["cpu", "cuda"], help="where networks run (default: cpu)")
+    add_device_id(machine)
     machine.add_argument("--quiet", action="store_true", help="no progress, no summary: errors only")
     return parser
 
@@ -213,6 +221,11 @@ def colour_from(text: str) -> tuple[int, int, int]:
 
 def run(arguments: argparse.Namespace) -> None:
     a = arguments
+    if a.check_models is not None:
+        return _check_models(a)
+    if a.reference is None or a.out is None or (a.driving is None and a.poses_ready is None):
+        missing = "reference" if a.reference is None else "out" if a.out is None else "driving"
+        raise InputError(f"--{missing} is missing: a case needs --reference, --out, and --driving or --poses-ready.")
     size, frames = None if a.size == "auto" else size_from(a.size), frames_from(a.frames)
     if a.person not in ("largest", "all") and not re.fullmatch(r"[0-9]{1,4}", a.person):
         raise InputError(f"--person must be largest, all, or a number from 0, not {a.person}.")
@@ -237,11 +250,12 @@ def run(arguments: argparse.Namespace) -> None:
         from sa.runtime.prepare.several import prepare_cases
     except ImportError as error:
         raise import_failed("sa-prepare", error, "prepare") from None
+    device = chosen_device(a) or "cpu"
     if a.poses_ready is not None:
         if len(a.reference) > 1:
             raise InputError("--poses-ready were drawn for one photo: give one --reference.")
         ready = ReadySettings(
-            a.reference[0], a.poses_ready, a.models, a.identity is None, colour_from(a.background), a.device
+            a.reference[0], a.poses_ready, a.models, a.identity is None, colour_from(a.background), device
         )
         reporter = Reporter(a.quiet)
         report = prepare_ready(ready, a.out, a.overwrite, reporter)
@@ -261,7 +275,7 @@ def run(arguments: argparse.Namespace) -> None:
         models=a.models,
         keypoints=a.keypoints,
         reference_keypoints=a.reference_keypoints,
-        device=a.device,
+        device=device,
         upstream=a.compat == "upstream",
         fit=a.fit,
         reference_person=int(a.reference_person) if a.reference_person.isdigit() else None,
@@ -298,6 +312,14 @@ def summarise(report: dict, out: Path, reporter: Reporter) -> None:
     ]
     reporter.table(f"{report['frames']} frames in {out}", ["", ""], rows)
     reporter.say(str(out / "preview.mp4"))
+
+
+def _check_models(a: argparse.Namespace) -> None:
+    try:
+        from sa.runtime.prepare.estimate.check import check_models
+    except ImportError as error:
+        raise import_failed("sa-prepare", error, "prepare") from None
+    check_models(a.check_models, Reporter(a.quiet))
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import safetensors.numpy
-from command_lines import CASE, copied, export_arguments
+from command_lines import CASE, copied, export_arguments, fails
 from spoiling import OUT_IN_THE_WAY, CreatesAFile, Row, Spoil, all_of, check, cut, each, edit_json, remove, write
 from weight_files import parts_of, write_archive
 
@@ -48,9 +48,8 @@ CHECKPOINT_ROWS = [
     ),
     Row(
         "no SVD folder",
-        "{place}/checkpoint holds no folder SVD or stable-video-diffusion-img2vid-xt or "
-        "SVD/stable-video-diffusion-img2vid-xt: a checkpoint needs Stable Video Diffusion's feature_extractor, "
-        "image_encoder, scheduler, unet and vae there.",
+        "{place}/checkpoint holds no Stable Video Diffusion: expected its folders feature_extractor, image_encoder, "
+        "scheduler, unet and vae in SVD/, or where a download of stable-video-diffusion-img2vid-xt leaves them.",
         remove("checkpoint/SVD"),
     ),
     Row(
@@ -171,15 +170,17 @@ CHECKPOINT_ROWS = [
     ),
     Row(
         "no unet weights",
-        "{place}/checkpoint/Animation/unet.safetensors is missing: "
-        "the checkpoint needs the unet weights there (or as unet.pth, unet.pdparams, unet/model_state.pdparams).",
+        "{place}/checkpoint/Animation/unet.safetensors is missing: expected the unet weights "
+        "there, named unet and ending in .safetensors, .pth, .pt, .bin, .pdparams, and found "
+        "face_encoder.safetensors, glintr100_torch.safetensors, pose_net.safetensors.",
         remove("checkpoint/Animation/unet.safetensors"),
     ),
     Row(
         "no VAE weights",
-        "{place}/checkpoint/SVD/vae/diffusion_pytorch_model.safetensors is missing: "
-        "the checkpoint needs the vae weights there (or as diffusion_pytorch_model.bin, "
-        "diffusion_paddle_model.safetensors, model_state.pdparams, diffusion_pytorch_model.fp16.safetensors).",
+        "{place}/checkpoint/SVD/vae/diffusion_pytorch_model.safetensors is missing: expected the vae weights "
+        "there, named diffusion_pytorch_model or diffusion_paddle_model or model_state and ending in .safetensors, "
+        ".pth, .pt, .bin, .pdparams, and found "
+        "no weight file.",
         remove("checkpoint/SVD/vae/diffusion_pytorch_model.safetensors"),
     ),
     Row(
@@ -250,8 +251,9 @@ CHECKPOINT_ROWS = [
     ),
     Row(
         "no ArcFace weights",
-        "{place}/checkpoint/Animation/glintr100_torch.safetensors is missing: the checkpoint needs the arcface weights "
-        "there (or as glintr100_torch.pth, glintr100_torch.pdparams, glintr100_torch/model_state.pdparams).",
+        "{place}/checkpoint/Animation/glintr100_torch.safetensors is missing: expected the arcface weights "
+        "there, named glintr100_torch and ending in .safetensors, .pth, .pt, .bin, .pdparams, and found "
+        "face_encoder.safetensors, pose_net.safetensors, unet.safetensors.",
         remove("checkpoint/Animation/glintr100_torch.safetensors"),
         ("--refine",),
     ),
@@ -312,7 +314,7 @@ FLAG_ROWS = [
     Row(
         "--onednn without Paddle",
         "--onednn is a choice of Paddle Inference: give it with --backend paddle.",
-        flags=("--onednn",),
+        flags=("--no-onednn",),
     ),
     Row(
         "--device of another library",
@@ -414,3 +416,8 @@ def test_a_bad_checkpoint_or_output(row, checkpoint, place, capsys):
 @each(FLAG_ROWS)
 def test_a_bad_flag(row, tmp_path, capsys):
     check("sa-export", row, export_arguments(tmp_path), tmp_path, 2, capsys)
+
+
+def test_a_command_without_out(tmp_path, capsys):
+    said = "--out is missing: give the folder where the engine set goes."
+    fails("sa-export", ["--checkpoint", f"{tmp_path}/checkpoint"], tmp_path, 2, said, capsys)

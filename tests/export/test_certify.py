@@ -114,7 +114,7 @@ def test_onednn_is_kept_only_where_it_is_certified(checkpoint, only, monkeypatch
 
     monkeypatch.setattr(targets, "open_engine", Sloppy)
     shapes = Shapes(height=64, width=64, tile_size=2, decode_chunk=1)
-    settings = ExportSettings(shapes, PaddleTarget(onednn=True))
+    settings = ExportSettings(shapes, PaddleTarget())
     manifest = export(checkpoint("recipe_hjb"), tmp_path / "out", settings, Reporter(quiet=True))
     assert manifest.engine("pose_net").onednn and not manifest.engine("face_encoder").onednn
     assert not manifest.engine("image_encoder").onednn
@@ -124,8 +124,13 @@ def test_onednn_is_kept_only_where_it_is_certified(checkpoint, only, monkeypatch
         ("face_encoder", True),
         ("face_encoder", False),
         ("pose_net", True),
+        ("pose_net", False),  # the same engine on further kinds of inputs
+        ("pose_net", True),
     ]
-    assert "--onednn" in manifest.command
+    further = manifest.engine("pose_net").certificate.further
+    assert len(further) == 5 and max(further.values()) < 1e-5
+    assert manifest.engine("face_encoder").certificate.further == {}
+    assert "onednn" not in manifest.command
 
 
 def test_an_engine_beyond_its_tolerance_fails_the_export(checkpoint, only, monkeypatch, tmp_path):

@@ -10,6 +10,7 @@ from sa.export.checkpoint.tensor_files.pickle_reader import LongText, PickleRead
 from sa.export.checkpoint.tensor_files.state_dict import checked_state_dict, new_dict
 from sa.export.checkpoint.tensor_files.stored import (
     LAYOUT,
+    Contents,
     FaultError,
     Kind,
     StoredTensor,
@@ -33,7 +34,7 @@ _NUMPY_TYPES = {
 }
 
 
-def _open(data: memoryview, path: Path) -> dict[str, StoredTensor]:
+def _open(data: memoryview, path: Path) -> Contents:
     state = read_pickle(data, _PADDLE_OBJECTS)
     if type(state) is dict:
         # The variables' names in the program that saved the file.
@@ -43,8 +44,9 @@ def _open(data: memoryview, path: Path) -> dict[str, StoredTensor]:
                 "it holds a parameter cut into slices, as paddle.save does with protocols 2 and 3",
                 "load it with paddle.load and save it again with paddle.save(..., protocol=4)",
             )
-    arrays = checked_state_dict(state, _as_array, "PaddlePaddle")
-    return {name: _stored_array(name, array, path) for name, array in arrays.items()}
+    arrays, notes = checked_state_dict(state, _as_array, "PaddlePaddle")
+    tensors = {name: _stored_array(name, array, path) for name, array in arrays.items()}
+    return Contents(tensors, by_paddle=True, notes=notes)
 
 
 @dataclass(frozen=True)
@@ -114,7 +116,7 @@ def _stored_array(name: str, array: _Array, path: Path) -> StoredTensor:
         return values
 
     def load() -> np.ndarray:
-        with explained(path, KIND):
+        with explained(path, KIND.noun, KIND.advice):
             values = checked(content.decoded()) if isinstance(content, _Latin1) else content
         flat = flat_values(values, dtype, count)
         return flat.reshape(shape, order="F").flatten() if array.fortran else flat

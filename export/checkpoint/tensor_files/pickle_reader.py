@@ -215,10 +215,10 @@ class _Machine:
         if len(pairs) % 2:
             raise PickleReadError("it sets a dict item without a value")
         for key, value in zip(pairs[::2], pairs[1::2], strict=True):
-            if type(key) is not str:
+            if type(key) not in (str, int):  # optimizers, which may lie beside the weights, number their parameters
                 raise PickleReadError("a dict in it has a key that is not a name, which no state dict has")
             if key in target:
-                raise PickleReadError(f"a dict in it has the key '{shown(key)}' twice")
+                raise PickleReadError(f"a dict in it has the key '{shown(str(key))}' twice")
             target[key] = value
 
     def set_item(self) -> None:

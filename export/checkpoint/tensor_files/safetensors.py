@@ -5,7 +5,15 @@ import math
 from pathlib import Path
 
 from sa.export.checkpoint.tensor_files.pickle_reader import shown
-from sa.export.checkpoint.tensor_files.stored import LAYOUT, FaultError, Kind, StoredTensor, checked_shape, flat_values
+from sa.export.checkpoint.tensor_files.stored import (
+    LAYOUT,
+    Contents,
+    FaultError,
+    Kind,
+    StoredTensor,
+    checked_shape,
+    flat_values,
+)
 
 # Enough for any network (an entry takes some 120 bytes), and still cheap to parse if the file is hostile.
 _MAX_HEADER = 8 * 2**20
@@ -23,11 +31,11 @@ _TYPES = {
 }
 
 
-def _open(data: memoryview, path: Path) -> dict[str, StoredTensor]:
+def _open(data: memoryview, path: Path) -> Contents:
     metadata, entries, values = _header(data)
     types = dict(_TYPES)
-    if metadata.get("format") == "pd":
-        # PaddlePaddle passes bfloat16 to numpy as uint16, and ppdiffusers saves it under that name.
+    if metadata.get("format") in ("pd", "np"):
+        # PaddlePaddle passes bfloat16 to numpy as uint16. ppdiffusers ("pd") and paddlenlp ("np") save it as that.
         types["U16"] = "bfloat16"
     tensors = {}
     spans = []
@@ -45,7 +53,7 @@ def _open(data: memoryview, path: Path) -> dict[str, StoredTensor]:
         end = stop
     if end != len(values):
         raise FaultError(f"{len(values) - end:,} bytes follow its last tensor")
-    return tensors
+    return Contents(tensors, metadata.get("format") == "pd" or path.name.startswith("diffusion_paddle_model"))
 
 
 def _header(data: memoryview) -> tuple[dict[str, str], dict[str, object], memoryview]:

@@ -43,12 +43,29 @@ class StoredTensor:
         return _widened(self._load(), self.dtype).reshape(self.shape)
 
 
-class TensorFile(dict[str, StoredTensor]):
-    """The tensors of a weight file by name, in the file's order."""
+@dataclass(frozen=True)
+class Contents:
+    """What a weight file holds."""
 
-    def __init__(self, tensors: Mapping[str, StoredTensor], forget: Callable[[], None]) -> None:
-        super().__init__(tensors)
+    tensors: dict[str, StoredTensor]
+    by_paddle: bool  # PaddlePaddle wrote it, so Linear weights are [in, out]
+    notes: tuple[str, ...] = ()  # what was passed over, for the user
+
+
+class TensorFile(dict[str, StoredTensor]):
+    """The tensors of a weight file by name, in the file's order. `paths`: the files they lie in, an index first."""
+
+    def __init__(self, contents: Contents, paths: tuple[Path, ...], forget: Callable[[], None]) -> None:
+        super().__init__(contents.tensors)
+        self.by_paddle = contents.by_paddle
+        self.notes = contents.notes
+        self.paths = paths
         self.forget = forget  # releases the memory pages read so far; they are read again when needed
+
+    def renamed(self, names: Mapping[str, str], notes: tuple[str, ...]) -> "TensorFile":
+        """The tensors that are keys of `names`, by new names."""
+        tensors = {new: self[old] for old, new in names.items()}
+        return TensorFile(Contents(tensors, self.by_paddle, (*self.notes, *notes)), self.paths, self.forget)
 
 
 class FaultError(Exception):
@@ -63,17 +80,17 @@ class FaultError(Exception):
 class Kind:
     noun: str
     advice: str
-    open: Callable[[memoryview, Path], dict[str, StoredTensor]]
+    open: Callable[[memoryview, Path], Contents]
 
 
 @contextmanager
-def explained(path: Path, kind: Kind) -> Iterator[None]:
+def explained(path: Path, noun: str, advice: str) -> Iterator[None]:
     """Turns a fault into the one sentence that users read, an InputError."""
     try:
         yield
     except (FaultError, PickleReadError) as fault:
-        advice = getattr(fault, "advice", None) or kind.advice
-        raise InputError(f"{path} cannot be read as {kind.noun}: {fault}; {advice}") from None
+        advice = getattr(fault, "advice", None) or advice
+        raise InputError(f"{path} cannot be read as {noun}: {fault}; {advice}") from None
 
 
 def mapped(path: Path) -> memoryview:

@@ -11,9 +11,17 @@ import numpy as np
 
 from sa.export.checkpoint.tensor_files.pickle_reader import PickleReadError, read_pickle, shown
 from sa.export.checkpoint.tensor_files.state_dict import checked_state_dict, new_dict
-from sa.export.checkpoint.tensor_files.stored import LAYOUT, FaultError, Kind, StoredTensor, checked_shape, flat_values
+from sa.export.checkpoint.tensor_files.stored import (
+    LAYOUT,
+    Contents,
+    FaultError,
+    Kind,
+    StoredTensor,
+    checked_shape,
+    flat_values,
+)
 
-_OLD_TORCH_MAGIC = b"\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
+OLD_TORCH_MAGIC = b"\x8a\x0a" + 0x1950A86A20F9469CFC6C.to_bytes(10, "little")
 _MAX_DATA_PKL = 64 * 2**20
 _MAX_ZIP_DIRECTORY = 4 * 2**20
 _LOCAL_HEADER = struct.Struct("<4s22xHH")
@@ -43,7 +51,7 @@ def _as_torch_tensor(value: object) -> _TorchTensor | None:
     return value if isinstance(value, _TorchTensor) else None
 
 
-def _open(data: memoryview, path: Path) -> dict[str, StoredTensor]:
+def _open(data: memoryview, path: Path) -> Contents:
     entries = _zip_entries(data, path)
     archive = _torch_archive(entries)
     pickled = _zip_content(data, entries[f"{archive}/data.pkl"])
@@ -53,14 +61,15 @@ def _open(data: memoryview, path: Path) -> dict[str, StoredTensor]:
     if order is not None and bytes(_zip_content(data, order)[:16]) != b"little":
         raise FaultError("its numbers are big-endian", "save it again on a little-endian machine")
     state = read_pickle(pickled, _TORCH_OBJECTS, _torch_storage)
+    found, notes = checked_state_dict(state, _as_torch_tensor, "PyTorch")
     tensors = {}
-    for name, tensor in checked_state_dict(state, _as_torch_tensor, "PyTorch").items():
+    for name, tensor in found.items():
         key = tensor.storage.key
         entry = entries.get(f"{archive}/data/{key}")
         if entry is None:
             raise FaultError(f"the values of the tensor '{shown(name)}' (its part data/{shown(key)}) are missing")
         tensors[name] = _stored_torch_tensor(name, tensor, _zip_content(data, entry))
-    return tensors
+    return Contents(tensors, by_paddle=False, notes=notes)
 
 
 class _BoundedReads(io.FileIO):
@@ -73,7 +82,7 @@ class _BoundedReads(io.FileIO):
 
 
 def _zip_entries(data: memoryview, path: Path) -> dict[str, zipfile.ZipInfo]:
-    if data[2 : 2 + len(_OLD_TORCH_MAGIC)] == _OLD_TORCH_MAGIC:
+    if data[2 : 2 + len(OLD_TORCH_MAGIC)] == OLD_TORCH_MAGIC:
         raise FaultError(
             "it has the format that PyTorch wrote before version 1.6",
             "load it once with torch.load(..., weights_only=True) and torch.save it again, or save it as .safetensors",

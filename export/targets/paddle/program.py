@@ -8,6 +8,7 @@ import numpy as np
 
 from sa.export.engines.program import TWIN, Network, Written
 from sa.export.engines.trace import call_cost, trace
+from sa.export.targets.paddle.broadcast_division import broadcast_division
 from sa.runtime.backends.paddle import PARAMS_SUFFIX
 
 FLOAT32 = 5  # VarType.FP32 in Paddle's framework.proto
@@ -15,6 +16,7 @@ FLOAT32 = 5  # VarType.FP32 in Paddle's framework.proto
 
 def write_program(network: Network, folder: Path, stem: str) -> Written:
     traced = trace(network.forward, network.inputs, network.outputs, network.gradient)
+    broadcast_division(traced.program)
     program, params = f"{stem}.json", f"{stem.removesuffix(TWIN)}{PARAMS_SUFFIX}"
     traced.save(folder / program)
     if not (folder / params).exists():

@@ -160,7 +160,7 @@ def find_model(folder: Path, kind: Kind) -> Model | None:
     fitting = []
     for file in files:
         if file.name not in _PUBLISHED:
-            found = _signature(file)
+            found = read_signature(file)
             if isinstance(found, Signature) and kind.fits(found):
                 fitting.append(Model(file, found))
     if len(fitting) > 1:
@@ -186,7 +186,7 @@ def recogniser_warnings(model: Model) -> list[str]:
 
 
 def _checked(file: Path, kind: Kind) -> Signature:
-    found = _signature(file)
+    found = read_signature(file)
     if not isinstance(found, Signature):
         raise InputError(f"{file} cannot be loaded as an ONNX file ({found}): get it again; {kind.where}.")
     if not kind.fits(found):
@@ -201,7 +201,7 @@ def new_session(file: Path, device: str) -> onnxruntime.InferenceSession:
     return onnxruntime.InferenceSession(file, options, providers=PROVIDERS[device])
 
 
-def _signature(file: Path) -> Signature | str:
+def read_signature(file: Path) -> Signature | str:
     """The network's signature, or the reason why ONNX Runtime cannot load it."""
     require_regular(file)
     options = onnxruntime.SessionOptions()

@@ -11,7 +11,9 @@ from weight_files import torch_state, write_pdparams, write_torch
 
 from sa.benchmarks.fixtures.checkpoints import SMALL_ARCFACE
 from sa.benchmarks.fixtures.layout import PLACES
+from sa.export.checkpoint import places
 from sa.export.checkpoint.checkpoint import Checkpoint, Part, Slot
+from sa.export.cli import main
 from sa.export.engines.roles import slots, slots_by_part
 from sa.export.networks.arcface import ArcFace
 from sa.runtime.errors import InputError
@@ -221,13 +223,13 @@ def test_the_preferred_of_several_files_is_taken(folder, part):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_missing_weights_are_named_with_every_place(folder, part):
+def test_missing_weights_are_named_with_what_lies_there(folder, part):
+    first = folder / PREFERENCES[part][0]
+    (first.parent / "other.bin").write_bytes(b"")
     with pytest.raises(InputError) as caught:
         Checkpoint(folder).path(part)
-    first, *others = PREFERENCES[part]
-    assert str(caught.value).startswith(f"{folder / first} is missing: the checkpoint needs the {part} weights there")
-    for other in others:
-        assert str(Path(other).relative_to(Path(first).parent)) in str(caught.value)
+    assert str(caught.value).startswith(f"{first} is missing: expected the {part} weights there, named ")
+    assert str(caught.value).endswith("and found other.bin.")  # (caught.value)
 
 
 def test_half_precision_files_read_as_the_values_they_hold(folder, published, expected):
@@ -254,7 +256,7 @@ def test_the_svd_folder_may_lie_where_its_download_leaves_it(folder, tmp_path, p
     write(folder / place / "vae" / "diffusion_pytorch_model.safetensors", {"w": np.zeros(2, np.float32)})
     opened = Checkpoint(folder)
     assert opened.svd == folder / place
-    opened.path("vae")
+    opened.tensors("vae")
     assert [source.path for source in opened.sources()] == [
         f"{place}/unet/config.json",
         f"{place}/vae/config.json",
@@ -282,10 +284,54 @@ def test_a_missing_unet_config_is_named(folder, place):
     assert str(caught.value).startswith(f"{folder / place / 'unet' / 'config.json'} is missing")
 
 
-def test_a_folder_without_svd_is_refused_with_the_places(folder):
+def test_a_folder_without_svd_is_refused(folder):
     shutil.rmtree(folder / "SVD")
     with pytest.raises(InputError) as caught:
         Checkpoint(folder)
-    assert str(caught.value).startswith(f"{folder} holds no folder {' or '.join(SVD_PLACES)}: ")
+    assert str(caught.value).startswith(f"{folder} holds no Stable Video Diffusion: expected its folders ")
     with pytest.raises(InputError, match="is not a folder: give --checkpoint"):
         Checkpoint(folder / "SVD")
+
+
+def test_a_search_ends_at_many_files_and_at_links_that_lead_back(folder, monkeypatch):
+    (folder / "SVD").rename(folder / "elsewhere")
+    (folder / "elsewhere" / "loop").symlink_to(folder)
+    assert Checkpoint(folder).svd == folder / "elsewhere"
+    monkeypatch.setattr(places, "_MAX_ENTRIES", 5)
+    with pytest.raises(InputError, match="holds more than 5 files and folders: give --checkpoint a folder with SVD/"):
+        Checkpoint(folder)
+
+
+def test_the_folder_beside_svd_that_holds_weights_is_the_one_read(folder, published, expected):
+    """--checkpoint of one of several trainings beside SVD/: never another one's files."""
+    for place in ("Animation", "mine"):
+        write(folder / place / "pose_net.safetensors", arrays_of(published, "pose_net"))
+    opened = Checkpoint(folder / "mine")
+    assert opened.path("pose_net") == folder / "mine" / "pose_net.safetensors"
+    write(folder / "Animation" / "unet.safetensors", {"w": np.zeros(2, np.float32)})
+    with pytest.raises(InputError, match=r"mine/unet\.safetensors is missing"):
+        opened.path("unet")
+
+
+def test_a_folder_without_weights_is_not_taken_for_one_of_a_checkpoint(folder):
+    (folder / "empty").mkdir()
+    with pytest.raises(InputError, match="empty holds no Stable Video Diffusion"):
+        Checkpoint(folder / "empty")
+
+
+def test_inspecting_shows_what_is_missing(published, tmp_path, capsys):
+    made = shutil.copytree(published, tmp_path / "checkpoint")
+    (made / PLACES["arcface"]).unlink()
+    assert main(["--inspect", str(made)]) == 0
+    shown = capsys.readouterr().err
+    assert shown.count("yes") == 5 and shown.count("missing") == 2
+    assert "Only --refine needs arcface" in shown
+    (made / PLACES["unet"]).unlink()
+    (made / PLACES["vae"]).write_bytes(b"<html>")
+    assert main(["--inspect", str(made)]) == 2
+    shown = capsys.readouterr().err
+    assert "float32" in shown and "it is a web page" in shown
+    assert shown.splitlines()[-1].startswith(f"sa-export: {made / PLACES['unet']} is missing: ")
+    assert shown.splitlines()[-1].endswith("Nor can vae be used.")
+    assert main(["--inspect", str(made), "--out", str(tmp_path / "out")]) == 2
+    assert "--inspect exports nothing: leave out --out." in capsys.readouterr().err

@@ -1,6 +1,8 @@
 """Tests for weight files of every kind."""
 
+import json
 import math
+import os
 import pickle
 import random
 import struct
@@ -151,3 +153,31 @@ def test_no_code_of_a_weight_file_is_run(tmp_path, suffix):
             write_pdparams(path, pickled)
         assert f"asks for the Python object {name}, which a state dict does not need" in refusal(path)
     assert not mark.exists()
+
+
+@pytest.mark.parametrize(
+    ("index", "found"),
+    [
+        (b" " * (8 * 2**20 + 1), "it has 8,388,609 bytes, where 8,388,608 are the most"),
+        (
+            json.dumps({"weight_map": {str(i): f"{i}.safetensors" for i in range(1001)}}).encode(),
+            "more than 1,000 files",
+        ),
+        (b'{"weight_map": {"w": 3}}', "no table weight_map"),
+        (b'{"weight_map": {}}', "no table weight_map"),
+    ],
+)
+def test_an_index_of_shards_is_bounded(tmp_path, index, found):
+    path = tmp_path / "x.safetensors.index.json"
+    path.write_bytes(index)
+    message = refusal(path)
+    assert "cannot be read as an index of weight files" in message
+    assert found in message
+
+
+def test_a_shard_that_is_a_pipe_is_not_opened(tmp_path):
+    os.mkfifo(tmp_path / "shard.safetensors")
+    path = tmp_path / "x.safetensors.index.json"
+    path.write_text('{"weight_map": {"w": "shard.safetensors"}}')
+    with pytest.raises(InputError, match="is a pipe, expected a regular file"):
+        open_tensor_file(path)

@@ -180,12 +180,25 @@ def test_what_is_not_a_plain_state_dict_is_refused(tmp_path, state, found):
     assert found in refusal(write_torch(tmp_path / "net.pth", state))
 
 
-@pytest.mark.parametrize("key", ["state_dict", "module", "model"])
-def test_the_user_is_told_where_a_nested_state_dict_lies(tmp_path, key):
-    path = write_torch(tmp_path / "net.pth", {"epoch": 3, key: module_state()})
+@pytest.mark.parametrize("key", ["state_dict", "model_state_dict", "module", "model", "net", "ema"])
+def test_a_nested_state_dict_is_found_by_its_name(tmp_path, key):
+    optimizer = {"state": {0: {"step": 3}}, "param_groups": [{"lr": 1e-5, "params": [0, 1]}]}
+    path = write_torch(tmp_path / "net.pth", {"epoch": 3, "optimizer": optimizer, key: module_state()})
+    assert list(open_tensor_file(path)) == list(module_state())
+    assert open_tensor_file(path).notes == (f"read its '{key}'",)
+
+
+def test_a_running_average_beside_the_weights_is_passed_over(tmp_path):
+    weights, average = {"w": tensor_of(np.ones(2))}, {"w": tensor_of(np.zeros(2), "1")}
+    tensors = open_tensor_file(write_torch(tmp_path / "net.pth", {"ema": average, "state_dict": weights}))
+    assert np.array_equal(tensors["w"].read(), np.ones(2))
+    assert tensors.notes == ("read its 'state_dict'", "passed over its 'ema', a running average")
+
+
+def test_several_nested_state_dicts_are_named(tmp_path):
+    path = write_torch(tmp_path / "net.pth", {"model": module_state(), "net": module_state()})
     message = refusal(path)
-    assert f"lie one level down, under '{key}'" in message
-    assert f"save only its '{key}'" in message
+    assert "it holds several tables of tensors: model, net; load it with PyTorch, save only the one" in message
 
 
 def test_a_layer_called_model_is_no_nested_state_dict(tmp_path):
