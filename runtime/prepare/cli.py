@@ -224,7 +224,7 @@ def run(arguments: argparse.Namespace) -> None:
     if a.check_models is not None:
         return _check_models(a)
     if a.reference is None or a.out is None or (a.driving is None and a.poses_ready is None):
-        missing = "reference" if a.reference is None else "out" if a.out is None else "driving"
+        missing = "reference" if a.reference is None else "out" if a.driving or a.poses_ready else "driving"
         raise InputError(f"--{missing} is missing: a case needs --reference, --out, and --driving or --poses-ready.")
     size, frames = None if a.size == "auto" else size_from(a.size), frames_from(a.frames)
     if a.person not in ("largest", "all") and not re.fullmatch(r"[0-9]{1,4}", a.person):

@@ -23,15 +23,15 @@ GradientOf = Literal["window", "frame"]
 
 @dataclass(frozen=True)
 class RefineSettings:
-    preset: str = "published"  # whose settings these are, but for those that were given by themselves
     start: int = 0  # the first step refined
     end: int = 20  # the last step refined, inclusive as published
-    every: int = 1  # refine every Nth step from start to end
     iterations: int = 3
+    every: int = 1  # refine every Nth step from start to end
     rate: float = 0.1  # Adam's learning rate at step 0; falls linearly and reaches 0 after the last step
     tolerance: float | None = None  # stop a step's iterations once the loss falls by less than this share
     region: Region | None = None  # which latents move: the face's, or all, as published; None: the usual ones
     gradient: GradientOf | None = None  # of a window around the faces where they fit, or of the frame; None: the usual
+    preset: str = "published"  # whose settings these are, but for those that were given by themselves
 
     def gradients(self, steps: int) -> int:
         """The most loss gradients that a run of `steps` steps computes."""

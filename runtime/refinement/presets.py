@@ -34,4 +34,4 @@ def preset_settings(name: str) -> RefineSettings:
     if name not in found:
         raise InputError(f"there is no refinement preset {name!r}: choose {', '.join(found)}.")
     preset = found[name]
-    return RefineSettings(name, preset.start, preset.end, preset.every, preset.iterations)
+    return RefineSettings(preset.start, preset.end, preset.iterations, preset.every, preset=name)

@@ -86,4 +86,7 @@ def test_no_folder_and_no_regular_file(models, shown):
 
 def test_a_case_needs_its_flags(capsys):
     assert main(["--reference", "photo.jpg"]) == 2
-    assert "--driving is missing: a case needs --reference, --driving and --out." in capsys.readouterr().err
+    assert (
+        "--driving is missing: a case needs --reference, --out, and --driving or --poses-ready."
+        in capsys.readouterr().err
+    )
