@@ -1,4 +1,4 @@
-"""Cuts the photo to the output's size before anything is drawn (docs/prepare.md, section g, row 10)."""
+"""Cuts the photo to the output's size before anything is drawn (docs/prepare.md, section g)."""
 
 import math
 from dataclasses import dataclass
