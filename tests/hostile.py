@@ -61,6 +61,25 @@ def video(width: int = 64, height: int = 64, frames: int = 8, gap: int = 1, code
     return made.getvalue()
 
 
+def beside_a_still(width: int, height: int) -> bytes:
+    """A small track of one frame, which comes first, and one of this size that moves."""
+    made = io.BytesIO()
+    with av.open(made, "w", format="mp4") as container:
+        tracks = [container.add_stream("libx264", rate=8) for _ in range(2)]
+        for stream, (wide, high) in zip(tracks, ((64, 64), (width, height)), strict=True):
+            stream.width, stream.height, stream.pix_fmt = wide, high, "yuv420p"
+        for index in range(2):
+            for stream in tracks[index:]:
+                frame = av.VideoFrame(stream.width, stream.height, "yuv420p")
+                for plane in frame.planes:
+                    plane.update(bytes(plane.buffer_size))
+                frame.pts = index
+                container.mux(stream.encode(frame))
+        for stream in tracks:
+            container.mux(stream.encode())
+    return made.getvalue()
+
+
 def sound() -> bytes:
     made = io.BytesIO()
     with av.open(made, "w", format="mp4") as container:
@@ -206,6 +225,7 @@ def drivings() -> Iterator[Hostile]:
         ("a cut MP4", whole[: len(whole) // 2], "has no pictures"),
         ("sound alone", sound(), "has no pictures"),
         ("a frame of 33 million pixels", video(8192, 4096, frames=1, codec="libx264"), "pixels a frame"),
+        ("a large track behind a small one", beside_a_still(5120, 2880), "pixels a frame"),
         ("a frame of 8x8", video(8, 8), "at least 16 pixels"),
         ("a day long", video(frames=3, gap=8 * 40_000), "s long"),
         ("thousands of frames", video(32, 32, frames=3000), "frames to take"),

@@ -16,6 +16,7 @@ from sa.runtime.case.images import read_image
 from sa.runtime.case.numbering import image_files
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.input.animated import durations, is_animated_webp, pictures
+from sa.runtime.prepare.input.containers import open_container
 from sa.runtime.prepare.input.timeline import Selection, Timeline, plan_frames, require_times
 from sa.runtime.prepare.input.timestamps import read_timestamps
 from sa.runtime.prepare.input.tracks import choose_track
@@ -185,7 +186,7 @@ class _Video(Driving):
     @contextlib.contextmanager
     def _opened(self) -> Iterator[tuple[av.container.InputContainer, av.VideoStream]]:
         try:
-            container = av.open(str(self.path.absolute()))  # absolute, because a name may look like a URL
+            container = open_container(str(self.path.absolute()))
         except OSError as error:
             raise InputError(f"{self.path} cannot be read ({error.strerror}): give --driving a video.") from None
         except av.error.FFmpegError:

@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import av
 
+from sa.runtime.prepare.input.containers import open_container
 from sa.runtime.prepare.input.timeline import Timeline
 
 ASSUMED_FPS = 25  # of a video that says nothing of time
@@ -59,7 +60,7 @@ def _packets(container: av.container.InputContainer, stream: av.VideoStream) -> 
 
 def _first_decodable(container: av.container.InputContainer, stream: av.VideoStream) -> int | None:
     """The timestamp of the first frame that can be decoded; None if nothing can."""
-    with av.open(container.name) as again:
+    with open_container(container.name) as again:
         try:
             return next((frame.pts for frame in again.decode(again.streams[stream.index])), None)
         except av.error.FFmpegError:
@@ -68,6 +69,6 @@ def _first_decodable(container: av.container.InputContainer, stream: av.VideoStr
 
 def _hides(container: av.container.InputContainer, stream: av.VideoStream, found: int) -> bool:
     """Whether an edit list leaves out frames that are in the file."""
-    with av.open(container.name, options={"ignore_editlist": "1"}) as whole:
+    with open_container(container.name, ignore_editlist="1") as whole:
         there = sum(packet.stream_index == stream.index for packet in whole.demux(video=0) if packet.size)
     return there > found

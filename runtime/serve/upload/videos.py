@@ -1,5 +1,6 @@
 """Uploaded videos: of known kinds alone, and bounded by what their headers say before a frame is decoded."""
 
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -36,11 +37,18 @@ def _kind(path: Path) -> str | None:
     return next((kind for at, magic, kind in KINDS if head[at : at + len(magic)] == magic), None)
 
 
-def _check(container: av.container.InputContainer, limits: Limits, stop: int | None, step: int, name: str) -> None:
-    streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
-    if not streams:
-        raise InputError(f"{name} has no pictures: expected {EXPECTED} that plays.")
-    stream = streams[0]
+def _rate(stream: av.VideoStream) -> Fraction | int:
+    return stream.average_rate or stream.guessed_rate or 0
+
+
+def _seconds(stream: av.VideoStream) -> float:
+    return max(
+        float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0,
+        stream.frames / float(_rate(stream)) if stream.frames and _rate(stream) else 0.0,
+    )
+
+
+def _check_track(stream: av.VideoStream, limits: Limits, name: str) -> None:
     codec = stream.codec_context.name
     if codec not in CODECS:
         raise InputError(f"{name} is encoded as {codec}: give one of {', '.join(CODECS)}.")
@@ -51,21 +59,24 @@ def _check(container: av.container.InputContainer, limits: Limits, stop: int | N
         )
     if min(width, height) < SMALLEST:
         raise InputError(f"{name} is {width}x{height}: give a video of at least {SMALLEST} pixels on each side.")
-    rate = stream.average_rate or stream.guessed_rate
-    seconds = max(
-        float(stream.duration * stream.time_base) if stream.duration and stream.time_base else 0.0,
-        container.duration / av.time_base if container.duration else 0.0,
-        stream.frames / float(rate) if stream.frames and rate else 0.0,
-    )
+
+
+def _check(container: av.container.InputContainer, limits: Limits, stop: int | None, step: int, name: str) -> None:
+    streams = [one for one in container.streams.video if not one.disposition & Disposition.attached_pic]
+    if not streams:
+        raise InputError(f"{name} has no pictures: expected {EXPECTED} that plays.")
+    for stream in streams:  # which of them the worker takes is seen by what moves
+        _check_track(stream, limits, name)
+    seconds = max(container.duration / av.time_base if container.duration else 0.0, *map(_seconds, streams))
     if seconds > limits.seconds:
         raise InputError(f"{name} is {seconds:,.0f} s long, more than {limits.seconds:g} s: give a shorter one.")
-    promised = stream.frames or (seconds * float(rate) if rate else 0)
+    promised = max(stream.frames or seconds * float(_rate(stream)) for stream in streams)
     taken = (min(promised, stop) if stop is not None else promised) / step
     if taken > limits.frames:
         raise InputError(
             f"{name} has {taken:,.0f} frames to take, more than {limits.frames}: give a shorter one, or the setting "
             "frames as START:STOP:STEP."
         )
-    first = next(container.decode(stream), None)
+    first = next(container.decode(streams[0]), None)
     if first is None:
         raise InputError(f"{name} holds no frame: expected {EXPECTED} that plays.")

@@ -113,6 +113,22 @@ def still_and_video(path: Path, default: bool) -> Path:
     return path
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{video}\n#EXT-X-ENDLIST\n",
+        "ffconcat version 1.0\nfile '{video}'\n",
+    ],
+    ids=["hls", "concat"],
+)
+def test_what_names_other_files_is_not_read(text, tmp_path):
+    named = still_and_video(tmp_path / "named.mp4", default=False)
+    path = tmp_path / "list.mp4"
+    path.write_text(text.format(video=named))
+    with pytest.raises(InputError, match="is not a video that can be read"):
+        open_driving(path, Selection())
+
+
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv"])
 def test_of_two_tracks_the_one_that_moves_is_taken_and_told(suffix, tmp_path):
     driving = open_driving(still_and_video(tmp_path / f"two{suffix}", default=suffix == ".mp4"), Selection())
