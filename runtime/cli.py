@@ -165,25 +165,21 @@ def add_settings(parser: argparse.ArgumentParser, files: argparse._ArgumentGroup
     )
     refinement.add_argument("--refine", action="store_true", help="refine the denoised latents at some of the steps")
     known = "; ".join(f"{name}: {preset.description}" for name, preset in refine_presets().items())
+    usual = DEFAULT_PRESET if DEFAULT_PRESET == PUBLISHED else f"{DEFAULT_PRESET}; with --compat upstream {PUBLISHED}"
     refinement.add_argument(
         "--refine-preset",
         metavar="NAME",
-        help=f"which steps, and how often (default: {DEFAULT_PRESET}, with --compat upstream: {PUBLISHED}); "
-        f"single flags replace parts of it. {known}",
+        help=f"which steps, how often and how far (default: {usual}); the next five replace parts of it. {known}",
     )
-    refine = preset_settings(DEFAULT_PRESET)
-    refinement.add_argument("--refine-start", type=int, metavar="STEP", help=f"first step refined ({refine.start})")
+    refinement.add_argument("--refine-start", type=int, metavar="STEP", help="first step refined, counted from 0")
+    refinement.add_argument("--refine-end", type=int, metavar="STEP", help="last step refined, itself included")
+    refinement.add_argument("--refine-every", type=int, metavar="N", help="refine every Nth of these steps (1)")
+    refinement.add_argument("--refine-iters", type=int, metavar="N", help="gradient steps at each of them")
     refinement.add_argument(
-        "--refine-end", type=int, metavar="STEP", help=f"last step refined, itself included ({refine.end})"
-    )
-    refinement.add_argument(
-        "--refine-every", type=int, metavar="N", help=f"refine every Nth of these steps ({refine.every})"
-    )
-    refinement.add_argument(
-        "--refine-rate", type=float, metavar="RATE", help=f"how far a gradient step moves a latent ({refine.rate:g})"
-    )
-    refinement.add_argument(
-        "--refine-iters", type=int, metavar="N", help=f"gradient steps at each of them ({refine.iterations})"
+        "--refine-rate",
+        type=float,
+        metavar="RATE",
+        help="how far a gradient step moves a latent at step 0; it falls to 0 until the last",
     )
     refinement.add_argument(
         "--refine-region",
@@ -250,7 +246,7 @@ def refine_settings_from(arguments: argparse.Namespace, steps: int) -> RefineSet
     if given and not arguments.refine:
         raise InputError(f"{flags[next(iter(given))]} says how to refine: give it with --refine.")
     usual = PUBLISHED if arguments.compat == "upstream" else DEFAULT_PRESET
-    chosen = replace(preset_settings(given.pop("preset", usual)), **given)
+    chosen = replace(preset_settings(given.pop("preset", usual), steps), **given)
     require(0 <= chosen.start <= 999, "--refine-start", "0 to 999", chosen.start)
     require(chosen.end >= chosen.start, "--refine-end", f"{chosen.start} (the first step refined) or more", chosen.end)
     require(1 <= chosen.every <= 1000, "--refine-every", "1 to 1000", chosen.every)

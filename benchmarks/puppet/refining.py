@@ -42,7 +42,7 @@ ROWS = (
     _row("the same, 6 iterations", gradient="window", iters="6"),
 )
 MORE_STEPS = 10
-LESS_OFTEN = (  # the second table: all gradients, and a third of them in several ways
+LESS_OFTEN = (  # the second table: all gradients, a third of them in several ways, and fewer
     _row("no refinement", MORE_STEPS),
     _row("every step, 3 iterations: 30 gradients", MORE_STEPS, iters="3"),
     _row("every step, 1 iteration: 10", MORE_STEPS, iters="1"),
@@ -52,6 +52,9 @@ LESS_OFTEN = (  # the second table: all gradients, and a third of them in severa
     _row("the first 3 steps, 3 iterations: 9", MORE_STEPS, iters="3", end="2"),
     _row("steps 4 to 6, 3 iterations: 9", MORE_STEPS, iters="3", start="3", end="5"),
     _row("steps 7 to 9, 3 iterations: 9", MORE_STEPS, iters="3", start="6", end="8"),
+    _row("the same, 1 iteration at twice the rate: 3", MORE_STEPS, iters="1", start="6", end="8", rate="0.2"),
+    _row("steps 8 and 9, 3 iterations: 6", MORE_STEPS, iters="3", start="7", end="8"),
+    _row("steps 7 to 10, 3 iterations: 12", MORE_STEPS, iters="3", start="6"),
 )
 TITLES = (
     "PSNR, dB",

@@ -1,5 +1,6 @@
 """Named settings of the refinement, from configs/refine.yaml."""
 
+from dataclasses import replace
 from importlib import resources
 from typing import Annotated
 
@@ -14,12 +15,14 @@ PUBLISHED = "published"
 DEFAULT = PUBLISHED
 
 
+Share = Annotated[float, Field(ge=0, lt=1)]  # of a run's steps
+
+
 class RefinePreset(Record):
     description: str
-    start: Annotated[int, Field(ge=0, le=999)] = 0
-    end: Annotated[int, Field(ge=0, le=999)]
-    every: Annotated[int, Field(ge=1, le=1000)] = 1
+    steps: tuple[Share, Share] | None = None  # first and last step refined; None: as published
     iterations: Annotated[int, Field(ge=1, le=1000)]
+    rate: Annotated[float, Field(gt=0, le=10)]
 
 
 def refine_presets() -> dict[str, RefinePreset]:
@@ -28,10 +31,14 @@ def refine_presets() -> dict[str, RefinePreset]:
     return {name: RefinePreset.model_validate(preset) for name, preset in listed.items()}
 
 
-def preset_settings(name: str) -> RefineSettings:
-    """The settings of a preset; InputError lists those there are."""
+def preset_settings(name: str, steps: int) -> RefineSettings:
+    """The settings of a preset in a run of so many steps; InputError lists those there are."""
     found = refine_presets()
     if name not in found:
         raise InputError(f"there is no refinement preset {name!r}: choose {', '.join(found)}.")
     preset = found[name]
-    return RefineSettings(preset.start, preset.end, preset.iterations, preset.every, preset=name)
+    settings = RefineSettings(iterations=preset.iterations, rate=preset.rate, preset=name)
+    if preset.steps is None:
+        return settings
+    first, last = (int(share * steps) for share in preset.steps)
+    return replace(settings, start=first, end=last)

@@ -25,7 +25,7 @@ class Refinement(Record):
 
     preset: Annotated[
         Literal[tuple(refine_presets())],  # type: ignore[valid-type]
-        Field(description="what start, end, every and iterations are if they are not given"),
+        Field(description="what start, end, iterations and rate are if they are not given"),
     ] = DEFAULT_PRESET
     start: Annotated[int | None, Field(ge=0, le=999, description="first step refined")] = None
     end: Annotated[int | None, Field(ge=0, le=999, description="last step refined, itself included")] = None
@@ -47,10 +47,9 @@ class Refinement(Record):
         Field(ge=0, lt=1, description="end a step's gradient steps once the loss falls by less than this share"),
     ] = None
 
-    @property
-    def chosen(self) -> RefineSettings:
-        """As the pipeline takes them: the preset's, but for what is given."""
-        return replace(preset_settings(self.preset), **self.model_dump(exclude={"preset"}, exclude_none=True))
+    def chosen(self, steps: int) -> RefineSettings:
+        """As the pipeline takes them in a run of so many steps: the preset's, but for what is given."""
+        return replace(preset_settings(self.preset, steps), **self.model_dump(exclude={"preset"}, exclude_none=True))
 
 
 class VideoSettings(Record):
@@ -138,7 +137,7 @@ class VideoSettings(Record):
             fps=self.fps,
             identity="none" if self.identity == "none" else None,
             models=models if self.identity == "case" else None,
-            refine=self.refine.chosen if self.refine is not None else None,
+            refine=self.refine.chosen(given.get("steps", chosen.steps)) if self.refine is not None else None,
         )
 
     def misfit(self, manifest: Manifest) -> tuple[str, str] | None:

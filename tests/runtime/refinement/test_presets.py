@@ -18,29 +18,34 @@ def refine(*flags: str) -> RefineSettings:
 
 
 def test_published_is_as_the_settings_have_it_by_themselves():
-    assert preset_settings(PUBLISHED) == RefineSettings()
+    assert preset_settings(PUBLISHED, STEPS) == RefineSettings()
 
 
 def test_they_are_listed_from_the_most_gradients_to_the_fewest():
-    counts = [preset_settings(name).gradients(STEPS) for name in refine_presets()]
-    assert counts == sorted(counts, reverse=True) and counts[0] == 63
+    assert [preset_settings(name, STEPS).gradients(STEPS) for name in refine_presets()] == [63, 18, 6]
 
 
 def test_single_flags_replace_a_part():
-    chosen = refine("--refine-preset", "fast", "--refine-end", "9")
-    fast = preset_settings("fast")
-    assert (chosen.preset, chosen.end) == ("fast", 9)
-    assert (chosen.every, chosen.iterations) == (fast.every, fast.iterations)
+    chosen = refine("--refine-preset", "fast", "--refine-end", "17")
+    fast = preset_settings("fast", STEPS)
+    assert (chosen.preset, chosen.end) == ("fast", 17)
+    assert (chosen.start, chosen.iterations, chosen.rate) == (fast.start, fast.iterations, fast.rate)
 
 
 def test_upstream_is_published_whatever_the_default():
-    assert refine() == preset_settings(DEFAULT)
-    assert refine("--compat", "upstream") == preset_settings(PUBLISHED)
+    assert refine() == preset_settings(DEFAULT, STEPS)
+    assert refine("--compat", "upstream") == preset_settings(PUBLISHED, STEPS)
+
+
+@pytest.mark.parametrize(("steps", "refined"), [(1, [0]), (2, [1]), (10, [6, 7, 8]), (25, [15, 16, 17, 18, 19, 20])])
+def test_the_late_steps_are_a_share_of_the_run(steps, refined):
+    settings = preset_settings("balanced", steps)
+    assert [step for step in range(steps) if settings.refines(step)] == refined
 
 
 def test_an_unknown_one_is_refused_with_a_list():
     with pytest.raises(InputError, match=r"no refinement preset 'slow': choose published, balanced, fast\."):
-        preset_settings("slow")
+        preset_settings("slow", STEPS)
 
 
 def test_every_nth_step_from_the_first_is_refined():
