@@ -164,7 +164,7 @@ def add_settings(parser: argparse.ArgumentParser, files: argparse._ArgumentGroup
         "face refinement", "lead the frames' faces to the reference's (HJB); needs engines made with sa-export --refine"
     )
     refinement.add_argument("--refine", action="store_true", help="refine the denoised latents at some of the steps")
-    known = "; ".join(f"{name}: {preset.description}" for name, preset in refine_presets().items())
+    known = "; ".join(f"{name}: {preset.description}" for name, preset in refine_presets().items()).replace("%", "%%")
     usual = DEFAULT_PRESET if DEFAULT_PRESET == PUBLISHED else f"{DEFAULT_PRESET}; with --compat upstream {PUBLISHED}"
     refinement.add_argument(
         "--refine-preset",
