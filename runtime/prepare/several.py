@@ -10,7 +10,8 @@ from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.input.driving import open_driving
 from sa.runtime.prepare.input.keypoints.kept import FILE as KEYPOINTS_FILE
-from sa.runtime.prepare.preparation import Settings, parameters_of, prepare_case
+from sa.runtime.prepare.preparation import prepare_case
+from sa.runtime.prepare.settings import Settings, parameters_of
 from sa.runtime.system.hashing import sha256
 
 
