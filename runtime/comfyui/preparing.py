@@ -77,7 +77,8 @@ def _make_case(
     """The one place that calls sa-prepare, which takes files. Returns the contents of case.json."""
     try:
         from sa.runtime.prepare.cli import size_from
-        from sa.runtime.prepare.preparation import Settings, prepare_case
+        from sa.runtime.prepare.preparation import prepare_case
+        from sa.runtime.prepare.settings import Settings
     except ImportError as error:
         raise InputError(
             f"Prepare Case needs {error.name or error}, which is not installed in ComfyUI's Python: "

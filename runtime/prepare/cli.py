@@ -245,8 +245,9 @@ def run(arguments: argparse.Namespace) -> None:
         from sa.runtime.prepare.input.framing import nearest_size
         from sa.runtime.prepare.input.keypoints.kept import is_case
         from sa.runtime.prepare.input.timeline import Selection
-        from sa.runtime.prepare.preparation import Settings, prepare_case
+        from sa.runtime.prepare.preparation import prepare_case
         from sa.runtime.prepare.ready import ReadySettings, prepare_ready
+        from sa.runtime.prepare.settings import Settings
         from sa.runtime.prepare.several import prepare_cases
     except ImportError as error:
         raise import_failed("sa-prepare", error, "prepare") from None

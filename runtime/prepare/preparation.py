@@ -2,25 +2,18 @@
 
 import itertools
 import json
-import platform
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
-from importlib import metadata
+from dataclasses import asdict
 from pathlib import Path
 
-import av
-import cv2
-import insightface
 import numpy as np
-import onnxruntime
 from PIL import Image
 
 from sa.runtime import PROJECT
 from sa.runtime.case.audio import AUDIO_FILE, read_audio, write_audio
 from sa.runtime.case.case import CASE_FILE
 from sa.runtime.case.identity import FILE as IDENTITY_FILE
-from sa.runtime.case.images import WHITE
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 from sa.runtime.output.staging import replace_entry, resumable
@@ -28,60 +21,30 @@ from sa.runtime.output.video import encode_mp4
 from sa.runtime.prepare.draw.people import number_people
 from sa.runtime.prepare.draw.rendering import Renderer
 from sa.runtime.prepare.driving_motion import Scenes, make_motion, place_published
-from sa.runtime.prepare.estimate.estimator import PoseEstimator, check_device
-from sa.runtime.prepare.estimate.face_networks import FaceNetworks, recognise
-from sa.runtime.prepare.estimate.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
-from sa.runtime.prepare.given import Given, read_given
+from sa.runtime.prepare.driving_poses import estimate_driving, make_estimator, make_face_networks
+from sa.runtime.prepare.estimate.estimator import check_device
+from sa.runtime.prepare.given import read_given
 from sa.runtime.prepare.input.drawn import drawn_warnings
 from sa.runtime.prepare.input.driving import Driving, open_driving
-from sa.runtime.prepare.input.framing import Fit
 from sa.runtime.prepare.input.keypoints.kept import FILE as KEYPOINTS_FILE
 from sa.runtime.prepare.input.keypoints.kept import write_kept
 from sa.runtime.prepare.input.photo import read_photo
-from sa.runtime.prepare.input.timeline import Selection
 from sa.runtime.prepare.motion.coverage import measure_coverage
 from sa.runtime.prepare.motion.facing import facing
 from sa.runtime.prepare.motion.persons import follow
 from sa.runtime.prepare.motion.placing import place
-from sa.runtime.prepare.motion.scenes import find_cuts, glance
+from sa.runtime.prepare.motion.scenes import find_cuts
 from sa.runtime.prepare.pose_log import PoseLog
+from sa.runtime.prepare.record import find_sources, find_versions, seconds_a_frame, time_of
 from sa.runtime.prepare.reference import Reference, ReferenceChoice, ReferenceFace, find_face, make_reference
-from sa.runtime.prepare.timing import seconds_a_frame, time_of
+from sa.runtime.prepare.settings import Settings, parameters_of
 from sa.runtime.prepare.whole_body import to_pose
 from sa.runtime.system import signals
-from sa.runtime.system.hashing import digest_of, sha256
 from sa.runtime.system.processors import usable_cores
 
 FOLDER_FPS = 8.0  # of the preview, if the driving frames have no rate
 PEOPLE_FILE = "persons.png"
 MOST_WORKERS = 8  # each holds some frames and a canvas, 150 MB at 4K
-FACES_EVERY = 10  # frames; faces are recognised whenever the number of persons changes too
-
-
-@dataclass(frozen=True)
-class Settings:
-    """The flags of sa-prepare that affect the result."""
-
-    reference: Path
-    driving: Path
-    size: tuple[int, int] = (512, 512)  # width and height
-    frames: Selection = field(default_factory=Selection)
-    person: int | None = None  # to follow: a number in the first frame's order; None: the largest
-    everybody: bool = False  # draw all persons, not only the one that is followed
-    fps: float | None = None  # to resample a video to, or of a folder's frames
-    anchor: str = "none"  # first or hips
-    retarget: str = "body"  # or limbs
-    fill: bool = True  # short gaps
-    smooth: bool = False
-    models: Path | None = None
-    keypoints: Path | None = None
-    reference_keypoints: Path | None = None
-    device: str = "cpu"
-    upstream: bool = False
-    fit: Fit = "crop"  # how the photo becomes an image of that size
-    reference_person: int | None = None  # in the photo, from left to right; None: the largest
-    identity: bool = True  # False: no embedding, and no recogniser is needed
-    background: tuple[int, int, int] = WHITE  # behind a transparent photo
 
 
 def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Reporter) -> dict:
@@ -264,111 +227,3 @@ def _is_earlier_case(out: Path) -> bool:
     except (OSError, ValueError, RecursionError):
         return False
     return isinstance(case, dict) and case.get("project") == PROJECT
-
-
-def make_estimator(settings: Settings, given: Given) -> PoseEstimator | None:
-    """The pose estimator, or None if all poses are given; InputError if neither is given."""
-    if given.complete:
-        return None
-    if settings.models is None:
-        raise InputError(
-            "poses come from networks or from files: give --models DIR, or --keypoints and --reference-keypoints."
-            if given.driving is None
-            else f"{given.driving.path} has no poses of the reference: give --reference-keypoints, or --models DIR."
-        )
-    detector, network = (require_model(settings.models, kind) for kind in (PERSON_DETECTOR, POSE_NETWORK))
-    return PoseEstimator(detector, network, settings.device, whole_picture=settings.upstream)
-
-
-def make_face_networks(settings: Settings) -> FaceNetworks | None:
-    if settings.models is None:
-        return None
-    networks = FaceNetworks(settings.models, settings.device, settings.upstream, settings.identity)
-    if settings.upstream and not networks.detects:
-        require_model(settings.models, FACE_DETECTOR)
-    return networks
-
-
-def find_sources(settings: Settings, driving: Driving, given: Given, models: list[Path]) -> dict:
-    """The files that the case is made from, with their SHA-256."""
-    sources: dict = {
-        "reference": {"path": str(settings.reference), "sha256": sha256(settings.reference)},
-        "driving": {"path": str(settings.driving), "sha256": driving.digest()},
-    }
-    sources |= {name: {"path": str(path), "sha256": digest_of(path)} for name, path in given.files.items()}
-    if models:
-        sources["models"] = [{"path": str(file), "sha256": sha256(file)} for file in models]
-    return sources
-
-
-def find_versions() -> dict:
-    libraries = (av, cv2, insightface, np, onnxruntime)
-    return {
-        PROJECT: metadata.version(PROJECT),
-        "python": platform.python_version(),
-        **{library.__name__: library.__version__ for library in libraries},
-    }
-
-
-def parameters_of(settings: Settings) -> dict:
-    """The flags for case.json, except files, which are among the sources."""
-    a = settings
-    return {
-        "size": "x".join(map(str, a.size)),
-        "frames": asdict(a.frames),
-        "person": "all" if a.everybody else "largest" if a.person is None else a.person,
-        "fps": a.fps,
-        "anchor": a.anchor,
-        "retarget": a.retarget,
-        "fill": a.fill and not a.upstream,
-        "smooth": a.smooth,
-        "fit": a.fit,
-        "reference_person": "largest" if a.reference_person is None else a.reference_person,
-        "identity": None if a.identity else "none",
-        "background": "#{:02x}{:02x}{:02x}".format(*a.background),
-        "device": a.device,
-        "compat": "upstream" if a.upstream else None,
-    }
-
-
-def estimate_driving(
-    driving: Driving,
-    log: PoseLog,
-    given: Given,
-    estimator: PoseEstimator | None,
-    networks: FaceNetworks | None,
-    reporter: Reporter,
-) -> None:
-    """Append the keypoints of the driving frames that the log lacks; InputError for frames that cannot be used.
-
-    networks: recognise faces now and then, by which persons are told apart.
-    """
-    before: tuple[int, np.ndarray] | None = None  # number and keypoints of the frame before
-    with reporter.stage("poses", len(driving.selected)) as advance:
-        for _ in range(log.frames):
-            advance()
-        for frame in driving.frames(skip=log.frames):
-            size = frame.pixels.shape[1::-1]
-            if log.frames and size != log.size:
-                raise InputError(
-                    f"{frame.name} of {driving.path} is {size[0]}x{size[1]}, the frames before are "
-                    f"{log.size[0]}x{log.size[1]}: give driving frames of one size."
-                )
-            if before is not None and before[0] == frame.index:  # the same frame once more
-                keypoints = before[1]
-            elif given.driving is not None:
-                keypoints = given.driving.of_frame(frame.index, size, driving.stored)
-            else:
-                assert estimator is not None  # see make_estimator
-                keypoints = estimator(frame.pixels)
-            now_and_then = log.frames % FACES_EVERY == 0 or len(keypoints) != log.persons
-            faces = recognise(frame.pixels, keypoints, networks if now_and_then else None)
-            log.append(size, keypoints, glance(frame.pixels), faces)
-            before = frame.index, keypoints
-            advance()
-    if not log.frames:
-        raise InputError(
-            f"--frames {driving.selection} selects none of the {driving.decoded} frames of {driving.path}: give others."
-        )
-    if given.driving is not None and driving.selection.stop is None:
-        given.driving.check_length(driving.decoded, driving.path)

@@ -18,7 +18,8 @@ from sa.runtime.output.video import frame_path
 from sa.runtime.prepare.estimate.face_networks import FaceNetworks
 from sa.runtime.prepare.input.framing import Framing
 from sa.runtime.prepare.input.photo import read_photo
-from sa.runtime.prepare.preparation import check_output, deliver_case, find_versions, warn, write_reference
+from sa.runtime.prepare.preparation import check_output, deliver_case, warn, write_reference
+from sa.runtime.prepare.record import find_versions
 from sa.runtime.prepare.reference import Reference, find_face
 from sa.runtime.prepare.whole_body import KEYPOINTS, Pose
 from sa.runtime.system.hashing import digest_of, sha256

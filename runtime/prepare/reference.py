@@ -170,9 +170,8 @@ def _face_of_pose(
     if mask is None or five is None:
         return _without_face(path, warnings)
     why = "found no face" if networks.detects else f"is not in {networks.folder}"
-    warnings.append(
-        f"the face detector {why}: reference_mask.png and identity.npy were made from the pose's face points instead."
-    )
+    made = "reference_mask.png and identity.npy were" if networks.recognises else "reference_mask.png was"
+    warnings.append(f"the face detector {why}: {made} made from the pose's face points instead.")
     return ReferenceFace(mask, _embedding(networks, reference, five, warnings), POINTS)
 
 

@@ -9,7 +9,9 @@ from sa.runtime.case.case import CASE_FILE
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.input.driving import open_driving
-from sa.runtime.prepare.preparation import Settings, parameters_of, prepare_case
+from sa.runtime.prepare.input.keypoints.kept import FILE as KEYPOINTS_FILE
+from sa.runtime.prepare.preparation import prepare_case
+from sa.runtime.prepare.settings import Settings, parameters_of
 from sa.runtime.system.hashing import sha256
 
 
@@ -28,20 +30,31 @@ def prepare_cases(cases: list[Settings], out: Path, overwrite: bool, reporter: R
                 "photos of different names, or one at a time."
             )
         folders[folder] = settings
-    driving, first = open_driving(cases[0].driving, cases[0].frames).digest(), cases[0].keypoints
+    given = None if cases[0].keypoints is None else sha256(cases[0].keypoints / KEYPOINTS_FILE)
+    driving, first = open_driving(cases[0].driving, cases[0].frames, cases[0].fps).digest(), cases[0].keypoints
     for folder, settings in folders.items():
         chosen = replace(settings, keypoints=first)
-        made = None if overwrite else _made(folder, chosen, driving)
+        made = None if overwrite else _made(folder, chosen, driving, given)
         yield folder, prepare_case(chosen, folder, overwrite, reporter) if made is None else made
         first = first or folder
 
 
-def _made(folder: Path, settings: Settings, driving: str) -> dict | None:
-    """What case.json says of a case that was made of the same sources with the same flags; None without one."""
+def _made(folder: Path, settings: Settings, driving: str, given: str | None) -> dict | None:
+    """What case.json says of a case that was made of the same sources with the same flags; None without one.
+
+    given: the SHA-256 of the driving poses that the user gave. Without, they are estimated or those of another folder.
+    """
     try:
         case: dict = json.loads((folder / CASE_FILE).read_text(encoding="utf-8"))
-        digests = case["sources"]["reference"]["sha256"], case["sources"]["driving"]["sha256"]
-        same = digests == (sha256(settings.reference), driving) and case["parameters"] == parameters_of(settings)
+        sources = case["sources"]
+        poses = sources.get("keypoints")
+        if given is not None:
+            same_poses = poses is not None and poses["sha256"] == given
+        else:
+            same_poses = poses is None or Path(poses["path"]).parent.parent == folder.parent
+        digests = sources["reference"]["sha256"], sources["driving"]["sha256"]
+        same_files = same_poses and digests == (sha256(settings.reference), driving)
+        same = same_files and case["parameters"] == parameters_of(settings)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
     return case if same else None

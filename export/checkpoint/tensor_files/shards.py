@@ -5,10 +5,12 @@ from pathlib import Path
 
 from sa.export.checkpoint.tensor_files.pickle_reader import shown
 from sa.export.checkpoint.tensor_files.stored import Contents, FaultError, StoredTensor, TensorFile, mapped
+from sa.runtime.system.impostors import BEGINNING, impostor
 
 INDEX_SUFFIX = ".json"
 _MAX_INDEX = 8 * 2**20
 _MAX_SHARDS = 1000
+_MAX_NAME = 200  # letters; file systems take 255 bytes
 NOUN, ADVICE = "an index of weight files", "take fresh copies of it and of the files it names"
 
 
@@ -17,6 +19,8 @@ def read_index(path: Path) -> dict[str, str]:
     data = mapped(path)
     if len(data) > _MAX_INDEX:
         raise FaultError(f"it has {len(data):,} bytes, where {_MAX_INDEX:,} are the most")
+    if (found := impostor(bytes(data[:BEGINNING]), len(data))) is not None:
+        raise FaultError(*found)
     try:
         index = json.loads(bytes(data))
     except (ValueError, RecursionError):
@@ -25,7 +29,7 @@ def read_index(path: Path) -> dict[str, str]:
     if type(files) is not dict or not files or not all(type(file) is str for file in files.values()):
         raise FaultError("it has no table weight_map of file names by tensor names")
     for file in set(files.values()):
-        if Path(file).name != file or file in ("", "..") or not file.isprintable():
+        if Path(file).name != file or file in ("", "..") or not file.isprintable() or len(file) > _MAX_NAME:
             raise FaultError(f"it names the file '{shown(file)}', which does not lie beside it")
     if len(set(files.values())) > _MAX_SHARDS:
         raise FaultError(f"it names more than {_MAX_SHARDS:,} files")

@@ -11,6 +11,7 @@ from sa.runtime.prepare.estimate.models import (
     POSE_NETWORK,
     Signature,
     find_model,
+    onnx_files,
     read_signature,
     require_model,
 )
@@ -30,7 +31,7 @@ def check_models(folder: Path, reporter: Reporter) -> None:
     """Show what is in `folder`. InputError, after all is shown, if sa-prepare --models could not use it."""
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give --check-models the folder with the networks' ONNX files.")
-    files = sorted(folder.rglob("*.onnx"), key=lambda file: (len(file.parts), file))
+    files = onnx_files(folder)
     reporter.table(f"{len(files)} ONNX files in {folder}", COLUMNS, [_row(file, folder) for file in files])
     faults = []
     for kind in KINDS:

@@ -146,6 +146,14 @@ def require_model(folder: Path, kind: Kind) -> Model:
     )
 
 
+def onnx_files(folder: Path) -> list[Path]:
+    """The ONNX files below `folder`, the nearest first; InputError for a link that leads nowhere."""
+    files = sorted(folder.rglob("*.onnx"), key=lambda file: (len(file.parts), file))
+    if broken := next((file for file in files if not file.exists()), None):
+        raise InputError(f"{broken} is a link to a file that is not there: put the file in its place, or remove it.")
+    return [file for file in files if not file.is_dir()]
+
+
 def find_model(folder: Path, kind: Kind) -> Model | None:
     """The network of this kind below `folder`, or None; InputError for one that is not what its name says.
 
@@ -153,7 +161,7 @@ def find_model(folder: Path, kind: Kind) -> Model | None:
     """
     if not folder.is_dir():
         raise InputError(f"{folder} is not a folder: give --models the folder with the networks' ONNX files.")
-    files = sorted(folder.rglob("*.onnx"), key=lambda file: (len(file.parts), file))
+    files = onnx_files(folder)
     for file in files:
         if file.name == kind.file:
             return Model(file, _checked(file, kind))

@@ -1,5 +1,6 @@
 """Animated WebP, which FFmpeg does not decode: its frames and how long each is shown."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,8 +9,7 @@ from PIL import Image
 
 from sa.runtime.case.images import WHITE, on_ground
 from sa.runtime.errors import InputError
-
-LIMIT = 1 << 26  # pixels of a frame; each is decoded whole
+from sa.runtime.prepare.input.upright import MOST_PIXELS
 
 
 def is_animated_webp(path: Path) -> bool:
@@ -31,12 +31,23 @@ def pictures(path: Path) -> Iterator[np.ndarray]:
 def _frames(path: Path) -> Iterator[tuple[Image.Image, float]]:
     number = 0
     try:
-        with Image.open(path, formats=("WEBP",)) as image:
-            if image.width * image.height > LIMIT:
-                raise InputError(f"{path} has frames of more than {LIMIT:,} pixels: give a smaller one.")
+        with _opened(path) as image:
             for number in range(getattr(image, "n_frames", 1)):
                 image.seek(number)
                 image.load()
                 yield image, max(float(image.info.get("duration", 0)), 1) / 1000
     except (OSError, EOFError, ValueError, SyntaxError):
         raise InputError(f"{path} is damaged after {number} frames: give a whole file.") from None
+
+
+def _opened(path: Path) -> Image.Image:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        try:
+            image = Image.open(path, formats=("WEBP",))
+            if image.width * image.height <= MOST_PIXELS:
+                return image
+            image.close()
+        except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # Pillow's own limit is higher
+            pass
+    raise InputError(f"{path} has frames of more than {MOST_PIXELS:,} pixels: give a smaller one.")

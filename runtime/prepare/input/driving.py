@@ -5,6 +5,7 @@ import hashlib
 import itertools
 import re
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from sa.runtime.prepare.input.containers import open_container
 from sa.runtime.prepare.input.timeline import Selection, Timeline, plan_frames, require_times
 from sa.runtime.prepare.input.timestamps import read_timestamps
 from sa.runtime.prepare.input.tracks import choose_track
-from sa.runtime.prepare.input.upright import upright
+from sa.runtime.prepare.input.upright import require_pixels, upright
 from sa.runtime.system.regular_files import require_regular
 
 
@@ -112,11 +113,11 @@ class _Animation(Driving):
         self.selected, self.fps = plan_frames(self.timeline, selection, fps, keep_rate)
 
     def frames(self, skip: int = 0) -> Iterator[Frame]:
-        wanted = self.selected[skip:]
+        times = Counter(self.selected[skip:])
         self.decoded = 0
         for index, pixels in enumerate(pictures(self.path)):
             self.decoded += 1
-            yield from [Frame(index, f"{self.path.name}#{index}", pixels)] * wanted.count(index)
+            yield from itertools.repeat(Frame(index, f"{self.path.name}#{index}", pixels), times[index])
 
     def digest(self) -> str:
         return file_digest(self.path)
@@ -147,6 +148,7 @@ class _Video(Driving):
                     return
                 index, self.decoded = self.decoded, self.decoded + 1
                 if index == following:
+                    require_pixels(decoded.width, decoded.height, stream.sample_aspect_ratio, self.path)
                     frame = Frame(index, f"{self.path.name}#{index}", upright(decoded, stream))
                     while following == index:
                         yield frame
@@ -230,6 +232,6 @@ def natural_order(files: Iterable[Path]) -> list[Path]:
 
     def key(file: Path) -> list[tuple[int, int, str]]:
         parts = re.split(r"([0-9]+)", file.name)
-        return [(0, int(part), part) if part.isdigit() else (1, 0, part) for part in parts if part]
+        return [(0, int(part), part) if part.isdecimal() else (1, 0, part) for part in parts if part]
 
     return sorted(files, key=key)

@@ -10,6 +10,8 @@ from sa.runtime.errors import InputError
 UNEVEN = 0.5  # an interval that differs from the usual one by more than this share makes the rate a varying one
 COMMON = 0.25  # quantile of the intervals by which a varying rate is resampled: most frames are kept
 SLACK = 1e-4  # seconds; times of files are rounded
+REPEATS = 100  # times as many frames as were selected may come of resampling, or
+FEW = 10_000  # frames; more come of damaged times
 ROUNDING = 0.01  # share by which rounded times may change a rate
 
 
@@ -67,12 +69,21 @@ class Timeline:
         return 1 / usual if usual > 0 else None
 
     def nearest(self, fps: float, first: int, last: int) -> list[int]:
-        """For every instant at this rate, the frame of range(first, last) that is nearest in time."""
+        """For every instant at this rate, the frame of range(first, last) that is nearest in time.
+
+        InputError where a few frames would be repeated over hours, as damaged times have it.
+        """
         if first >= last:
             return []
         end = self.times[last] if last < len(self.times) else self.end
         begin = self.times[first]
         count = max(int(np.ceil((end - begin - SLACK) * fps)), 1)
+        if count > max(FEW, REPEATS * (last - first)):
+            raise InputError(
+                f"the {last - first} driving frames are shown for {end - begin:.0f} s, which makes {count:,} at "
+                f"{fps:.4g} a second: their times are damaged, or they stand for long; take a part with --frames, or a "
+                "lower --fps."
+            )
         chosen = []
         for instant in begin + np.arange(count) / fps:
             after = min(max(bisect.bisect_left(self.times, instant), first), last - 1)

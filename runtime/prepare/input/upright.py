@@ -1,10 +1,26 @@
 """Frames as a player shows them: with square pixels, turned and mirrored as the container's display matrix says."""
 
+from fractions import Fraction
+from pathlib import Path
+
 import av
 import cv2
 import numpy as np
 
+from sa.runtime.errors import InputError
+
+MOST_PIXELS = 1 << 26  # of a frame with square pixels
 COORDINATES = 3  # a display matrix is 3x3, of 32-bit fixed point numbers; its first two columns and rows turn
+
+
+def require_pixels(width: int, height: int, aspect: Fraction | None, path: Path) -> None:
+    """InputError for frames of a video that are too large, or become so with square pixels. aspect: of a pixel."""
+    shown = max(round(width * float(aspect or 1)), 1)
+    if shown * height > MOST_PIXELS:
+        raise InputError(
+            f"{path} has frames of {width}x{height}, shown as {shown}x{height}, more than {MOST_PIXELS:,} pixels: give "
+            "a smaller video."
+        )
 
 
 def upright(frame: av.VideoFrame, stream: av.VideoStream) -> np.ndarray:

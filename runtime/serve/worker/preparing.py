@@ -100,7 +100,8 @@ def read(settings: VideoSettings) -> Case:
 def _make(settings: VideoSettings, shapes: Shapes, models: Path | None, device: str, reporter: Reporter) -> None:
     try:
         from sa.runtime.prepare.input.timeline import Selection
-        from sa.runtime.prepare.preparation import Settings, prepare_case
+        from sa.runtime.prepare.preparation import prepare_case
+        from sa.runtime.prepare.settings import Settings
     except ImportError as error:
         raise InputError(
             f"this server makes no cases, as {error.name or error} is not installed: upload a case, as sa-prepare "

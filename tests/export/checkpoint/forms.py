@@ -496,6 +496,21 @@ REFUSED = (
         for file in ("../SVD/vae/model.safetensors", "/etc/passwd", "..", "")
     ),
     Form(
+        "an index with a name that no file system takes",
+        "pose_net",
+        edited_index(lambda files: files.update(scale="x" * 5000 + ".safetensors")),
+        refused=("it names the file 'xxx", "which does not lie beside it"),
+    ),
+    Form(
+        "an index that is a pointer",
+        "pose_net",
+        both(
+            sharded("Animation/pose_net.safetensors", "pt"),
+            text("Animation/pose_net.safetensors.index.json", POINTER.format("6c46" * 16)),
+        ),
+        refused=("it is a Git LFS pointer",),
+    ),
+    Form(
         "an index that names an index",
         "pose_net",
         edited_index(lambda files: files.update(scale="pose_net.safetensors.index.json")),

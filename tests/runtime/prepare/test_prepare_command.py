@@ -289,6 +289,11 @@ def test_without_a_detected_face_the_poses_points_serve(place):
         "instead.",
     ]
     assert np.load(place / "case" / "identity.npy").any()
+    assert main([*with_networks(place, face=False), "--identity", "none", "--overwrite"]) == 0
+    assert json.loads((place / "case" / "case.json").read_text())["warnings"] == [
+        "the face detector found no face: reference_mask.png was made from the pose's face points instead.",
+        "--identity none: no identity.npy was made, so the person's face will not be kept.",
+    ]
 
 
 def test_without_a_recogniser_there_is_no_identity_but_a_case(place):
@@ -384,6 +389,10 @@ def test_several_photos_are_estimated_once(place, monkeypatch, capsys):
     shutil.rmtree(place / "case" / "second")
     assert main(flags) == 0 and len(seen) == 5
     assert contents(place / "case" / "second") == second
+    by_time = [*replaced(flags, ["--out"]), "--out", str(place / "timed"), "--fps", "10", "--frames", "0.1s:0.2s"]
+    assert main(by_time) == 0 and (place / "timed" / "second").is_dir()
+    assert main([*by_time, "--keypoints", str(place / "case" / "photo")]) == 2  # made of other poses
+    assert "photo is not empty" in capsys.readouterr().err
     (place / "more").mkdir()
     shutil.copy(place / "photo.png", place / "more" / "photo.png")
     assert main([*flags, "--reference", str(place / "more" / "photo.png")]) == 2

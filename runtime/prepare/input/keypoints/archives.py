@@ -4,7 +4,7 @@ import numpy as np
 
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.input.keypoints.layouts import whole_bodies
-from sa.runtime.prepare.input.keypoints.poses import Poses, Size, check_points
+from sa.runtime.prepare.input.keypoints.poses import FARTHEST, Poses, Size, check_points
 from sa.runtime.prepare.whole_body import KEYPOINTS
 
 FORMAT = "an .npz with driving [frames, persons, 133, 3] and reference [persons, 133, 3]: x and y in pixels, score"
@@ -92,7 +92,9 @@ def _scored(arrays: Arrays, name: str, scored: str, frame: int, shape: tuple[int
 
 
 def _numbers(value: np.ndarray | None, count: int) -> np.ndarray | None:
-    if value is not None and (value.shape != (count,) or not count or (np.diff(value, prepend=-1) <= 0).any()):
+    if value is not None and (
+        value.dtype.kind not in "iu" or value.shape != (count,) or not count or (np.diff(value, prepend=-1) <= 0).any()
+    ):
         raise InputError(f"frames is {value.dtype} {list(value.shape)}: expected the rising numbers of {count} frames.")
     return value
 
@@ -100,6 +102,6 @@ def _numbers(value: np.ndarray | None, count: int) -> np.ndarray | None:
 def _size(value: np.ndarray | None, name: str) -> Size | None:
     if value is None:
         return None
-    if value.shape != (2,) or not (value >= 1).all():
+    if value.shape != (2,) or not ((value >= 1) & (value <= FARTHEST)).all():
         raise InputError(f"{name} is {value.dtype} {list(value.shape)}: expected width and height.")
     return int(value[0]), int(value[1])

@@ -1,6 +1,7 @@
 """--keypoints and --reference-keypoints: a file or folder of any known format, recognised by its content."""
 
 import json
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from sa.runtime.system.regular_files import require_regular
 
 JSON_READERS = (read_openpose, read_mmpose, read_flat, read_mediapipe)
 JSON_LIMIT = 512 << 20  # bytes, of all files together
+ARRAYS_LIMIT = 2 << 30  # bytes of the arrays that are read of an archive
 LACKING = {
     "face": "poses are drawn without, so the model sees no expression, and faces/ is black",
     "hands": "poses are drawn without, so the model moves them as it likes",
@@ -125,14 +127,15 @@ def _read(path: Path, photo: bool) -> tuple[Poses | None, Poses | None]:
     if not zipped:
         return _read_json(path), None
     arrays = _load(path)
-    if "driving" in arrays or "reference" in arrays:
-        return own_poses(arrays)
-    if {"candidate", "subset"} <= arrays.keys():
-        found = dwpose_poses(arrays)
-    elif {"keypoints", "scores"} <= arrays.keys():
-        found = rtmlib_poses(arrays, photo)
-    else:
-        return None, None
+    with _understanding():
+        if "driving" in arrays or "reference" in arrays:
+            return own_poses(arrays)
+        if {"candidate", "subset"} <= arrays.keys():
+            found = dwpose_poses(arrays)
+        elif {"keypoints", "scores"} <= arrays.keys():
+            found = rtmlib_poses(arrays, photo)
+        else:
+            return None, None
     for frame in found.frames:
         check_points(frame, "it")
     return found, None
@@ -140,12 +143,21 @@ def _read(path: Path, photo: bool) -> tuple[Poses | None, Poses | None]:
 
 def _load(path: Path) -> Arrays:
     try:
+        with zipfile.ZipFile(path) as archive:
+            size = sum(member.file_size for member in archive.infolist() if member.filename[:-4] in NAMES)
+        if size > ARRAYS_LIMIT:
+            raise InputError(f"it unpacks to more than {ARRAYS_LIMIT >> 20} MiB: give fewer frames.")
         with np.load(path, allow_pickle=False) as archive:
-            arrays: Arrays = {name: archive[name] for name in NAMES if name in archive}
-    except MemoryError:
+            arrays: Arrays = {name: archive[name] for name in NAMES if f"{name}.npy" in archive.zip.namelist()}
+        plain = all(value.dtype.kind in "biuf" for value in arrays.values())
+    except InputError:
         raise
+    except MemoryError:  # a header may claim any size
+        raise InputError("it has arrays that do not fit into memory: give fewer frames.") from None
     except Exception:  # the type depends on what is damaged
-        raise InputError(f"it is not a whole .npz of plain arrays: --keypoints takes {FORMAT}.") from None
+        plain = False
+    if not plain:
+        raise InputError(f"it is not a whole .npz of plain arrays of numbers: --keypoints takes {FORMAT}.")
     return arrays
 
 
@@ -159,10 +171,8 @@ def _read_json(path: Path) -> Poses:
     if content == []:  # nobody in MMPose's file of one picture
         return Poses("MMPose JSON", [np.zeros((0, KEYPOINTS, 3))])
     for reader in JSON_READERS:
-        try:
+        with _understanding():
             found = reader(content)
-        except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
-            raise InputError(f"it looks like poses, but cannot be read ({_brief(error)}): give {KNOWN}.") from None
         if found is not None:
             for frame in found.frames:
                 check_points(frame, "it")
@@ -173,6 +183,8 @@ def _read_json(path: Path) -> Poses:
 def _read_folder(folder: Path) -> Poses:
     """A file per frame, as OpenPose writes them: by the numbers in their names, none missing."""
     files = [path for path in sorted(folder.iterdir()) if path.suffix == ".json" and not path.name.startswith(".")]
+    if strange := next((path for path in files if not path.is_file()), None):
+        raise InputError(f"{strange} is no file: remove it, or give a folder with a JSON per frame.")
     if not files:
         raise InputError(f"it holds no JSON: give {KNOWN}, or a folder with a JSON per frame.")
     if sum(path.stat().st_size for path in files) > JSON_LIMIT:
@@ -205,6 +217,15 @@ def naming(path: Path) -> Iterator[None]:
         if said.startswith(str(path)):
             raise
         raise InputError(f"{path} {said[3:]}" if said.startswith("it ") else f"{path}: {said}") from None
+
+
+@contextmanager
+def _understanding() -> Iterator[None]:
+    """InputError for content of the right names and the wrong shapes or types."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, OverflowError) as error:
+        raise InputError(f"it looks like poses, but cannot be read ({_brief(error)}): give {KNOWN}.") from None
 
 
 def _brief(error: Exception) -> str:

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sa.runtime.prepare.input.keypoints.layouts import assembled
-from sa.runtime.prepare.input.keypoints.poses import Poses
+from sa.runtime.prepare.input.keypoints.poses import FARTHEST, Poses
 
 KIND = "OpenPose JSON"
 
@@ -15,7 +15,7 @@ def read_openpose(content: object) -> Poses | None:
         return None
     sizes = {(frame.get("canvas_width"), frame.get("canvas_height")) for frame in frames}
     width, height = next(iter(sizes))
-    known = len(sizes) == 1 and isinstance(width, int) and isinstance(height, int) and min(width, height) > 0
+    known = len(sizes) == 1 and all(type(side) is int and 0 < side <= FARTHEST for side in (width, height))
     return Poses(KIND, [_frame(frame["people"]) for frame in frames], (width, height) if known else None)
 
 

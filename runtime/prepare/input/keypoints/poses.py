@@ -10,6 +10,7 @@ from sa.runtime.prepare.whole_body import KEYPOINTS
 
 FARTHEST = 1e5  # pixels from the picture's corner; no real point is farther
 SHARES = 2.0  # points that mostly lie below are in shares of the picture: two pixels hold nobody
+MOST_PERSONS = 500  # of a frame: who is who is asked of every pair
 SHAPE = 0.02  # how far the aspects of two sizes of the same picture may differ
 
 Size = tuple[int, int]  # width and height
@@ -83,8 +84,13 @@ class Poses:
 
 
 def check_points(poses: np.ndarray, name: str) -> None:
-    """InputError for points that no picture has. poses: [..., 3]."""
-    with np.errstate(invalid="ignore"):
+    """InputError for points that no picture has, and for too many persons. poses: [..., persons, 133, 3]."""
+    if poses.shape[-3] > MOST_PERSONS:
+        raise InputError(
+            f"{name} has {poses.shape[-3]} persons in a frame: {MOST_PERSONS} are the most, leave those with low "
+            "scores out."
+        )
+    with np.errstate(invalid="ignore", over="ignore"):
         if (np.abs(poses[..., :2]) > FARTHEST).any() or np.isinf(poses).any():
             raise InputError(
                 f"{name} has points farther than {FARTHEST:.0e} pixels from the picture: "

@@ -78,6 +78,12 @@ def test_no_folder_and_no_regular_file(models, shown):
     code, rows, said = shown(models / "nothing")
     assert (code, rows) == (2, {})
     assert "is not a folder: give --check-models the folder with the networks' ONNX files." in said
+    (models / "folder.onnx").mkdir()
+    assert shown(models)[0] == 0
+    (models / "link.onnx").symlink_to("nothing")
+    code, _, said = shown(models)
+    assert code == 2 and "link.onnx is a link to a file that is not there" in said
+    (models / "link.onnx").unlink()
     os.mkfifo(models / "pipe.onnx")
     code, _, said = shown(models)
     assert code == 2

@@ -188,6 +188,18 @@ def test_a_long_video_is_not_held_in_memory(tmp_path):
     assert driving.decoded < 50
 
 
+def test_an_animated_webp_of_absurd_size_is_refused(tmp_path, recwarn):
+    shown = [Image.new("RGB", (16, 16), colour) for colour in ("red", "blue")]
+    shown[0].save(tmp_path / "dance.webp", save_all=True, append_images=shown[1:])
+    content = bytearray((tmp_path / "dance.webp").read_bytes())
+    for side in (9000, 16384):  # beyond our limit, and beyond Pillow's
+        content[24:30] = 2 * (side - 1).to_bytes(3, "little")
+        (tmp_path / "dance.webp").write_bytes(content)
+        with pytest.raises(InputError, match="has frames of more than 67,108,864 pixels"):
+            open_driving(tmp_path / "dance.webp", Selection())
+    assert not [one for one in recwarn.list if one.category is Image.DecompressionBombWarning]
+
+
 def test_images_of_a_folder_come_in_natural_order(tmp_path):
     for name in ("frame_10.png", "frame_9.png", "frame_1.jpg", "b2.png", ".hidden.png"):
         picture_file(tmp_path / "frames" / name, 32, 16)
@@ -199,8 +211,8 @@ def test_images_of_a_folder_come_in_natural_order(tmp_path):
 
 
 def test_numbers_in_names_need_not_be_alone():
-    names = ["a10b2", "a10b10", "a9", "12", "3", "img2.png", "img10.png"]
-    expected = ["3", "12", "a9", "a10b2", "a10b10", "img2.png", "img10.png"]
+    names = ["a10b2", "a10b10", "a9", "12", "3", "img2.png", "img10.png", "²1.png"]
+    expected = ["3", "12", "a9", "a10b2", "a10b10", "img2.png", "img10.png", "²1.png"]
     assert [path.name for path in natural_order(map(Path, names))] == expected
 
 

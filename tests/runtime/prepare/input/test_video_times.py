@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from prepare_data import picture_file, video_file
 
+from sa.runtime.errors import InputError
 from sa.runtime.prepare.input.driving import open_driving
 from sa.runtime.prepare.input.timeline import Selection
 
@@ -65,6 +66,25 @@ def test_an_edit_list_hides_frames_and_nothing_is_cut_short(tmp_path):
     driving = open_driving(cut, Selection())
     assert shown(driving) == list(range(10, 50)) and not driving.warnings
     assert driving.timeline.end == pytest.approx(1.6, abs=0.05)
+
+
+def test_times_that_would_repeat_a_frame_for_hours_are_refused(tmp_path):
+    path = video(tmp_path / "gap.mkv", [0, 0.04, 0.08, 2.1e6])
+    for selection, fps in ((Selection(), None), (Selection(2, 3), 240.0), (Selection(0, 1, 1, True), None)):
+        with pytest.raises(InputError, match="their times are damaged, or they stand for long; take a part with"):
+            open_driving(path, selection, fps)
+    assert list(open_driving(path, Selection(0, 2)).selected) == [0, 1]
+
+
+def test_pixels_so_wide_that_a_frame_becomes_huge_are_refused(tmp_path):
+    with av.open(str(tmp_path / "wide.mkv"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 640, 640, "yuv420p"
+        stream.codec_context.sample_aspect_ratio = Fraction(255, 1)
+        container.mux(stream.encode(av.VideoFrame(640, 640, "yuv420p")))
+        container.mux(stream.encode())
+    with pytest.raises(InputError, match="frames of 640x640, shown as 163200x640, more than 67,108,864 pixels"):
+        list(open_driving(tmp_path / "wide.mkv", Selection()).frames())
 
 
 def test_a_start_that_cannot_be_decoded_is_said(tmp_path):

@@ -1,13 +1,16 @@
 """Keypoints in every format that is read: written as their programs write them, and read back to the point."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hostile import archive, npy_header, npz
 from prepare_data import person
 
 from sa.runtime.errors import InputError
+from sa.runtime.prepare.input.keypoints import file
 from sa.runtime.prepare.input.keypoints.file import fit_warnings, read_keypoints, read_photo_keypoints
 from sa.runtime.prepare.input.keypoints.layouts import FACE_MESH, LAYOUTS
 
@@ -261,9 +264,51 @@ def test_what_is_no_pose_is_refused_with_its_reason(content, words, tmp_path):
         ({"keypoints": np.zeros((2, 1, 16, 2)), "scores": np.zeros((2, 1, 16))}, "a person has 16 points"),
         ({"candidate": np.zeros((17, 2)), "subset": np.zeros((1, 18))}, "candidate is \\[17, 2\\]"),
         ({"driving": np.zeros((2, 1, 133, 3)), "frames": np.array([3, 3])}, "expected the rising numbers of 2 frames"),
+        ({"driving": np.zeros((2, 1, 133, 3)), "frames": np.array([0, np.nan])}, "expected the rising numbers"),
+        ({"driving": np.zeros((2, 1, 133, 3)), "frames": np.array(["a", "b"])}, "not a whole .npz of plain"),
+        ({"driving": np.zeros((2, 1, 133, 3)), "size": np.array([np.inf, np.inf])}, "expected width and height"),
+        ({"driving": np.zeros((1, 501, 133, 3))}, "driving has 501 persons in a frame: 500 are the most"),
+        ({"keypoints": np.full((2, 1, 17, 2), 1j), "scores": np.ones((2, 1, 17))}, "not a whole .npz of plain"),
+        ({"candidate": np.zeros(()), "subset": np.zeros(())}, "looks like poses, but cannot be read"),
+        ({"candidate": np.zeros((2, 18, 2)), "subset": np.zeros((2, 1, 17))}, "looks like poses, but cannot be read"),
+        (
+            {"candidate": np.zeros((2, 18, 2)), "subset": np.zeros((2, 1, 18)), "faces": np.zeros((1, 1, 68, 2))},
+            "looks like poses, but cannot be read",
+        ),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arrays, words, tmp_path):
     np.savez(tmp_path / "poses.npz", **arrays)
     with pytest.raises(InputError, match=words):
         read_keypoints(tmp_path / "poses.npz")
+
+
+def test_archives_that_claim_too_much_are_refused(tmp_path, monkeypatch):
+    """A header of 10^18 numbers; arrays that unpack to more than the limit; a member that is no array."""
+    path = tmp_path / "poses.npz"
+    for content, words in (
+        (npz(driving=npy_header("(1000000000, 1000000000)")), "memory|not a whole .npz"),
+        (archive({"driving": b"text"}), "has no array driving"),
+    ):
+        path.write_bytes(content)
+        with pytest.raises(InputError, match=words):
+            read_keypoints(path)
+    monkeypatch.setattr(file, "ARRAYS_LIMIT", 1 << 20)
+    np.savez_compressed(path, driving=np.zeros((400, 1, 133, 3)))
+    with pytest.raises(InputError, match="unpacks to more than 1 MiB"):
+        read_keypoints(path)
+
+
+@pytest.mark.parametrize("spoil", [Path.mkdir, os.mkfifo, lambda path: path.symlink_to("/nonexistent")])
+def test_a_folder_with_something_that_is_no_file_is_refused(spoil, tmp_path):
+    (tmp_path / "0.json").write_text('{"people": []}')
+    spoil(tmp_path / "1.json")
+    with pytest.raises(InputError, match=r"1\.json is no file: remove it"):
+        read_keypoints(tmp_path)
+
+
+def test_a_canvas_of_no_picture_is_left_out(tmp_path):
+    """Of 10^400 pixels, which is no float."""
+    frame = {"people": [{"pose_keypoints_2d": [5.0] * 54}], "canvas_width": 10**400, "canvas_height": 10**400}
+    (tmp_path / "poses.json").write_text(json.dumps(frame))
+    assert read_keypoints(tmp_path / "poses.json").driving.size is None
