@@ -433,7 +433,8 @@ def test_poses_of_all_sizes_and_hidden_files_are_taken(place):
     assert [path.name for path in case.poses] == [
         *("frame_0.png", "frame_1.png", "frame_2.png", "frame_0003.PNG", "frame_4.png", "frame_10.webp")
     ]
-    gap, reference, pose = check_case(case, shapes, "sa-export ...")
+    gap, black, reference, pose = check_case(case, shapes, "sa-export ...")
     assert gap.startswith(f"{poses} lacks frames between its first and last number (5-9): ")
     assert reference.startswith(f"{place}/case/reference.png is 240x256 and will be stretched by 7% to 64x64;")
     assert pose.startswith(f"{poses}/frame_2.png (1 of 6 poses) is 300x200 and will be stretched by 50% to 64x64;")
+    assert black.startswith("2 of 6 poses are black and show nobody: ")

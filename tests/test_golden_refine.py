@@ -143,6 +143,7 @@ def test_the_gradient_is_the_slope_of_the_loss(data, video_loss, float64_loss):
     assert np.vdot(gradient.astype(np.float64), direction) == pytest.approx(TRUTHS["slope"], rel=2e-3)
 
 
+@pytest.mark.parametrize("backend", ["onnxruntime", "paddle"])
 def test_both_plans_agree(engines, backend, data, targets):
     results = []
     for plan in ("segmented", "whole"):

@@ -24,7 +24,7 @@ FRAMES = 3
 FLAGS = ("--steps", "2", "--threads", "1", "--quiet", "--guidance", "1", "--refine", "--refine-iters", "2")
 
 
-@pytest.fixture(params=["onnxruntime", "paddle", "openvino"])
+@pytest.fixture(params=["onnxruntime", "paddle"])  # OpenVINO runs ONNX Runtime's programs
 def folder(request, engines):
     size = ("--height", str(SIDE), "--width", str(SIDE))
     return engines("recipe_hjb", request.param, "--refine", *size, "--refine-window", str(WINDOW.size))

@@ -93,8 +93,8 @@ def test_a_delivery_that_was_cut_short_is_finished(at_work):
     expected = contents(place / "result")
     partial = place / "result" / ".result.partial"
     partial.mkdir()  # as a kill leaves it: some delivered, some not
-    (place / "result" / "animation.gif").rename(partial / "animation.gif")
-    (place / "result" / "run.json").unlink()
+    for name in ("animation.gif", "run.json"):
+        (place / "result" / name).rename(partial / name)
     with jobs._database.write() as connection:
         connection.execute("UPDATE jobs SET status = 'queued'")
     worker.on(work.claim(0), CancelToken())
