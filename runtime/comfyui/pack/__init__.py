@@ -4,8 +4,8 @@ try:
     import sa.runtime.comfyui  # noqa: F401
 except ImportError:
     raise ImportError(
-        "the StableAnimator nodes need stableanimator-deploy in ComfyUI's Python: install it there, with `[cpu]` or "
-        "`[cuda]`, and restart ComfyUI."
+        "the StableAnimator nodes need stableanimator-deploy in ComfyUI's Python: install it there, with "
+        "`[cpu,prepare]`, or with `[cuda]` and without Prepare Case, and restart ComfyUI."
     ) from None
 
 from comfy_api.v0_0_2 import ComfyExtension

@@ -85,8 +85,8 @@ class PrepareCase(io.ComfyNode):
                 io.String.Input(
                     "person",
                     default="largest",
-                    tooltip="Whom to follow in the driving frames: largest; a number of the first frame that has so "
-                    "many persons, counted from 0; all: follow the largest and draw everybody.",
+                    tooltip="Whom to follow in the driving frames. largest: the largest person. A number: that person "
+                    "of the first frame with several, counted from 0. all: follow the largest and draw everybody.",
                 ),
                 io.String.Input(
                     "keypoints",
