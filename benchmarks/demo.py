@@ -20,7 +20,6 @@ PUPPET = 1  # its number among the held-out puppets
 FRAMES = 12
 STEPS = 10
 FPS = 8.0
-REFINE = ("--refine", "--refine-iters", "1")  # the published code's three take three times as long
 SHOWN = (0, 3, 6, 9)  # frames in the overview
 SIDE = 192  # pixels of a picture side by side
 
@@ -35,7 +34,7 @@ def main(folder: Path = Path("demo")) -> int:
     print(f"2/4  a puppet the checkpoint has never seen, and {FRAMES} poses: {case}")
     write_case(case, "held-out", PUPPET, FRAMES)
     embed_reference(case, CHECKPOINT)
-    for step, (result, flags) in enumerate(((plain, ()), (refined, REFINE)), start=3):
+    for step, (result, flags) in enumerate(((plain, ()), (refined, ("--refine",))), start=3):
         print(f"{step}/4  sa-run {' '.join(flags)}: {result}")
         sampling = ("--steps", str(STEPS), "--guidance", str(GUIDANCE), "--fps", str(FPS), *flags)
         if code := sa_run(["--engines", str(engines), "--case", str(case), "--out", str(result), *sampling]):

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from sa.runtime.pipeline.cancel import CancelToken
     from sa.runtime.pipeline.pipeline import Pipeline
     from sa.runtime.refinement.hjb import RefineSettings
+    from sa.runtime.refinement.presets import refine_settings
 
 PROJECT = "stableanimator-deploy"
 
@@ -16,8 +17,9 @@ _HOMES = {
     "Case": "sa.runtime.case.case",
     "Pipeline": "sa.runtime.pipeline.pipeline",
     "RefineSettings": "sa.runtime.refinement.hjb",
+    "refine_settings": "sa.runtime.refinement.presets",
 }
-__all__ = ["PROJECT", "CancelToken", "Case", "Pipeline", "RefineSettings"]
+__all__ = ["PROJECT", "CancelToken", "Case", "Pipeline", "RefineSettings", "refine_settings"]
 
 
 def __getattr__(name: str) -> object:

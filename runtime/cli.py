@@ -22,7 +22,7 @@ from sa.runtime.pipeline.quality import DEFAULT, qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import GradientOf, RefineSettings, Region
 from sa.runtime.refinement.presets import DEFAULT as DEFAULT_PRESET
-from sa.runtime.refinement.presets import PUBLISHED, preset_settings, refine_presets
+from sa.runtime.refinement.presets import PUBLISHED, refine_presets, refine_settings
 from sa.runtime.sampling.schedule import ScheduleName
 from sa.runtime.split.engines import SplitEngines
 from sa.runtime.system.child import seeing
@@ -165,14 +165,24 @@ def add_settings(parser: argparse.ArgumentParser, files: argparse._ArgumentGroup
     )
     refinement.add_argument("--refine", action="store_true", help="refine the denoised latents at some of the steps")
     known = "; ".join(f"{name}: {preset.description}" for name, preset in refine_presets().items()).replace("%", "%%")
-    usual = DEFAULT_PRESET if DEFAULT_PRESET == PUBLISHED else f"{DEFAULT_PRESET}; with --compat upstream {PUBLISHED}"
     refinement.add_argument(
         "--refine-preset",
         metavar="NAME",
-        help=f"which steps, how often and how far (default: {usual}); the next five replace parts of it. {known}",
+        help=f"which steps, how often and how far (default: {DEFAULT_PRESET}; with --compat upstream {PUBLISHED}); the "
+        f"next five replace parts of it. {known}",
     )
-    refinement.add_argument("--refine-start", type=int, metavar="STEP", help="first step refined, counted from 0")
-    refinement.add_argument("--refine-end", type=int, metavar="STEP", help="last step refined, itself included")
+    refinement.add_argument(
+        "--refine-start",
+        type=int,
+        metavar="STEP",
+        help="first step refined, counted from 0 (0, if --refine-end is given)",
+    )
+    refinement.add_argument(
+        "--refine-end",
+        type=int,
+        metavar="STEP",
+        help=f"last step refined, itself included ({RefineSettings.end}, if --refine-start is given)",
+    )
     refinement.add_argument("--refine-every", type=int, metavar="N", help="refine every Nth of these steps (1)")
     refinement.add_argument("--refine-iters", type=int, metavar="N", help="gradient steps at each of them")
     refinement.add_argument(
@@ -246,7 +256,7 @@ def refine_settings_from(arguments: argparse.Namespace, steps: int) -> RefineSet
     if given and not arguments.refine:
         raise InputError(f"{flags[next(iter(given))]} says how to refine: give it with --refine.")
     usual = PUBLISHED if arguments.compat == "upstream" else DEFAULT_PRESET
-    chosen = replace(preset_settings(given.pop("preset", usual), steps), **given)
+    chosen = refine_settings(steps, given.pop("preset", usual), **given)
     require(0 <= chosen.start <= 999, "--refine-start", "0 to 999", chosen.start)
     require(chosen.end >= chosen.start, "--refine-end", f"{chosen.start} (the first step refined) or more", chosen.end)
     require(1 <= chosen.every <= 1000, "--refine-every", "1 to 1000", chosen.every)

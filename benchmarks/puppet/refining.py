@@ -1,9 +1,9 @@
 """sa-bench puppet-refining: what refining the face alone, by a window and less often gives and costs.
 
 It animates held-out puppets without refinement, as published, with the face's latents alone, and with a window's
-gradient. Then it spends a third of the gradients in several ways. It compares the results with the truth, and writes
-the tables between the markers of docs/refinement.md, and the picture beside it. Results in the work folder are kept, so
-an interrupted study continues where it stopped.
+gradient. Then it spends a third of the gradients in several ways, and tries the presets. It compares the results with
+the truth, and writes the tables between the markers of docs/refinement.md, and the picture beside it. Results in the
+work folder are kept, so an interrupted study continues where it stopped.
 """
 
 import json
@@ -21,6 +21,7 @@ from sa.benchmarks.puppet.quality import interval, measure, read_frames
 from sa.benchmarks.puppet.study import FRAMES, HJB_STEPS, Setting, animated
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.output.video import frame_path
+from sa.runtime.refinement.presets import PUBLISHED, refine_presets
 
 PAGE, PICTURES = DOCS / "refinement.md", DOCS / "refinement.png"
 PUPPETS = 8
@@ -30,6 +31,7 @@ ENGINES = "window"  # of study.ENGINES
 
 
 def _row(name: str, steps: int = HJB_STEPS, **flags: str) -> Setting:
+    flags = {"preset": PUBLISHED, **flags} if flags else {}
     refining = {"--refine": "", **{f"--refine-{flag}": value for flag, value in flags.items()}} if flags else {}
     return Setting(name, {"--steps": str(steps), **refining}, engines=ENGINES)
 
@@ -56,6 +58,11 @@ LESS_OFTEN = (  # the second table: all gradients, a third of them in several wa
     _row("steps 8 and 9, 3 iterations: 6", MORE_STEPS, iters="3", start="7", end="8"),
     _row("steps 7 to 10, 3 iterations: 12", MORE_STEPS, iters="3", start="6"),
 )
+PRESET_STEPS = 25
+BY_PRESET = (  # the third: the presets, in as many steps as the published code takes
+    _row("no refinement", PRESET_STEPS),
+    *(_row(f"`--refine-preset {name}`", PRESET_STEPS, preset=name) for name in refine_presets()),
+)
 TITLES = (
     "PSNR, dB",
     "PSNR in the face's box",
@@ -81,14 +88,17 @@ class Refined:
 def refining(work: Path, puppets: int = PUPPETS) -> None:
     """Animate, compare, and write the page and its picture; UserError if a command fails."""
     quiet_paddle()
-    folders = _folders(work, ROWS, puppets)
-    less = _folders(work, LESS_OFTEN, puppets)
-    tables = [
-        _table({row: refined(results) for row, results in made.items()}, steps)
-        for made, steps in ((folders, HJB_STEPS), (less, MORE_STEPS))
-    ]
-    write_study(PAGE, "\n\n### Fewer gradients\n\n".join(tables))
-    save_picture(pictures(work, list(folders.values())), PICTURES)
+    sections = []
+    for title, rows, steps in (
+        ("", ROWS, HJB_STEPS),
+        ("### Fewer gradients\n\n", LESS_OFTEN, MORE_STEPS),
+        ("### The presets\n\n", BY_PRESET, PRESET_STEPS),
+    ):
+        folders = _folders(work, rows, puppets)
+        sections.append(title + _table({row: refined(results) for row, results in folders.items()}, steps))
+        if rows is ROWS:
+            save_picture(pictures(work, list(folders.values())), PICTURES)
+    write_study(PAGE, "\n\n".join(sections))
 
 
 def _folders(work: Path, rows: Sequence[Setting], puppets: int) -> dict[Setting, list[Path]]:

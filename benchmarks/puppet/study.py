@@ -28,6 +28,7 @@ from sa.runtime.errors import UserError
 from sa.runtime.output.video import frame_path
 from sa.runtime.pipeline.pipeline import Pipeline
 from sa.runtime.pipeline.settings import Settings
+from sa.runtime.refinement.presets import PUBLISHED
 
 PAGE, FIGURE = DOCS / "puppet.md", DOCS / "puppet.png"
 
@@ -52,8 +53,10 @@ class Setting:
 
 
 def _refined(name: str, iterations: int, **flags: str) -> Setting:
-    more = {f"--refine-{flag}": value for flag, value in {"region": "frame", "iters": str(iterations), **flags}.items()}
-    return Setting(name, {"--steps": str(HJB_STEPS), "--refine": "", **more})
+    more = {"preset": PUBLISHED, "region": "frame", "iters": str(iterations), **flags}
+    return Setting(
+        name, {"--steps": str(HJB_STEPS), "--refine": "", **{f"--refine-{flag}": value for flag, value in more.items()}}
+    )
 
 
 @dataclass(frozen=True)

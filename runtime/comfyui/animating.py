@@ -2,7 +2,6 @@
 
 import json
 from dataclasses import dataclass, replace
-from typing import cast, get_args
 
 import numpy as np
 
@@ -13,6 +12,31 @@ from sa.runtime.errors import InputError
 from sa.runtime.pipeline.quality import quality_settings
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import RefineSettings, Region
+from sa.runtime.refinement.presets import refine_settings
+
+
+@dataclass(frozen=True)
+class RefineOptions:
+    """What Refine Options gives: a preset, whose steps depend on the run's, and what replaces parts of it."""
+
+    preset: str
+    region: Region
+    tolerance: float = 0  # 0: none
+    start: int = -1  # -1, and 0 of the last two: the preset's
+    end: int = -1
+    iterations: int = 0
+    rate: float = 0
+
+    def settings(self, steps: int) -> RefineSettings:
+        """InputError for what contradicts itself or the number of steps."""
+        given = {name: value for name in ("start", "end") if (value := getattr(self, name)) >= 0}
+        given |= {name: value for name in ("iterations", "rate") if (value := getattr(self, name)) > 0}
+        made = refine_settings(steps, self.preset, **given, region=self.region, tolerance=self.tolerance or None)
+        if made.end < made.start:
+            raise InputError(f"the refinement's end must be at least its start, {made.start}, not {made.end}.")
+        if made.start >= steps:
+            raise InputError(f"the refinement's start must be less than the {steps} steps, not {made.start}.")
+        return made
 
 
 @dataclass(frozen=True)
@@ -40,21 +64,8 @@ def animate(engines: Engines, case: NodeCase, settings: Settings, frames_per_pie
     return Animation(pieces, result.fps, json.dumps(result.report, indent=1))
 
 
-def settings_of(quality: str, steps: int, guidance: float, seed: int, refine: RefineSettings | None) -> Settings:
-    """`steps` 0: those of the quality. InputError for an unknown quality, or a refinement that would never begin."""
+def settings_of(quality: str, steps: int, guidance: float, seed: int, refine: RefineOptions | None) -> Settings:
+    """`steps` 0: those of the quality. InputError for what there is not, and a refinement that would never begin."""
     chosen = quality_settings(quality)
     steps = steps or chosen.steps
-    if refine is not None and refine.start >= steps:
-        raise InputError(f"the refinement's start must be less than the {steps} steps, not {refine.start}.")
-    return replace(chosen, steps=steps, guidance=guidance, seed=seed, refine=refine)
-
-
-def refine_options(start: int, end: int, iterations: int, region: str, tolerance: float) -> RefineSettings:
-    """`tolerance` 0: none. InputError for what contradicts itself."""
-    if end < start:
-        raise InputError(f"end must be at least start, {start}, not {end}.")
-    if region not in get_args(Region):
-        raise InputError(f"region cannot be {region!r}: choose {', '.join(get_args(Region))}.")
-    return RefineSettings(
-        start=start, end=end, iterations=iterations, tolerance=tolerance or None, region=cast(Region, region)
-    )
+    return replace(chosen, steps=steps, guidance=guidance, seed=seed, refine=refine and refine.settings(steps))

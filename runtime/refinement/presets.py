@@ -2,7 +2,7 @@
 
 from dataclasses import replace
 from importlib import resources
-from typing import Annotated
+from typing import Annotated, Any
 
 import yaml
 from pydantic import Field
@@ -12,8 +12,7 @@ from sa.runtime.errors import InputError
 from sa.runtime.refinement.hjb import RefineSettings
 
 PUBLISHED = "published"
-DEFAULT = PUBLISHED
-
+DEFAULT = "balanced"
 
 Share = Annotated[float, Field(ge=0, lt=1)]  # of a run's steps
 
@@ -31,14 +30,18 @@ def refine_presets() -> dict[str, RefinePreset]:
     return {name: RefinePreset.model_validate(preset) for name, preset in listed.items()}
 
 
-def preset_settings(name: str, steps: int) -> RefineSettings:
-    """The settings of a preset in a run of so many steps; InputError lists those there are."""
+def refine_settings(steps: int, preset: str = DEFAULT, **given: Any) -> RefineSettings:
+    """The settings of a preset in a run of so many steps, but for the given ones; InputError lists those there are.
+
+    `given`: fields of RefineSettings. Which steps are refined is one choice: with `start` or `end` given, the preset's
+    steps do not count, and the other is what RefineSettings has.
+    """
     found = refine_presets()
-    if name not in found:
-        raise InputError(f"there is no refinement preset {name!r}: choose {', '.join(found)}.")
-    preset = found[name]
-    settings = RefineSettings(iterations=preset.iterations, rate=preset.rate, preset=name)
-    if preset.steps is None:
-        return settings
-    first, last = (int(share * steps) for share in preset.steps)
-    return replace(settings, start=first, end=last)
+    if preset not in found:
+        raise InputError(f"there is no refinement preset {preset!r}: choose {', '.join(found)}.")
+    named = found[preset]
+    settings = RefineSettings(iterations=named.iterations, rate=named.rate, preset=preset)
+    if named.steps is not None and not given.keys() & {"start", "end"}:
+        first, last = (int(share * steps) for share in named.steps)
+        settings = replace(settings, start=first, end=last)
+    return replace(settings, **given)

@@ -1,6 +1,5 @@
 """The settings of a job, as a request gives them: those of sa-run and sa-prepare that a stranger may choose."""
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal, get_args
 
@@ -11,7 +10,7 @@ from sa.runtime.pipeline.quality import DEFAULT, qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import GradientOf, RefineSettings, Region
 from sa.runtime.refinement.presets import DEFAULT as DEFAULT_PRESET
-from sa.runtime.refinement.presets import preset_settings, refine_presets
+from sa.runtime.refinement.presets import refine_presets, refine_settings
 from sa.runtime.sampling.schedule import ScheduleName
 
 QUALITIES = tuple(qualities())
@@ -27,8 +26,11 @@ class Refinement(Record):
         Literal[tuple(refine_presets())],  # type: ignore[valid-type]
         Field(description="what start, end, iterations and rate are if they are not given"),
     ] = DEFAULT_PRESET
-    start: Annotated[int | None, Field(ge=0, le=999, description="first step refined")] = None
-    end: Annotated[int | None, Field(ge=0, le=999, description="last step refined, itself included")] = None
+    start: Annotated[int | None, Field(ge=0, le=999, description="first step refined; 0, if end is given")] = None
+    end: Annotated[
+        int | None,
+        Field(ge=0, le=999, description=f"last step refined, itself included; {RefineSettings.end}, if start is given"),
+    ] = None
     every: Annotated[int | None, Field(ge=1, le=1000, description="refine every Nth of these steps")] = None
     iterations: Annotated[int | None, Field(ge=1, le=1000, description="gradient steps at each of them")] = None
     rate: Annotated[float | None, Field(gt=0, le=10, description="how far a gradient step moves a latent")] = None
@@ -49,7 +51,7 @@ class Refinement(Record):
 
     def chosen(self, steps: int) -> RefineSettings:
         """As the pipeline takes them in a run of so many steps: the preset's, but for what is given."""
-        return replace(preset_settings(self.preset, steps), **self.model_dump(exclude={"preset"}, exclude_none=True))
+        return refine_settings(steps, **self.model_dump(exclude_none=True))
 
 
 class VideoSettings(Record):

@@ -4,12 +4,15 @@ from typing import get_args
 
 from comfy_api.v0_0_2 import io
 
-from sa.runtime.comfyui.animating import animate, refine_options, settings_of
+from sa.runtime.comfyui.animating import RefineOptions as Options
+from sa.runtime.comfyui.animating import animate, settings_of
 from sa.runtime.comfyui.cases import NodeCase
 from sa.runtime.comfyui.engines import Engines
 from sa.runtime.pipeline.quality import DEFAULT, qualities
 from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import RefineSettings, Region
+from sa.runtime.refinement.presets import DEFAULT as DEFAULT_PRESET
+from sa.runtime.refinement.presets import refine_presets
 
 from .host import ComfyUI, tensor
 from .inputs import CASE, CATEGORY, ENGINES, REFINE
@@ -75,7 +78,7 @@ class Animate(io.ComfyNode):
         guidance: float,
         seed: int,
         frames_per_piece: int,
-        refine: RefineSettings | None = None,
+        refine: Options | None = None,
     ) -> io.NodeOutput:
         settings = settings_of(quality, steps, guidance, seed, refine)
         made = animate(engines, case, settings, frames_per_piece, ComfyUI())
@@ -85,7 +88,6 @@ class Animate(io.ComfyNode):
 class RefineOptions(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
-        usual = RefineSettings()
         return io.Schema(
             node_id="SA_RefineOptions",
             display_name="Refine Options (StableAnimator)",
@@ -93,18 +95,12 @@ class RefineOptions(io.ComfyNode):
             description="The face refinement (HJB): leads the frames' faces to the reference's. Needs engines made by "
             "sa-export --refine, and a case with face masks.",
             inputs=[
-                io.Int.Input(
-                    "start", default=usual.start, min=0, max=999, tooltip="The first step refined, counted from 0."
-                ),
-                io.Int.Input(
-                    "end", default=usual.end, min=0, max=999, tooltip="The last step refined, itself included."
-                ),
-                io.Int.Input(
-                    "iterations",
-                    default=usual.iterations,
-                    min=1,
-                    max=1000,
-                    tooltip="Gradient steps at each of them. They take most of the time.",
+                io.Combo.Input(
+                    "preset",
+                    options=list(refine_presets()),
+                    default=DEFAULT_PRESET,
+                    tooltip="Which steps are refined, how often and how far.\n"
+                    + "\n".join(f"{name}: {preset.description}" for name, preset in refine_presets().items()),
                 ),
                 io.Combo.Input(
                     "region",
@@ -120,10 +116,43 @@ class RefineOptions(io.ComfyNode):
                     step=0.001,
                     tooltip="End a step's gradient steps once the loss falls by less than this share; 0: never.",
                 ),
+                io.Int.Input(
+                    "start",
+                    default=-1,
+                    min=-1,
+                    max=999,
+                    tooltip="The first step refined, counted from 0. -1: the preset's, or 0 if end is given.",
+                ),
+                io.Int.Input(
+                    "end",
+                    default=-1,
+                    min=-1,
+                    max=999,
+                    tooltip="The last step refined, itself included. -1: the preset's, or "
+                    f"{RefineSettings.end} if start is given.",
+                ),
+                io.Int.Input(
+                    "iterations",
+                    default=0,
+                    min=0,
+                    max=1000,
+                    tooltip="Gradient steps at each of them. They take most of the time. 0: the preset's.",
+                ),
+                io.Float.Input(
+                    "rate",
+                    default=0.0,
+                    min=0.0,
+                    max=10.0,
+                    step=0.01,
+                    tooltip="How far a gradient step moves a latent at step 0; it falls to 0 until the last. "
+                    "0: the preset's.",
+                ),
             ],
             outputs=[REFINE.Output(display_name="refine")],
         )
 
     @classmethod
-    def execute(cls, start: int, end: int, iterations: int, region: str, tolerance: float) -> io.NodeOutput:
-        return io.NodeOutput(refine_options(start, end, iterations, region, tolerance))
+    def execute(
+        cls, preset: str, region: Region, tolerance: float, start: int, end: int, iterations: int, rate: float
+    ) -> io.NodeOutput:
+        return io.NodeOutput(Options(preset, region, tolerance, start, end, iterations, rate))

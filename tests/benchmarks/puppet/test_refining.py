@@ -35,15 +35,19 @@ def test_rows_differ_in_what_they_ask_of_sa_run():
     assert not any("--refine" in dict(flags) for flags in asked[:1])
 
 
-def test_the_ways_to_spend_fewer_gradients_cost_what_their_names_say():
-    counts = []
-    for row in refining.LESS_OFTEN[1:]:
+@pytest.mark.parametrize(
+    ("rows", "counts"),
+    [(refining.LESS_OFTEN, [30, 10, 10, 9, 9, 9, 9, 9, 3, 6, 12]), (refining.BY_PRESET, [63, 18, 6])],
+)
+def test_rows_compute_as_many_gradients_as_their_names_say(rows, counts):
+    found = []
+    for row in rows[1:]:
         flags = [word for pair in row.flags.items() for word in pair if word]
         arguments = parser().parse_args(["--engines", "e", "--case", "c", "--out", "o", *flags])
         settings = settings_from(arguments)
         assert settings.refine is not None
-        counts.append(settings.refine.gradients(settings.steps))
-    assert counts == [30, 10, 10, 9, 9, 9, 9, 9, 3, 6, 12]
+        found.append(settings.refine.gradients(settings.steps))
+    assert found == counts
 
 
 def test_the_window_is_a_part_of_the_puppets_frame():

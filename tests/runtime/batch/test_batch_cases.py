@@ -10,7 +10,7 @@ from sa.runtime.batch.cases import find_jobs
 from sa.runtime.batch.cli import parser
 from sa.runtime.batch.job import Job, Outcome
 from sa.runtime.errors import InputError
-from sa.runtime.refinement.hjb import RefineSettings
+from sa.runtime.refinement.presets import refine_settings
 
 
 def found(place: Path, *flags: str) -> list[Job]:
@@ -47,7 +47,7 @@ def test_a_line_has_settings_of_its_own(tmp_path):
     assert (first.name, first.case, first.settings.steps) == ("case-1", tmp_path / "a" / "case-1", 9)
     assert first.settings.refine is not None and first.settings.seed == 5
     assert (second.name, second.case, second.settings.steps) == ("second", Path("/b"), 3)
-    assert second.settings.refine == RefineSettings(iterations=2) and second.settings.guidance_interval == (0.1, 20)
+    assert second.settings.refine == refine_settings(3, iterations=2) and second.settings.guidance_interval == (0.1, 20)
     assert third.settings.identity == str(tmp_path / "ids" / "c.npy") and third.settings.refine is None
     assert (third.part, third.audio, third.settings.fps, first.audio) == ((2, 9), False, 12.5, True)
     assert fourth.settings.identity == "none" and fourth.settings.quality == "fast"

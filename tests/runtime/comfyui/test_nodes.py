@@ -18,13 +18,14 @@ from standin import ComfyUI, InterruptProcessingException, Tensor, loaded
 
 from sa.runtime.case.case import Case
 from sa.runtime.cli import main as sa_run
-from sa.runtime.comfyui.animating import settings_of
+from sa.runtime.comfyui.animating import RefineOptions, settings_of
 from sa.runtime.comfyui.install import PACK, install
 from sa.runtime.comfyui.preparing import PREFIX
 from sa.runtime.errors import EngineSetError, InputError
 from sa.runtime.pipeline.quality import qualities, quality_settings
 from sa.runtime.prepare.cli import main as sa_prepare
 from sa.runtime.refinement.hjb import RefineSettings
+from sa.runtime.refinement.presets import DEFAULT, refine_presets, refine_settings
 
 IDS = ("LoadEngines", "CaseFromImages", "PrepareCase", "LoadCase", "Animate", "RefineOptions")
 LINKS = ("IMAGE", "MASK", "SA_ENGINES", "SA_CASE", "SA_REFINE")
@@ -415,7 +416,7 @@ def animated(nodes, engine_folder, case_folder):
 
 @pytest.mark.parametrize("refine", [False, True])
 def test_frames_are_those_of_sa_run(refine, nodes, animated, engine_folder, case_folder, tmp_path):
-    (options,) = nodes["RefineOptions"].execute(0, 1, 2, "face", 0.0).args
+    (options,) = nodes["RefineOptions"].execute("balanced", "face", 0.0, 0, 1, 2, 0.0).args
     (images,), fps, report = animated(refine=options if refine else None)
     words = ["--engines", engine_folder, "--case", case_folder("recipe_hjb"), "--out", tmp_path / "out", "--seed", 7]
     words += ["--steps", STEPS, "--quiet", *(("--refine", "--refine-end", 1, "--refine-iters", 2) if refine else ())]
@@ -479,7 +480,10 @@ def test_a_quality_brings_its_steps():
     ("changes", "sentence"),
     [
         ({"quality": "best"}, "there is no quality 'best': choose exact, balanced"),
-        ({"refine": RefineSettings(start=2)}, "the refinement's start must be less than the 2 steps, not 2"),
+        (
+            {"refine": RefineOptions("fast", "face", start=2)},
+            "the refinement's start must be less than the 2 steps, not 2",
+        ),
     ],
 )
 def test_what_cannot_be_animated(changes, sentence, animated):
@@ -488,14 +492,21 @@ def test_what_cannot_be_animated(changes, sentence, animated):
 
 
 def test_refine_options(nodes):
-    def options(*values):
+    def settings(*values):
         (made,) = nodes["RefineOptions"].execute(*values).args
-        return made
+        return made.settings(STEPS)
 
-    expected = RefineSettings(start=1, end=4, iterations=2, tolerance=0.01, region="frame")
-    assert options(1, 4, 2, "frame", 0.01) == expected
-    assert options(0, 20, 3, "face", 0.0).tolerance is None
-    with pytest.raises(InputError, match="end must be at least start, 3, not 2"):
-        options(3, 2, 1, "face", 0.0)
-    with pytest.raises(InputError, match="region cannot be 'hand'"):
-        options(0, 2, 1, "hand", 0.0)
+    usual = (-1, -1, 0, 0.0)
+    for preset in refine_presets():
+        assert settings(preset, "face", 0.0, *usual) == refine_settings(STEPS, preset, region="face")
+    expected = RefineSettings(1, 4, 2, rate=0.3, tolerance=0.01, region="frame", preset="fast")
+    assert settings("fast", "frame", 0.01, 1, 4, 2, 0.3) == expected
+    with pytest.raises(InputError, match="end must be at least its start, 1, not 0"):
+        settings("balanced", "face", 0.0, 1, 0, 0, 0.0)
+
+
+def test_an_unset_refinement_is_that_of_sa_run(nodes):
+    preset, region, *others = [value.default for value in nodes["RefineOptions"].define_schema().inputs]
+    assert (preset, region) == (DEFAULT, "face")
+    (made,) = nodes["RefineOptions"].execute(preset, region, *others).args
+    assert made.settings(STEPS) == refine_settings(STEPS, region="face")

@@ -100,8 +100,8 @@ def workflow(case: dict, steps: int = STEPS, seed: int = SEED, refine: bool = Fa
         "save": node("SaveImage", images=["animate", 0], filename_prefix="frame"),
     }
     if refine:
-        options = node("SA_RefineOptions", start=0, end=1, iterations=1, region="face", tolerance=0.0)
-        prompt["refine"] = options
+        steps = {"start": 0, "end": 1, "iterations": 1}
+        prompt["refine"] = node("SA_RefineOptions", preset="balanced", region="face", tolerance=0.0, rate=0.0, **steps)
         prompt["animate"]["inputs"]["refine"] = ["refine", 0]
     return prompt
 

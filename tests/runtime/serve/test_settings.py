@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from sa.runtime.pipeline.settings import Settings
-from sa.runtime.refinement.hjb import RefineSettings
+from sa.runtime.refinement.presets import refine_settings
 from sa.runtime.serve.settings import VideoSettings
 
 
@@ -17,7 +17,7 @@ def test_the_store_gives_back_what_was_asked_for(given):
 
 
 def test_what_is_left_out_is_as_sa_run_has_it():
-    assert VideoSettings(refine={}).sampling(None).refine == RefineSettings()
+    assert VideoSettings(refine={}).sampling(None).refine == refine_settings(Settings().steps)
     assert VideoSettings(quality="exact").sampling(None).refine is None
     assert VideoSettings(quality="exact").sampling(None).steps == Settings().steps
 
