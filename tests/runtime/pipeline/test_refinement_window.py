@@ -21,7 +21,8 @@ from sa.runtime.refinement.crops import Box, crop_matrices
 
 SIDE, WINDOW = 128, Window(16, 32, 96)
 FRAMES = 3
-FLAGS = ("--steps", "2", "--threads", "1", "--quiet", "--guidance", "1", "--refine", "--refine-iters", "2")
+FLAGS = ("--steps", "2", "--threads", "1", "--quiet", "--guidance", "1", "--refine")
+FLAGS += ("--refine-preset", "published", "--refine-iters", "2")
 
 
 @pytest.fixture(params=["onnxruntime", "paddle"])  # OpenVINO runs ONNX Runtime's programs
