@@ -255,6 +255,10 @@ def run(arguments: argparse.Namespace) -> None:
     if a.poses_ready is not None:
         if len(a.reference) > 1:
             raise InputError("--poses-ready were drawn for one photo: give one --reference.")
+        of_driving = "keypoints reference_keypoints fit reference_person frames fps person anchor retarget no_fill smooth compat"
+        if given := [name for name in of_driving.split() if getattr(a, name) != parser().get_default(name)]:
+            flag = f"--{given[0].replace('_', '-')}"
+            raise InputError(f"{flag} says how poses are made, --poses-ready takes them as they are: leave {flag} out.")
         ready = ReadySettings(
             a.reference[0], a.poses_ready, a.models, a.identity is None, colour_from(a.background), device
         )
@@ -290,10 +294,11 @@ def run(arguments: argparse.Namespace) -> None:
     if len(cases) == 1:
         summarise(prepare_case(cases[0], a.out, a.overwrite, reporter), a.out, reporter)
         return
-    if a.reference_keypoints is not None or (a.keypoints is not None and not is_case(a.keypoints)):
+    foreign = a.reference_keypoints is not None or (a.keypoints is not None and not is_case(a.keypoints))
+    if a.models is None or foreign:
         raise InputError(
-            "several --reference take their own poses from --models: leave the keypoints out, or give an earlier case "
-            "as --keypoints."
+            "several --reference take their own poses from --models: give it, and no keypoints but an earlier case as "
+            "--keypoints."
         )
     for folder, report in prepare_cases(cases, a.out, a.overwrite, reporter):
         summarise(report, folder, reporter)
@@ -324,7 +329,9 @@ def _check_models(a: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_command("sa-prepare", parser(), run, argv)
+    return run_command(
+        "sa-prepare", parser(), run, argv, "take fewer frames with --frames, or give a smaller photo or video"
+    )
 
 
 if __name__ == "__main__":

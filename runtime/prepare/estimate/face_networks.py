@@ -7,7 +7,7 @@ Pictures are RGB. insightface expects BGR, and training gave it BGR. The publish
 import contextlib
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -55,10 +55,11 @@ class FaceNetworks:
         """
         self.folder = models
         self._upstream = upstream
-        recogniser = require_model(models, FACE_RECOGNISER) if identity else None
+        kind = replace(FACE_RECOGNISER, without="") if upstream else FACE_RECOGNISER  # as published, there is no other way
+        recogniser = require_model(models, kind) if identity else None
         detector = find_model(models, FACE_DETECTOR)
         self.models = [model for model in (recogniser, detector) if model is not None]
-        self.warnings = recogniser_warnings(recogniser) if recogniser is not None else []
+        self.warnings = recogniser_warnings(recogniser, kind.without) if recogniser is not None else []
         set_default_logger_severity(3)
         self._recogniser: ArcFaceONNX | None = None
         if recogniser is not None:

@@ -177,13 +177,16 @@ def find_model(folder: Path, kind: Kind) -> Model | None:
     return fitting[0] if fitting else None
 
 
-def recogniser_warnings(model: Model) -> list[str]:
-    """A warning unless it is the recogniser that StableAnimator was trained with; InputError for a known other one."""
+def recogniser_warnings(model: Model, without: str = FACE_RECOGNISER.without) -> list[str]:
+    """A warning unless it is the recogniser that StableAnimator was trained with; InputError for a known other one.
+
+    without: how to go without one.
+    """
     digest = sha256(model.path)
     if digest in OTHER_RECOGNISERS:
         raise InputError(
             f"{model.path} is {OTHER_RECOGNISERS[digest]}, but the face encoder knows glintr100's embeddings alone: "
-            f"put {FACE_RECOGNISER.file} there, {_ANTELOPE}; or give --identity none."
+            f"put {FACE_RECOGNISER.file} there, {_ANTELOPE}{without}."
         )
     if digest == GLINTR100:
         return []

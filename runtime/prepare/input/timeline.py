@@ -68,21 +68,22 @@ class Timeline:
         usual = float(np.quantile(intervals, COMMON, method="lower")) if len(intervals) else 0
         return 1 / usual if usual > 0 else None
 
-    def nearest(self, fps: float, first: int, last: int) -> list[int]:
+    def nearest(self, fps: float, first: int, last: int, until: float | None = None) -> list[int]:
         """For every instant at this rate, the frame of range(first, last) that is nearest in time.
 
-        InputError where a few frames would be repeated over hours, as damaged times have it.
+        until: seconds at which the last of them ends, if it is shown for longer. InputError where a few frames would be
+        repeated over hours, as damaged times have it.
         """
         if first >= last:
             return []
-        end = self.times[last] if last < len(self.times) else self.end
-        begin = self.times[first]
+        begin, end = self.times[first], self.times[last] if last < len(self.times) else self.end
+        end = end if until is None else min(end, until)
         count = max(int(np.ceil((end - begin - SLACK) * fps)), 1)
         if count > max(FEW, REPEATS * (last - first)):
             raise InputError(
                 f"the {last - first} driving frames are shown for {end - begin:.0f} s, which makes {count:,} at "
-                f"{fps:.4g} a second: their times are damaged, or they stand for long; take a part with --frames, or a "
-                "lower --fps."
+                f"{fps:.4g} a second: their times are damaged, or they stand for long; take a part by its seconds, "
+                "such as --frames 0s:10s, or a lower --fps."
             )
         chosen = []
         for instant in begin + np.arange(count) / fps:
@@ -107,7 +108,8 @@ def plan_frames(
     if fps is None:
         rate = timeline.fps
         return list(range(first, last, selection.step)), None if rate is None else rate / selection.step
-    return timeline.nearest(fps, first, last)[:: selection.step], fps / selection.step
+    until = selection.stop if selection.seconds else None
+    return timeline.nearest(fps, first, last, until)[:: selection.step], fps / selection.step
 
 
 def require_times(selection: Selection, fps: float | None) -> None:

@@ -27,6 +27,7 @@ LACKING = {
     "hands": "poses are drawn without, so the model moves them as it likes",
 }
 NO_FACE_OF_PHOTO = "the reference's mask and identity are made by the face networks of --models alone"
+FEWER = "keep its first frames, and take those of the video with --frames"
 KNOWN = "an .npz or JSON of a known estimator (docs/prepare.md lists them)"
 
 
@@ -146,14 +147,14 @@ def _load(path: Path) -> Arrays:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist() if member.filename[:-4] in NAMES)
         if size > ARRAYS_LIMIT:
-            raise InputError(f"it unpacks to more than {ARRAYS_LIMIT >> 20} MiB: give fewer frames.")
+            raise InputError(f"it unpacks to more than {ARRAYS_LIMIT >> 20} MiB: {FEWER}.")
         with np.load(path, allow_pickle=False) as archive:
             arrays: Arrays = {name: archive[name] for name in NAMES if f"{name}.npy" in archive.zip.namelist()}
         plain = all(value.dtype.kind in "biuf" for value in arrays.values())
     except InputError:
         raise
     except MemoryError:  # a header may claim any size
-        raise InputError("it has arrays that do not fit into memory: give fewer frames.") from None
+        raise InputError(f"it has arrays that do not fit into memory: {FEWER}.") from None
     except Exception:  # the type depends on what is damaged
         plain = False
     if not plain:
@@ -163,7 +164,7 @@ def _load(path: Path) -> Arrays:
 
 def _read_json(path: Path) -> Poses:
     if path.stat().st_size > JSON_LIMIT:
-        raise InputError(f"it has more than {JSON_LIMIT >> 20} MiB: give fewer frames.")
+        raise InputError(f"it has more than {JSON_LIMIT >> 20} MiB: {FEWER}.")
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
@@ -188,7 +189,7 @@ def _read_folder(folder: Path) -> Poses:
     if not files:
         raise InputError(f"it holds no JSON: give {KNOWN}, or a folder with a JSON per frame.")
     if sum(path.stat().st_size for path in files) > JSON_LIMIT:
-        raise InputError(f"it has more than {JSON_LIMIT >> 20} MiB: give fewer frames.")
+        raise InputError(f"it has more than {JSON_LIMIT >> 20} MiB: {FEWER}.")
     numbered = number_names(files, "a JSON per frame")
     first, last = next(iter(numbered)), list(numbered)[-1]
     if first > 1 or last - first + 1 != len(numbered):
