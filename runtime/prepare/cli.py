@@ -255,7 +255,9 @@ def run(arguments: argparse.Namespace) -> None:
     if a.poses_ready is not None:
         if len(a.reference) > 1:
             raise InputError("--poses-ready were drawn for one photo: give one --reference.")
-        of_driving = "keypoints reference_keypoints fit reference_person frames fps person anchor retarget no_fill smooth compat"
+        of_driving = (
+            "keypoints reference_keypoints fit reference_person frames fps person anchor retarget no_fill smooth compat"
+        )
         if given := [name for name in of_driving.split() if getattr(a, name) != parser().get_default(name)]:
             flag = f"--{given[0].replace('_', '-')}"
             raise InputError(f"{flag} says how poses are made, --poses-ready takes them as they are: leave {flag} out.")

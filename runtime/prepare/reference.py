@@ -156,7 +156,9 @@ def _embedding(
 def _mask_of_pose(reference: Reference, identity: bool, warnings: list[str]) -> ReferenceFace:
     """The face mask from the pose's face points, without any network."""
     box = face_box(reference.pose.points[0], reference.pose.scores[0], *reference.picture.size)
-    lacking = "no identity.npy was made, as --models is not given: give it here or to sa-run, or give sa-run --identity."
+    lacking = (
+        "no identity.npy was made, as --models is not given: give it here or to sa-run, or give sa-run --identity."
+    )
     warnings.append(lacking if identity else WITHOUT_IDENTITY)
     if box is None:
         warnings.append("no reference_mask.png was made, as the reference's pose has no face points.")

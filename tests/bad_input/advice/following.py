@@ -77,16 +77,19 @@ def check(
 
 def prepare(flags: Flags, place: Path, capsys: pytest.CaptureFixture) -> tuple[int, str]:
     """The exit code, and all that is said: the error, or the warnings of the cases that are made."""
-    words = ["--quiet"]
-    for flag, value in flags.items():
-        for one in value if isinstance(value, tuple) else () if value is None else (value,):
-            words += [flag, one.format(place=place)] if one else [flag]
+    words = [word for flag, value in flags.items() for word in worded(flag, value, place)]
     capsys.readouterr()
-    code = main(words)
+    code = main([*words, "--quiet"])
     said = [capsys.readouterr().err]
     for case in made_in(flags, place) if code == 0 else ():
         said += json.loads((case / "case.json").read_text())["warnings"]
     return code, "\n".join(said).replace(str(place), "{place}")
+
+
+def worded(flag: str, value: str | tuple[str, ...] | None, place: Path) -> list[str]:
+    """The flag on a command line."""
+    values = value if isinstance(value, tuple) else () if value is None else (value,)
+    return [word for one in values for word in ((flag, one.format(place=place)) if one else (flag,))]
 
 
 def made_in(flags: Flags, place: Path) -> list[Path]:

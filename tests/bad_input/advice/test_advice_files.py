@@ -6,8 +6,10 @@ from pathlib import Path
 
 import av
 import numpy as np
+import onnx
 from filelock import FileLock
 from following import (
+    BASE,
     NETWORKS,
     Advice,
     Cure,
@@ -19,6 +21,7 @@ from following import (
     networks,
     photo,
     without,
+    worded,
 )
 from PIL import Image
 from prepare_data import constant_network, face_detector, face_recogniser, person, picture_file, video_file
@@ -444,7 +447,30 @@ OUTPUTS = [
     Advice("wait for it, or choose another --out", (Cure(done), Cure(flags={"--out": "{place}/new"})), at_work),
 ]
 
+
+def other_recogniser(place: Path) -> None:
+    """The same network in other bytes."""
+    file = place / "models/antelopev2/glintr100.onnx"
+    file.write_bytes(file.read_bytes() + onnx.ModelProto(doc_string="another").SerializeToString())
+
+
+BOTH = NETWORKS | {"--reference": ("{place}/photo.png", "{place}/second.png"), "--frames": "0:1"}
+
+
+def two_cases(place: Path) -> None:
+    networks(place)
+    picture_file(place / "second.png", 300, 400, seed=5)
+    words = [word for flag, value in (BASE | BOTH).items() for word in worded(flag, value, place)]
+    assert main([*words, "--quiet"]) == 0
+
+
 SEVERAL = [
+    Advice(
+        "is a case that was made with other --models: give --overwrite to make all anew, or another --out",
+        (Cure(flags={"--overwrite": ""}), Cure(flags={"--out": "{place}/new"})),
+        all_of(two_cases, other_recogniser),
+        BOTH,
+    ),
     Advice(
         "several --reference take their own poses from --models: give it, and no keypoints but an earlier case",
         (
