@@ -9,6 +9,7 @@ from prepare_data import person, picture_file
 from spoiling import Spoil, all_of, remove, write
 
 from sa.runtime.prepare.input.keypoints import file as keypoints_file
+from sa.runtime.prepare.input.keypoints import poses
 
 ORDER = (0, 17, 6, 8, 10, 5, 7, 9, 12, 14, 16, 11, 13, 15, 2, 1, 4, 3)  # COCO-WholeBody's, but for the neck
 JSON = {"--keypoints": "{place}/poses.json", "--reference-keypoints": "{place}/standing.npz"}
@@ -113,6 +114,22 @@ ROWS = [
         f"unpacks to more than 0 MiB: {FEWER}",
         (Cure(keypoints([person(0.25)]), {"--frames": "0:1"}),),
         patch=(keypoints_file, "ARRAYS_LIMIT", 2 * 133 * 3 * 8 + 600),
+    ),
+    *(
+        Advice(
+            f"has 2 frames: 1 are the most; {FEWER}",
+            (Cure(one, {"--frames": "0:1"}),),
+            all_of(standing, two),
+            flags,
+            (poses, "MOST_FRAMES", 1),
+        )
+        for one, two, flags in (
+            (as_json([openpose()]), as_json([openpose()] * 2), JSON),
+            (as_json([mediapipe(33)]), as_json([mediapipe(33)] * 2), JSON),
+            (as_json(alphapose("0.png")), as_json(alphapose("0.png", "1.png")), JSON),
+            (remove("json/pose_1.json"), json_folder(_0=openpose(), _1=openpose()), FOLDER),
+            (keypoints([person(0.25)]), keypoints(), {}),
+        )
     ),
     # One entry for every frame
     Advice(

@@ -15,7 +15,7 @@ from sa.runtime.prepare.input.keypoints.archives import FORMAT, NAMES, Arrays, d
 from sa.runtime.prepare.input.keypoints.instances import read_flat, read_mmpose
 from sa.runtime.prepare.input.keypoints.mediapipe import read_mediapipe
 from sa.runtime.prepare.input.keypoints.openpose import read_openpose
-from sa.runtime.prepare.input.keypoints.poses import Poses, Size, check_points
+from sa.runtime.prepare.input.keypoints.poses import FEWER, Poses, Size, check_frames, check_points
 from sa.runtime.prepare.whole_body import KEYPOINTS
 from sa.runtime.system.regular_files import require_regular
 
@@ -27,7 +27,6 @@ LACKING = {
     "hands": "poses are drawn without, so the model moves them as it likes",
 }
 NO_FACE_OF_PHOTO = "the reference's mask and identity are made by the face networks of --models alone"
-FEWER = "keep its first frames, and take those of the video with --frames"
 KNOWN = "an .npz or JSON of a known estimator (docs/prepare.md lists them)"
 
 
@@ -137,8 +136,7 @@ def _read(path: Path, photo: bool) -> tuple[Poses | None, Poses | None]:
             found = rtmlib_poses(arrays, photo)
         else:
             return None, None
-    for frame in found.frames:
-        check_points(frame, "it")
+    check_points(found.frames, "it")
     return found, None
 
 
@@ -175,8 +173,7 @@ def _read_json(path: Path) -> Poses:
         with _understanding():
             found = reader(content)
         if found is not None:
-            for frame in found.frames:
-                check_points(frame, "it")
+            check_points(found.frames, "it")
             return found
     raise InputError(f"it is JSON of a kind that is not known: give {KNOWN}.")
 
@@ -190,6 +187,7 @@ def _read_folder(folder: Path) -> Poses:
         raise InputError(f"it holds no JSON: give {KNOWN}, or a folder with a JSON per frame.")
     if sum(path.stat().st_size for path in files) > JSON_LIMIT:
         raise InputError(f"it has more than {JSON_LIMIT >> 20} MiB: {FEWER}.")
+    check_frames(len(files))
     numbered = number_names(files, "a JSON per frame")
     first, last = next(iter(numbered)), list(numbered)[-1]
     if first > 1 or last - first + 1 != len(numbered):
