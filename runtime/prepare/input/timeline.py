@@ -1,6 +1,7 @@
 """Which frames of a source are taken, by their numbers or their times."""
 
 import bisect
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ COMMON = 0.25  # quantile of the intervals by which a varying rate is resampled:
 SLACK = 1e-4  # seconds; times of files are rounded
 REPEATS = 100  # times as many frames as were selected may come of resampling, or
 FEW = 10_000  # frames; more come of damaged times
+SECONDS = r"[0-9]{1,6}(?:\.[0-9]{1,6})?"
 ROUNDING = 0.01  # share by which rounded times may change a rate
 
 
@@ -37,6 +39,20 @@ class Selection:
         else:
             first, last = int(self.start), frames if self.stop is None else min(int(self.stop), frames)
         return first, max(first, last)
+
+
+def selection_from(text: str) -> Selection:
+    """The frames of START:STOP:STEP, in numbers or seconds; InputError if the text selects nothing."""
+    for number, kind in ("([0-9]{0,9})", int), (f"(?:({SECONDS})s)?", float):
+        if match := re.fullmatch(f"{number}:{number}(?::([0-9]{{0,9}}))?", text):
+            start, stop = (kind(part) if part else None for part in match.groups()[:2])
+            step = int(match[3]) if match[3] else 1
+            if step and (stop is None or stop > (start or 0)):
+                return Selection(start or 0, stop, step, kind is float)
+    raise InputError(
+        "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1 or 2.5s:8s, "
+        f"not {text}."
+    )
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def texts(node: ast.AST) -> Iterator[str]:
         yield "".join(parts(node))
     elif not isinstance(node, ast.Expr) or not isinstance(node.value, ast.Constant):
         for child in ast.iter_child_nodes(node):
-            if not isinstance(child, ast.keyword) or child.arg != "help":
+            if not isinstance(child, ast.keyword) or child.arg not in ("help", "description"):
                 yield from texts(child)
 
 
