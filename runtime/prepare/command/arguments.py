@@ -43,12 +43,11 @@ examples:
 exit codes: 0 done, 2 a flag or file cannot be used, 130 interrupted, 1 anything else
 """
 
-
 METAVARS = {"person": "largest|INDEX|all", "reference_person": "largest|INDEX", "background": "COLOUR"}
 
 
 class CommandOptions(PrepareOptions):
-    """Those of sa-serve, and what a request has beside them."""
+    """The options of sa-serve, and --person, which its requests have elsewhere."""
 
     person: Person = LARGEST
 

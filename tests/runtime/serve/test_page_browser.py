@@ -205,7 +205,7 @@ def test_how_a_case_is_made_is_chosen_in_the_folded_part(browser, server, tmp_pa
     page.check("#faceless")  # this server has no face networks
     page.check("#consent")
     page.click("#submit")
-    playwright.expect(page.locator("#form-problem")).to_contain_text("prepare.background: must be a colour such as white")
+    playwright.expect(page.locator("#form-problem")).to_contain_text("prepare.background: must be a colour")
     visit.wrong.clear()  # the browser tells of the refusal, too
     page.fill("[data-option=background]", "#102030")
     page.click("#submit")
