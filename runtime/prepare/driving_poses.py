@@ -75,8 +75,9 @@ def estimate_driving(
             before = frame.index, keypoints
             advance()
     if not log.frames:
+        frames = driving.decoded if driving.timeline is None else len(driving.timeline.times)
         raise InputError(
-            f"--frames {driving.selection} selects none of the {driving.decoded} frames of {driving.path}: give others."
+            f"--frames {driving.selection} selects none of the {frames} frames of {driving.path}: give others."
         )
     if given.driving is not None and driving.selection.stop is None:
         given.driving.check_length(driving.decoded, driving.path)

@@ -297,7 +297,7 @@ DRIVING = [
     Advice("give driving frames of one size", (Cure(frames),), write_image("frames/f1.png", 130, 128)),
     Advice("frames of {place}/frames: give others.", (Cure(flags={"--frames": "1:"}),), flags={"--frames": "5:"}),
     Advice(
-        "frames of {place}/dance.mp4: give others.",
+        "selects none of the 2 frames of {place}/dance.mp4: give others.",
         (Cure(flags={"--frames": "1:2"}),),
         good_video,
         VIDEO | {"--frames": "7:9"},
