@@ -95,9 +95,11 @@ class _Shared:
                 return "other --keypoints"
             if self.given is None and poses is not None and Path(poses["path"]).parent.parent != folder.parent:
                 return "other --keypoints"
+            if case["parameters"] != parameters_of(settings):
+                return "other flags"
             # The same photo twice has its pose from the first case, and needs no pose networks.
             if networks not in (self.face_networks, self.face_networks | self.pose_networks):
                 return "other --models"
-            return None if case["parameters"] == parameters_of(settings) else "other flags"
+            return None
         except (KeyError, TypeError, AttributeError):
             return "other sources"

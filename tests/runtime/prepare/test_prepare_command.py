@@ -410,10 +410,9 @@ def test_cases_made_with_other_networks_or_flags_are_told(place, capsys):
     made = (place / "case" / "second" / "case.json").stat().st_mtime_ns
     assert main(same) == 0 and (place / "case" / "second" / "case.json").stat().st_mtime_ns == made
     capsys.readouterr()
-    assert main([*same, "--identity", "none"]) == 2
-    assert "case/photo is a case that was made with other --models" in capsys.readouterr().err
-    assert main([*same, "--anchor", "hips"]) == 2
-    assert "case/photo is a case that was made with other flags" in capsys.readouterr().err
+    for other in ("--identity", "none"), ("--anchor", "hips"):
+        assert main([*same, *other]) == 2
+        assert "case/photo is a case that was made with other flags" in capsys.readouterr().err
     (place / "same" / "antelopev2" / "scrfd_10g_bnkps.onnx").unlink()
     assert main(same) == 2
     assert "case/photo is a case that was made with other --models" in capsys.readouterr().err
