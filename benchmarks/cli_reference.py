@@ -12,7 +12,7 @@ from sa.export.cli import parser as sa_export
 from sa.runtime.batch.cli import parser as sa_batch
 from sa.runtime.cli import parser as sa_run
 from sa.runtime.comfyui.cli import parser as sa_comfyui
-from sa.runtime.prepare.cli import parser as sa_prepare
+from sa.runtime.prepare.command.arguments import parser as sa_prepare
 from sa.runtime.serve.cli import parser as sa_serve
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "cli.md"

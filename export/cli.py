@@ -315,7 +315,7 @@ def show(manifest: Manifest, out: Path, reporter: Reporter) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_command("sa-export", parser(), run, argv)
+    return run_command("sa-export", parser(), run, argv, "give a smaller --height, --width or --tile-size")
 
 
 if __name__ == "__main__":

@@ -389,7 +389,11 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def main(argv: list[str] | None = None) -> int:
-    return run_command("sa-run", parser(), run, argv)
+    lighter = (
+        "give --low-memory or fewer --frames, or an engine set that sa-export made with a smaller --height, --width or "
+        "--tile-size"
+    )
+    return run_command("sa-run", parser(), run, argv, lighter)
 
 
 if __name__ == "__main__":

@@ -150,7 +150,10 @@ def test_a_bug_keeps_its_traceback_for_who_asks(place, monkeypatch):
 
 def test_too_little_memory(place, monkeypatch, capsys):
     monkeypatch.setattr(denoiser.TiledDenoiser, "velocity", raising(MemoryError()))
-    message = "out of memory; export a smaller --height, --width or --tile-size."
+    message = (
+        "out of memory; give --low-memory or fewer --frames, or an engine set that sa-export made with a smaller "
+        "--height, --width or --tile-size."
+    )
     fails("sa-run", run_arguments(place), place, 1, message, capsys)
 
 

@@ -29,7 +29,7 @@ class Prepared:
     @property
     def warnings(self) -> list[str]:
         frames = range(len(self.scene.frames))
-        return self.placed.warnings + measure_coverage(self.placed.pose).warnings(frames, anchored=False)
+        return self.placed.warnings + measure_coverage(self.placed.pose).warnings(frames, movable=True)
 
     @property
     def identities(self) -> list[int | None]:

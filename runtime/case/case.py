@@ -144,7 +144,7 @@ class Case:
             return self._masks_of_poses(self.faces)
         if len(self.faces) != self.frames:
             raise InputError(
-                f"the case has {len(self.faces)} face masks for {self.frames} poses: give one mask per pose, or none."
+                f"the case has {len(self.faces)} face masks for {self.frames} poses: give one mask per pose."
             )
         return self.faces
 
@@ -157,13 +157,13 @@ class Case:
             name = picture_name(self.poses[lacking], f"pose {lacking}")
             raise InputError(
                 f"{folder} has no mask of number {numbers[lacking]}, the number of {name}: give every pose the mask of "
-                "its number, or remove the folder."
+                "its number, or run without --refine."
             )
         surplus = min(set(masks) - set(numbers), default=None)
         if surplus is not None:
             raise InputError(
                 f"{masks[surplus]} has no pose of its number {surplus}: give every pose the mask of its number, or "
-                "remove the folder."
+                "run without --refine."
             )
         return list(masks.values())
 

@@ -76,7 +76,7 @@ def _make_case(
 ) -> dict:
     """The one place that calls sa-prepare, which takes files. Returns the contents of case.json."""
     try:
-        from sa.runtime.prepare.cli import size_from
+        from sa.runtime.prepare.input.framing import size_from
         from sa.runtime.prepare.preparation import prepare_case
         from sa.runtime.prepare.settings import Settings
     except ImportError as error:

@@ -14,11 +14,16 @@ DEBUG = "SA_DEBUG"
 
 
 def run_command(
-    name: str, parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], None], argv: list[str] | None
+    name: str,
+    parser: argparse.ArgumentParser,
+    run: Callable[[argparse.Namespace], None],
+    argv: list[str] | None,
+    lighter: str = "end other programs, or take a machine with more",
 ) -> int:
     """Parse the arguments, run the command, and turn any failure into one sentence. Returns the exit code.
 
-    Every command has --print-completion, which writes what a shell needs to complete its flags.
+    Every command has --print-completion, which writes what a shell needs to complete its flags. `lighter`: what is
+    advised when the memory is full.
 
     0 done; 2 and 3 for the errors in errors.py; 130 interrupted; 1 anything else.
     With SA_DEBUG=1 an unexpected error keeps its traceback.
@@ -31,7 +36,7 @@ def run_command(
     except KeyboardInterrupt:
         return _fail(name, "interrupted; nothing was written.", 130)
     except MemoryError:
-        return _fail(name, "out of memory; export a smaller --height, --width or --tile-size.", 1)
+        return _fail(name, f"out of memory; {lighter}.", 1)
     except OSError as error:
         if os.environ.get(DEBUG):
             raise

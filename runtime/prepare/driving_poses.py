@@ -6,7 +6,7 @@ from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.estimate.estimator import PoseEstimator
 from sa.runtime.prepare.estimate.face_networks import FaceNetworks, recognise
-from sa.runtime.prepare.estimate.models import FACE_DETECTOR, PERSON_DETECTOR, POSE_NETWORK, require_model
+from sa.runtime.prepare.estimate.models import FACE_DETECTOR, find_pose_models, require_model
 from sa.runtime.prepare.given import Given
 from sa.runtime.prepare.input.driving import Driving
 from sa.runtime.prepare.motion.scenes import glance
@@ -26,7 +26,7 @@ def make_estimator(settings: Settings, given: Given) -> PoseEstimator | None:
             if given.driving is None
             else f"{given.driving.path} has no poses of the reference: give --reference-keypoints, or --models DIR."
         )
-    detector, network = (require_model(settings.models, kind) for kind in (PERSON_DETECTOR, POSE_NETWORK))
+    detector, network = find_pose_models(settings.models)
     return PoseEstimator(detector, network, settings.device, whole_picture=settings.upstream)
 
 
@@ -75,8 +75,9 @@ def estimate_driving(
             before = frame.index, keypoints
             advance()
     if not log.frames:
+        frames = driving.decoded if driving.timeline is None else len(driving.timeline.times)
         raise InputError(
-            f"--frames {driving.selection} selects none of the {driving.decoded} frames of {driving.path}: give others."
+            f"--frames {driving.selection} selects none of the {frames} frames of {driving.path}: give others."
         )
     if given.driving is not None and driving.selection.stop is None:
         given.driving.check_length(driving.decoded, driving.path)

@@ -53,7 +53,9 @@ def read_given(
     found = None
     if keypoints is not None and is_case(keypoints):
         if not (keypoints / FILE).is_file():
-            raise InputError(f"{keypoints} is a case without {FILE}: make it again, or give --models DIR.")
+            raise InputError(
+                f"{keypoints} is a case without {FILE}: give --keypoints another case, or --models DIR in its place."
+            )
         found, sources = read_keypoints(keypoints / FILE), sources_of(keypoints)
         if sources["reference"] != sha256(photo):
             found.reference = None

@@ -86,7 +86,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
                 settings.size, settings.reference_person, settings.fit, settings.background, upstream
             )
             reference = make_reference(photo, path, persons, choice, warnings)
-            face = find_face(reference, path, networks, upstream, warnings)
+            face = find_face(reference, path, networks, upstream, settings.identity, warnings)
             write_reference(result, reference, face)
         warnings += drawn_warnings(driving)
         warn(reporter, warnings)  # before the part that may take hours
@@ -95,7 +95,8 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             estimate_driving(driving, log, given, estimator, None if upstream else networks, reporter)
             taken = driving.selected[: log.frames]  # the end of a file may be missing
             with reporter.stage("motion"):
-                followed = follow(log.sightings, find_cuts(log.glances()), settings.person, taken, warnings)
+                cuts = find_cuts(log.glances())
+                followed = follow(log.sightings, cuts, settings.person, taken, warnings, published=upstream)
                 rate = driving.fps or FOLDER_FPS
                 motion = make_motion(followed, settings.fill and not upstream, settings.smooth, rate, not upstream)
                 pose = to_pose(motion.keypoints, *log.size)
@@ -105,7 +106,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
                     aspects = log.size[0] / log.size[1], settings.size[0] / settings.size[1]
                     placed = place(pose, reference.pose, *aspects, settings.anchor, settings.retarget == "limbs")
                 inside, turned = measure_coverage(placed.pose), facing(placed.pose, reference.pose)
-            warnings += placed.warnings + inside.warnings(taken, settings.anchor == "hips") + turned[1]
+            warnings += placed.warnings + inside.warnings(taken, settings.anchor != "hips" and not upstream) + turned[1]
             if followed.crowd is not None and not upstream:
                 write_people(result / PEOPLE_FILE, driving, log, followed.crowd)
             masks = not upstream or networks is not None

@@ -61,7 +61,7 @@ def prepare_ready(settings: ReadySettings, out: Path, overwrite: bool, reporter:
         framing = Framing(0, 0, *photo.size, size)
         nobody = Pose(np.zeros((1, KEYPOINTS + 1, 2)), np.zeros((1, KEYPOINTS + 1)))
         reference = Reference(framing, framing.reference(photo), np.asarray(photo), nobody)
-        face = find_face(reference, settings.reference, networks, False, warnings)
+        face = find_face(reference, settings.reference, networks, False, settings.identity, warnings)
         write_reference(result, reference, face)
         names = {}
         for number, pose in enumerate(poses.values()):

@@ -17,6 +17,7 @@ from sa.runtime.prepare.estimate.face_networks import (
     published_boxes,
     reference_face,
 )
+from sa.runtime.prepare.estimate.models import FACE_DETECTOR
 from sa.runtime.prepare.input.framing import Fit, Framing, frame_person, frame_whole
 from sa.runtime.prepare.motion.facing import from_behind
 from sa.runtime.prepare.motion.persons import reference_person
@@ -24,6 +25,7 @@ from sa.runtime.prepare.motion.tracking import visible_boxes
 from sa.runtime.prepare.whole_body import BODY, FACE, Pose, to_pose
 from sa.runtime.refinement.crops import Box
 
+WITHOUT_IDENTITY = "--identity none: no identity.npy was made, so the person's face will not be kept."
 DETECTOR, POINTS, ZEROS = "face detector", "the pose's face points", "none: zeros"  # where a face comes from
 
 
@@ -73,7 +75,7 @@ def make_reference(
     if outside:
         warnings.append(
             f"{path} is cut to the shape {size[0]}x{size[1]}, which leaves out {outside} of {seen.sum()} visible body "
-            "points: choose --size auto or another --size of the photo's shape, or --fit pad."
+            "points: keep the whole photo with --fit pad, or choose a --size nearer to its shape, as --size auto does."
         )
     if min(framing.width / size[0], framing.height / size[1]) < 0.5:
         warnings.append(
@@ -95,9 +97,17 @@ def _from_left(keypoints: np.ndarray, number: int, path: Path) -> int:
 
 
 def find_face(
-    reference: Reference, path: Path, networks: FaceNetworks | None, upstream: bool, warnings: list[str]
+    reference: Reference,
+    path: Path,
+    networks: FaceNetworks | None,
+    upstream: bool,
+    identity: bool,
+    warnings: list[str],
 ) -> ReferenceFace:
-    """The reference's face, from the networks or else from the pose's face points; InputError if both find none."""
+    """The reference's face, from the networks or else from the pose's face points; InputError if both find none.
+
+    identity: whether an embedding is wanted.
+    """
     if upstream and networks is not None:
         return _published_face(reference, networks, warnings)
     points, seen = reference.pose.points[0, FACE], reference.pose.seen[0, FACE]
@@ -113,6 +123,8 @@ def find_face(
             return ReferenceFace(
                 draw_mask(boxes, *size), _embedding(networks, reference, detected.points, warnings), DETECTOR
             )
+    if networks is None:
+        return _mask_of_pose(reference, identity, warnings)
     return _face_of_pose(reference, path, networks, in_cut, seen, warnings)
 
 
@@ -137,14 +149,27 @@ def _embedding(
     """The embedding of the face with these five points, unless none is wanted."""
     if networks.recognises:
         return networks.embedding(reference.cut, points)
-    warnings.append("--identity none: no identity.npy was made, so the person's face will not be kept.")
+    warnings.append(WITHOUT_IDENTITY)
     return None
+
+
+def _mask_of_pose(reference: Reference, identity: bool, warnings: list[str]) -> ReferenceFace:
+    """The face mask from the pose's face points, without any network."""
+    box = face_box(reference.pose.points[0], reference.pose.scores[0], *reference.picture.size)
+    lacking = (
+        "no identity.npy was made, as --models is not given: give it here or to sa-run, or give sa-run --identity."
+    )
+    warnings.append(lacking if identity else WITHOUT_IDENTITY)
+    if box is None:
+        warnings.append("no reference_mask.png was made, as the reference's pose has no face points.")
+        return ReferenceFace(None, None, None)
+    return ReferenceFace(draw_mask([box], *reference.picture.size), None, POINTS)
 
 
 def _face_of_pose(
     reference: Reference,
     path: Path,
-    networks: FaceNetworks | None,
+    networks: FaceNetworks,
     in_cut: np.ndarray,
     seen: np.ndarray,
     warnings: list[str],
@@ -153,19 +178,14 @@ def _face_of_pose(
     size = reference.picture.size
     box = face_box(reference.pose.points[0], reference.pose.scores[0], *size)
     mask = draw_mask([box], *size) if box is not None else None
-    if networks is None:
-        warnings.append(
-            "no identity.npy was made, as --models is not given: give it, put the embedding there, or run sa-run with "
-            "--identity."
-        )
-        if mask is None:
-            warnings.append("no reference_mask.png was made, as the reference's pose has no face points.")
-        return ReferenceFace(mask, None, POINTS if mask is not None else None)
     five = five_points(in_cut, seen)
     if networks.recognises and (mask is None or five is None):
+        found, put = "neither the face detector nor the pose found one", ""
+        if not networks.detects:
+            found = f"{networks.folder} holds no face detector, and the pose has no face points"
+            put = f"put {FACE_DETECTOR.file} there, "
         raise InputError(
-            f"{path} shows no face: neither the face detector nor the pose found one; "
-            "give --reference a photo whose face is visible, or --identity none."
+            f"{path} shows no face: {found}; {put}give --reference a photo whose face is visible, or --identity none."
         )
     if mask is None or five is None:
         return _without_face(path, warnings)

@@ -1,11 +1,12 @@
 """What sa-prepare is asked for, but where the case goes."""
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from sa.runtime.case.images import WHITE
 from sa.runtime.prepare.input.framing import Fit
 from sa.runtime.prepare.input.timeline import Selection
+from sa.runtime.prepare.options import Anchor, PrepareOptions, Retarget, colour_from, number_from
 
 
 @dataclass(frozen=True)
@@ -19,8 +20,8 @@ class Settings:
     person: int | None = None  # to follow: a number in the first frame's order; None: the largest
     everybody: bool = False  # draw all persons, not only the one that is followed
     fps: float | None = None  # to resample a video to, or of a folder's frames
-    anchor: str = "none"  # first or hips
-    retarget: str = "body"  # or limbs
+    anchor: Anchor = "none"
+    retarget: Retarget = "body"
     fill: bool = True  # short gaps
     smooth: bool = False
     models: Path | None = None
@@ -32,6 +33,21 @@ class Settings:
     reference_person: int | None = None  # in the photo, from left to right; None: the largest
     identity: bool = True  # False: no embedding, and no recogniser is needed
     background: tuple[int, int, int] = WHITE  # behind a transparent photo
+
+
+def with_options(settings: Settings, options: PrepareOptions) -> Settings:
+    """The settings with these options in place of theirs."""
+    return replace(
+        settings,
+        fit=options.fit,
+        reference_person=number_from(options.reference_person),
+        background=colour_from(options.background),
+        fps=options.fps,
+        anchor=options.anchor,
+        retarget=options.retarget,
+        fill=not options.no_fill,
+        smooth=options.smooth,
+    )
 
 
 def parameters_of(settings: Settings) -> dict:

@@ -15,6 +15,7 @@ from filelock import FileLock, Timeout
 from sa.runtime.contract import Manifest
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import InputError
+from sa.runtime.prepare.options import PrepareOptions
 from sa.runtime.serve.config import Config
 from sa.runtime.serve.estimate import estimated_seconds
 from sa.runtime.serve.settings import VideoSettings
@@ -121,6 +122,8 @@ class Service:
         kind = "case" if (upload.folder / ARCHIVE).exists() else "video"
         if kind == "video":
             self._require_preparation(upload)
+        elif settings.prepare != PrepareOptions():
+            raise RefusedError("settings", "a case is made already: leave prepare out, which says how one is made.")
         sent = {"settings": settings.model_dump(mode="json"), "files": upload.hashes}
         fingerprint = hashlib.sha256(json.dumps(sent, sort_keys=True).encode()).hexdigest()
         submission = Submission(

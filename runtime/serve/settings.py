@@ -8,6 +8,7 @@ from pydantic import Field, StringConstraints, field_validator, model_validator
 from sa.runtime.contract import Manifest, Record
 from sa.runtime.pipeline.quality import DEFAULT, qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
+from sa.runtime.prepare.options import LARGEST, Person, PrepareOptions
 from sa.runtime.refinement.hjb import GradientOf, RefineSettings, Region
 from sa.runtime.refinement.presets import DEFAULT as DEFAULT_PRESET
 from sa.runtime.refinement.presets import refine_presets, refine_settings
@@ -71,11 +72,13 @@ class VideoSettings(Record):
             examples=["0:48:1"],
         ),
     ] = None
-    person: Annotated[
-        str,
-        StringConstraints(pattern=r"^(largest|all|[0-9]{1,4})$"),
-        Field(description="whom to follow in the driving video: largest, all, or a number from 0"),
-    ] = "largest"
+    person: Person = LARGEST
+    prepare: Annotated[
+        PrepareOptions,
+        Field(
+            description="how a case is made of the photo and the driving video, as by sa-prepare's flags of these names"
+        ),
+    ] = PrepareOptions()
     quality: Annotated[
         Literal[QUALITIES],  # type: ignore[valid-type]
         Field(description="what the next four settings are if they are not given"),

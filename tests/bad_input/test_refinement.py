@@ -82,7 +82,7 @@ CASE_ROWS = [
     Row(
         "a mask too few",
         "{place}/case/faces has no mask of number 2, the number of {place}/case/poses/frame_2.png: give every pose the "
-        "mask of its number, or remove the folder.",
+        "mask of its number, or run without --refine.",
         remove("case/faces/frame_2.png"),
     ),
     Row(

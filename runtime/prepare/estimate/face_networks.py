@@ -7,7 +7,7 @@ Pictures are RGB. insightface expects BGR, and training gave it BGR. The publish
 import contextlib
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +21,8 @@ from sa.runtime.prepare.estimate.models import (
     FACE_DETECTOR,
     FACE_RECOGNISER,
     PROVIDERS,
+    Kind,
+    Model,
     find_model,
     recogniser_warnings,
     require_model,
@@ -55,10 +57,9 @@ class FaceNetworks:
         """
         self.folder = models
         self._upstream = upstream
-        recogniser = require_model(models, FACE_RECOGNISER) if identity else None
-        detector = find_model(models, FACE_DETECTOR)
+        recogniser, detector = find_face_models(models, upstream, identity)
         self.models = [model for model in (recogniser, detector) if model is not None]
-        self.warnings = recogniser_warnings(recogniser) if recogniser is not None else []
+        self.warnings = recogniser_warnings(recogniser, _recogniser(upstream)) if recogniser is not None else []
         set_default_logger_severity(3)
         self._recogniser: ArcFaceONNX | None = None
         if recogniser is not None:
@@ -97,6 +98,16 @@ class FaceNetworks:
 
     def _channels(self, picture: np.ndarray) -> np.ndarray:
         return picture if self._upstream else np.ascontiguousarray(picture[..., ::-1])
+
+
+def find_face_models(models: Path, upstream: bool, identity: bool) -> tuple[Model | None, Model | None]:
+    """The recogniser, if an identity is wanted, and the detector, if there is one; InputError as `FaceNetworks`."""
+    return require_model(models, _recogniser(upstream)) if identity else None, find_model(models, FACE_DETECTOR)
+
+
+def _recogniser(upstream: bool) -> Kind:
+    """The published code does not go without."""
+    return replace(FACE_RECOGNISER, without="") if upstream else FACE_RECOGNISER
 
 
 def reference_face(picture: np.ndarray, networks: FaceNetworks, near: np.ndarray | None = None) -> Face | None:

@@ -146,6 +146,11 @@ def require_model(folder: Path, kind: Kind) -> Model:
     )
 
 
+def find_pose_models(folder: Path) -> tuple[Model, Model]:
+    """The person detector and the pose network; InputError if one is missing."""
+    return require_model(folder, PERSON_DETECTOR), require_model(folder, POSE_NETWORK)
+
+
 def onnx_files(folder: Path) -> list[Path]:
     """The ONNX files below `folder`, the nearest first; InputError for a link that leads nowhere."""
     files = sorted(folder.rglob("*.onnx"), key=lambda file: (len(file.parts), file))
@@ -177,13 +182,13 @@ def find_model(folder: Path, kind: Kind) -> Model | None:
     return fitting[0] if fitting else None
 
 
-def recogniser_warnings(model: Model) -> list[str]:
+def recogniser_warnings(model: Model, kind: Kind) -> list[str]:
     """A warning unless it is the recogniser that StableAnimator was trained with; InputError for a known other one."""
     digest = sha256(model.path)
     if digest in OTHER_RECOGNISERS:
         raise InputError(
             f"{model.path} is {OTHER_RECOGNISERS[digest]}, but the face encoder knows glintr100's embeddings alone: "
-            f"put {FACE_RECOGNISER.file} there, {_ANTELOPE}; or give --identity none."
+            f"put {kind.file} there, {kind.where}{kind.without}."
         )
     if digest == GLINTR100:
         return []

@@ -29,7 +29,8 @@ def drawn_warnings(driving: Driving) -> list[str]:
     first = [is_skeleton(frame.pixels) for frame in itertools.islice(driving.frames(), LOOKED_AT)]
     if not first or not all(first):
         return []
+    how = "give them" if driving.path.is_dir() else "write its frames into a folder as PNG files and give that"
     return [
-        f"{driving.path} shows skeletons drawn on black, not a person: if these are the poses, give them as "
-        "--poses-ready instead of --driving."
+        f"{driving.path} shows skeletons drawn on black, not a person: if these are the poses, {how} as --poses-ready "
+        "instead of --driving."
     ]

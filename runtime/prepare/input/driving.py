@@ -144,8 +144,6 @@ class _Video(Driving):
         following = next(wanted, None)
         with self._opened() as (container, stream), self._decoding():
             for decoded in _pictures(container, stream):
-                if following is None and self.selection.stop is not None:
-                    return
                 index, self.decoded = self.decoded, self.decoded + 1
                 if index == following:
                     require_pixels(decoded.width, decoded.height, stream.sample_aspect_ratio, self.path)
@@ -153,6 +151,8 @@ class _Video(Driving):
                     while following == index:
                         yield frame
                         following = next(wanted, None)
+                if following is None and self.selection.stop is not None:
+                    return  # what comes after may be damaged
         if not self.decoded:
             raise InputError(f"{self.path} holds no frame: give --driving a video that plays.")
         if self.decoded < len(self._stamps.timeline.times):

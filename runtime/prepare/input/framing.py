@@ -1,6 +1,7 @@
 """Cuts the photo to the output's size before anything is drawn (docs/prepare.md, section g)."""
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,11 +12,22 @@ from sa.runtime.case.images import WHITE
 from sa.runtime.errors import InputError
 
 CROWN = 0.12  # height of the head above the eyes and ears, as a share of the body's height
-
-
+SIZE_STEP, LEAST_SIDE, MOST_SIDE = 64, 64, 4096  # pixels; the UNet halves the latents' sides three times
 SIZES = ((512, 512), (576, 1024), (1024, 576))  # width and height of the presets that the model was trained for
 
 Fit = Literal["crop", "pad"]
+
+
+def size_from(text: str) -> tuple[int, int]:
+    """Width and height; InputError for a size that no engine set can have."""
+    match = re.fullmatch(r"([0-9]{1,5})x([0-9]{1,5})", text)
+    width, height = map(int, match.groups()) if match else (0, 0)
+    if any(side % SIZE_STEP or not LEAST_SIDE <= side <= MOST_SIDE for side in (width, height)):
+        raise InputError(
+            f"--size must be WIDTHxHEIGHT, both multiples of {SIZE_STEP} from {LEAST_SIDE} to {MOST_SIDE}, "
+            f"such as 512x512 or 576x1024, or auto, not {text}."
+        )
+    return width, height
 
 
 def nearest_size(photo: tuple[int, int]) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """Which frames of a source are taken, by their numbers or their times."""
 
 import bisect
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +13,7 @@ COMMON = 0.25  # quantile of the intervals by which a varying rate is resampled:
 SLACK = 1e-4  # seconds; times of files are rounded
 REPEATS = 100  # times as many frames as were selected may come of resampling, or
 FEW = 10_000  # frames; more come of damaged times
+SECONDS = r"[0-9]{1,6}(?:\.[0-9]{1,6})?"
 ROUNDING = 0.01  # share by which rounded times may change a rate
 
 
@@ -37,6 +39,20 @@ class Selection:
         else:
             first, last = int(self.start), frames if self.stop is None else min(int(self.stop), frames)
         return first, max(first, last)
+
+
+def selection_from(text: str) -> Selection:
+    """The frames of START:STOP:STEP, in numbers or seconds; InputError if the text selects nothing."""
+    for number, kind in ("([0-9]{0,9})", int), (f"(?:({SECONDS})s)?", float):
+        if match := re.fullmatch(f"{number}:{number}(?::([0-9]{{0,9}}))?", text):
+            start, stop = (kind(part) if part else None for part in match.groups()[:2])
+            step = int(match[3]) if match[3] else 1
+            if step and (stop is None or stop > (start or 0)):
+                return Selection(start or 0, stop, step, kind is float)
+    raise InputError(
+        "--frames must be START:STOP:STEP, START less than STOP and STEP at least 1, such as 0:64:1 or 2.5s:8s, "
+        f"not {text}."
+    )
 
 
 @dataclass(frozen=True)
@@ -68,21 +84,22 @@ class Timeline:
         usual = float(np.quantile(intervals, COMMON, method="lower")) if len(intervals) else 0
         return 1 / usual if usual > 0 else None
 
-    def nearest(self, fps: float, first: int, last: int) -> list[int]:
+    def nearest(self, fps: float, first: int, last: int, until: float | None = None) -> list[int]:
         """For every instant at this rate, the frame of range(first, last) that is nearest in time.
 
-        InputError where a few frames would be repeated over hours, as damaged times have it.
+        until: seconds at which the last of them ends, if it is shown for longer. InputError where a few frames would be
+        repeated over hours, as damaged times have it.
         """
         if first >= last:
             return []
-        end = self.times[last] if last < len(self.times) else self.end
-        begin = self.times[first]
+        begin, end = self.times[first], self.times[last] if last < len(self.times) else self.end
+        end = end if until is None else min(end, until)
         count = max(int(np.ceil((end - begin - SLACK) * fps)), 1)
         if count > max(FEW, REPEATS * (last - first)):
             raise InputError(
                 f"the {last - first} driving frames are shown for {end - begin:.0f} s, which makes {count:,} at "
-                f"{fps:.4g} a second: their times are damaged, or they stand for long; take a part with --frames, or a "
-                "lower --fps."
+                f"{fps:.4g} a second: their times are damaged, or they stand for long; take a part by its seconds, "
+                "such as --frames 0s:10s, or a lower --fps."
             )
         chosen = []
         for instant in begin + np.arange(count) / fps:
@@ -107,7 +124,8 @@ def plan_frames(
     if fps is None:
         rate = timeline.fps
         return list(range(first, last, selection.step)), None if rate is None else rate / selection.step
-    return timeline.nearest(fps, first, last)[:: selection.step], fps / selection.step
+    until = selection.stop if selection.seconds else None
+    return timeline.nearest(fps, first, last, until)[:: selection.step], fps / selection.step
 
 
 def require_times(selection: Selection, fps: float | None) -> None:

@@ -42,14 +42,17 @@ class Coverage:
         partly = [f"{part} {share:.0%}" for part, share in shares if share < 1]
         return f"inside: {', '.join(partly)}" if partly else ""
 
-    def warnings(self, sources: Sequence[int], anchored: bool) -> list[str]:
-        """A sentence if much of the body is outside; `sources`: the frames' numbers in the source."""
+    def warnings(self, sources: Sequence[int], movable: bool) -> list[str]:
+        """A sentence if much of the body is outside.
+
+        sources: the frames' numbers in the source; movable: whether --anchor hips would change anything.
+        """
         body = self.frames[:, 0]
         poor = np.flatnonzero(body < MOSTLY_OUTSIDE).tolist()
         gone = int((body == 0).sum())
         if len(poor) <= TOLERATED * np.count_nonzero(~np.isnan(body)):
             return []
-        hold = "" if anchored else "keep the body in its place with --anchor hips, or "
+        hold = "keep the body in its place with --anchor hips, or " if movable else ""
         return [
             f"the person leaves the picture: in {len(poor)} of {len(body)} frames less than half of the body's points "
             f"are inside it, in {gone} of them none (frame {name_frames(poor, sources)}): {hold}choose a photo with "

@@ -66,13 +66,14 @@ def follow(
     person: int | None,
     sources: Sequence[int],
     warnings: list[str],
+    published: bool = False,
 ) -> DrivingPersons:
     """Follow one person through all frames.
 
     sightings: gives every frame's keypoints [persons, 133, 3] and face embeddings [persons, 512], twice; cuts: frames
     that begin another scene; person: a number in the order of the first frame that shows several persons, None for the
-    largest; sources: the frames' numbers in the source, which warnings name. InputError if no frame shows a person, or
-    none shows a person number `person`.
+    largest; sources: the frames' numbers in the source, which warnings name; published: everybody is drawn, so that
+    nobody can be chosen. InputError if no frame shows a person, or none shows a person number `person`.
     """
     sighted = _sight(sightings(), cuts)
     if not sighted.tracks:
@@ -89,7 +90,7 @@ def follow(
             keypoints[frame] = persons[found]
     unsure = sorted({frame for link in links for frame in (*_began(link), *link.track.unclear)})
     followed = DrivingPersons(chosen, keypoints, list(cuts), unsure, crowd)
-    warnings += _warnings(followed, sighted.most, sources)
+    warnings += _warnings(followed, sighted.most, sources, published)
     return followed
 
 
@@ -118,7 +119,7 @@ def _began(link: Link) -> list[int]:
     return [] if link.sure else [link.track.first]
 
 
-def _warnings(followed: DrivingPersons, most: int, sources: Sequence[int]) -> list[str]:
+def _warnings(followed: DrivingPersons, most: int, sources: Sequence[int], published: bool) -> list[str]:
     sentences = []
     if followed.cuts:
         one = len(followed.cuts) == 1
@@ -127,6 +128,13 @@ def _warnings(followed: DrivingPersons, most: int, sources: Sequence[int]) -> li
             f"{name_frames(followed.cuts, sources)}: take one scene with --frames {sources[0]}:"
             f"{sources[followed.cuts[0]]} if the others do not belong to it."
         )
+    if published:
+        if most > 1:
+            sentences.append(
+                f"the driving frames show up to {most} persons: all are drawn, as published; leave out --compat "
+                "upstream to follow one."
+            )
+        return sentences
     if most > 1:
         last = max(frame for frame, found in enumerate(followed.chosen) if found is not None)
         sentences.append(

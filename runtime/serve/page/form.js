@@ -75,6 +75,23 @@ function missing() {
   return $("consent").checked ? null : ["missing.consent", "consent"];
 }
 
+// Of the folded part, what was changed: all else is as the server has it.
+function options() {
+  const changed = {};
+  for (const input of document.querySelectorAll("[data-option]")) {
+    const name = input.dataset.option;
+    const plain = input.tagName === "SELECT" ? input.options[0].value : "";
+    if (input.type === "checkbox") {
+      if (input.checked) changed[name] = true;
+    } else if (input.validity.badInput) {
+      changed[name] = ""; // no number: the server says so
+    } else if (input.value.trim() !== plain) {
+      changed[name] = input.type === "number" ? input.valueAsNumber : input.value.trim();
+    }
+  }
+  return changed;
+}
+
 function complain(text, field) {
   $("form-problem").textContent = text;
   $("form-problem").hidden = !text;
@@ -88,6 +105,11 @@ async function send(accepted) {
   const form = new FormData();
   const settings = { engines: engineSet().id, quality: document.querySelector("[name=quality]:checked").value, review: true };
   if ($("refine").checked) settings.refine = {};
+  if (source() === "video") {
+    settings.prepare = options();
+    if ($("faceless").checked) settings.identity = "none";
+    if ($("person").value.trim()) settings.person = $("person").value.trim();
+  }
   form.append("settings", new Blob([JSON.stringify(settings)], { type: "application/json" }));
   let size = 0;
   for (const field of source() === "case" ? ["case"] : ["reference", "driving", "keypoints"]) {

@@ -13,6 +13,7 @@ from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
 from sa.runtime.output.video import encode_mp4
+from sa.runtime.prepare.options import ALL, number_from
 from sa.runtime.serve.settings import VideoSettings
 from sa.runtime.serve.store.folders import CASE, DRIVING, KEYPOINTS, PREVIEW, REFERENCE
 from sa.runtime.serve.worker.recorder import PREPARED, Recorder
@@ -33,6 +34,8 @@ class JobReporter(Reporter):
     @contextlib.contextmanager
     def stage(self, name: str, total: int | None = None) -> Iterator[Callable[..., None]]:
         self._check()
+        if name == "poses" and total is not None:
+            self._require(total)
         self._recorder.stage_started(name, total)
         began, done = time.perf_counter(), 0
         first, last = SHARES.get(name, (0.0, 0.0))
@@ -41,8 +44,8 @@ class JobReporter(Reporter):
             nonlocal done
             done += 1
             self._check()
-            if name == "poses" and done > self._frames:
-                raise InputError(f"driving has more than {self._frames} frames to take: give a shorter video.")
+            if name == "poses":
+                self._require(done)
             share = first + (last - first) * min(done / (total or self._frames), 1)
             self._recorder.progress(PREPARED * share, done, total, None, reached=share)
 
@@ -52,6 +55,14 @@ class JobReporter(Reporter):
             spent = time.perf_counter() - began
             self.seconds[name] = self.seconds.get(name, 0.0) + spent
             self._recorder.stage_ended(name, spent)
+
+    def _require(self, frames: int) -> None:
+        """InputError for more frames than one job may take."""
+        if frames > self._frames:
+            raise InputError(
+                f"driving has more than {self._frames} frames to take: give a shorter video, fewer frames, or a lower "
+                "prepare.fps."
+            )
 
     def warn(self, text: str) -> None:
         self._recorder.warn(text)
@@ -101,7 +112,7 @@ def _make(settings: VideoSettings, shapes: Shapes, models: Path | None, device: 
     try:
         from sa.runtime.prepare.input.timeline import Selection
         from sa.runtime.prepare.preparation import prepare_case
-        from sa.runtime.prepare.settings import Settings
+        from sa.runtime.prepare.settings import Settings, with_options
     except ImportError as error:
         raise InputError(
             f"this server makes no cases, as {error.name or error} is not installed: upload a case, as sa-prepare "
@@ -112,14 +123,14 @@ def _make(settings: VideoSettings, shapes: Shapes, models: Path | None, device: 
         driving=DRIVING,
         size=(shapes.width, shapes.height),
         frames=Selection(*settings.selection),
-        person=int(settings.person) if settings.person.isdigit() else None,
-        everybody=settings.person == "all",
+        person=number_from(settings.person),
+        everybody=settings.person == ALL,
         models=models,
         identity=settings.identity != "none",
         keypoints=KEYPOINTS if KEYPOINTS.exists() else None,
         device=device,
     )
-    prepare_case(chosen, CASE, overwrite=True, reporter=reporter)
+    prepare_case(with_options(chosen, settings.prepare), CASE, overwrite=True, reporter=reporter)
 
 
 def _preview(case: Case, shapes: Shapes, reporter: Reporter) -> None:

@@ -392,11 +392,34 @@ def test_several_photos_are_estimated_once(place, monkeypatch, capsys):
     by_time = [*replaced(flags, ["--out"]), "--out", str(place / "timed"), "--fps", "10", "--frames", "0.1s:0.2s"]
     assert main(by_time) == 0 and (place / "timed" / "second").is_dir()
     assert main([*by_time, "--keypoints", str(place / "case" / "photo")]) == 2  # made of other poses
-    assert "photo is not empty" in capsys.readouterr().err
+    assert "timed/photo is a case that was made with other --keypoints: give --overwrite" in capsys.readouterr().err
     (place / "more").mkdir()
     shutil.copy(place / "photo.png", place / "more" / "photo.png")
     assert main([*flags, "--reference", str(place / "more" / "photo.png")]) == 2
     assert "would both become" in capsys.readouterr().err
+
+
+def test_cases_made_with_other_networks_or_flags_are_told(place, capsys):
+    """Of several photos, what an earlier command made is kept only if this one would make the same."""
+    flags = with_networks(place)
+    Image.open(place / "photo.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(place / "second.png")
+    flags += ["--reference", str(place / "second.png"), "--frames", "0:1"]
+    assert main(flags) == 0
+    (place / "models").rename(place / "same")  # the same networks elsewhere
+    same = [*replaced(flags, ["--models"]), "--models", str(place / "same")]
+    made = (place / "case" / "second" / "case.json").stat().st_mtime_ns
+    assert main(same) == 0 and (place / "case" / "second" / "case.json").stat().st_mtime_ns == made
+    capsys.readouterr()
+    for other in ("--identity", "none"), ("--anchor", "hips"):
+        assert main([*same, *other]) == 2
+        assert "case/photo is a case that was made with other flags" in capsys.readouterr().err
+    (place / "same" / "antelopev2" / "scrfd_10g_bnkps.onnx").unlink()
+    assert main(same) == 2
+    assert "case/photo is a case that was made with other --models" in capsys.readouterr().err
+    assert main([*same, "--overwrite"]) == 0 and main(same) == 0
+    for photo in ("photo", "second"):
+        case = json.loads((place / "case" / photo / "case.json").read_text())
+        assert len(case["sources"]["models"]) == 3 and case["reference"]["face_from"] == "the pose's face points"
 
 
 # -- interrupted, killed, gone on with -------------------------------------------------------------------------

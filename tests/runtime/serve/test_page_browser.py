@@ -5,8 +5,10 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
+from prepare_data import person, picture_file, video_file, write_keypoints
 from serving import FREE, Server, until, zipped
 
 pytestmark = pytest.mark.serve
@@ -183,6 +185,38 @@ def test_what_is_missing_is_said_and_focused(browser, server, case):
     visit.context.close()
 
 
+def test_how_a_case_is_made_is_chosen_in_the_folded_part(browser, server, tmp_path):
+    """What is changed is sent; what the server refuses is said."""
+    reference = picture_file(tmp_path / "photo.png", 128, 128)
+    noise = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    driving = video_file(tmp_path / "dance.mp4", list(noise), [i / 25 for i in range(6)])
+    keypoints = write_keypoints(tmp_path / "poses.npz", [person(0.1, i) for i in range(6)], person(0.25))
+    visit = Visit(browser, server, WIDE)
+    page = visit.page
+    assert not page.is_visible("[data-option=anchor]")
+    for field, file in (("reference", reference), ("driving", driving), ("keypoints", keypoints)):
+        page.set_input_files(f"#{field}", file)
+    page.click("#options summary")
+    assert serious(page) == []
+    page.select_option("[data-option=anchor]", "hips")
+    page.fill("[data-option=fps]", "50")
+    page.fill("[data-option=background]", "sky")
+    page.check("[data-option=smooth]")
+    page.check("#faceless")  # this server has no face networks
+    page.check("#consent")
+    page.click("#submit")
+    playwright.expect(page.locator("#form-problem")).to_contain_text("prepare.background: must be a colour")
+    visit.wrong.clear()  # the browser tells of the refusal, too
+    page.fill("[data-option=background]", "#102030")
+    page.click("#submit")
+    page.wait_for_selector("#start:visible")
+    job = server.video(page.url.split("#")[1])
+    changed = {"anchor": "hips", "fps": 50, "background": "#102030", "smooth": True}
+    usual = {"fit": "crop", "reference_person": "largest", "retarget": "body", "no_fill": False}
+    assert job["settings"]["prepare"] == usual | changed and job["frames"] == 12
+    visit.close(server)
+
+
 @pytest.mark.parametrize("look", LOOK)
 def test_it_fits_a_phone_in_every_state(browser, server, case, look, tmp_path):
     scheme, language = LOOK[look]
@@ -197,6 +231,9 @@ def test_it_fits_a_phone_in_every_state(browser, server, case, look, tmp_path):
         assert small == 0
 
     fits()
+    page.click("#options summary")
+    fits()
+    assert serious(page) == []
     job = submit(page, case)
     fits()
     page.click("#start")

@@ -249,6 +249,8 @@ def test_health_engines_and_metrics(server, folder, case):
         ({"tile_overlap": 5}, "tile_overlap must be less than"),
         ({"frames": "5:2"}, "START less than STOP"),
         ({"guidance_interval": [20, 0.1]}, "the first sigma must be less"),
+        ({"prepare": {"fps": 0}}, "prepare.fps: must be 0.1 to 240, not 0.0"),
+        ({"prepare": {"anchor": "hips"}}, "a case is made already: leave prepare out"),
     ],
 )
 def test_settings_that_cannot_be_used(server, case, settings, words):

@@ -25,9 +25,9 @@ def own_poses(arrays: Arrays) -> tuple[Poses | None, Poses | None]:
             continue
         if value.ndim != dimensions or value.shape[-2:] != (KEYPOINTS, 3) or value.dtype.kind != "f":
             raise InputError(f"{name} is {value.dtype} {list(value.shape)}: --keypoints takes {FORMAT}, as floats.")
-        check_points(value, name)
         numbers = _numbers(arrays.get("frames"), len(value)) if name == "driving" else None
         frames = value if name == "driving" else value[None]
+        check_points(frames, name)
         found.append(Poses("arrays of our own", frames, _size(arrays.get(size), size), numbers))
     return found[0], found[1]
 

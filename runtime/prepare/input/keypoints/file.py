@@ -15,7 +15,7 @@ from sa.runtime.prepare.input.keypoints.archives import FORMAT, NAMES, Arrays, d
 from sa.runtime.prepare.input.keypoints.instances import read_flat, read_mmpose
 from sa.runtime.prepare.input.keypoints.mediapipe import read_mediapipe
 from sa.runtime.prepare.input.keypoints.openpose import read_openpose
-from sa.runtime.prepare.input.keypoints.poses import Poses, Size, check_points
+from sa.runtime.prepare.input.keypoints.poses import FEWER, Poses, Size, check_frames, check_points
 from sa.runtime.prepare.whole_body import KEYPOINTS
 from sa.runtime.system.regular_files import require_regular
 
@@ -136,8 +136,7 @@ def _read(path: Path, photo: bool) -> tuple[Poses | None, Poses | None]:
             found = rtmlib_poses(arrays, photo)
         else:
             return None, None
-    for frame in found.frames:
-        check_points(frame, "it")
+    check_points(found.frames, "it")
     return found, None
 
 
@@ -146,14 +145,14 @@ def _load(path: Path) -> Arrays:
         with zipfile.ZipFile(path) as archive:
             size = sum(member.file_size for member in archive.infolist() if member.filename[:-4] in NAMES)
         if size > ARRAYS_LIMIT:
-            raise InputError(f"it unpacks to more than {ARRAYS_LIMIT >> 20} MiB: give fewer frames.")
+            raise InputError(f"it unpacks to more than {ARRAYS_LIMIT >> 20} MiB: {FEWER}.")
         with np.load(path, allow_pickle=False) as archive:
             arrays: Arrays = {name: archive[name] for name in NAMES if f"{name}.npy" in archive.zip.namelist()}
         plain = all(value.dtype.kind in "biuf" for value in arrays.values())
     except InputError:
         raise
     except MemoryError:  # a header may claim any size
-        raise InputError("it has arrays that do not fit into memory: give fewer frames.") from None
+        raise InputError(f"it has arrays that do not fit into memory: {FEWER}.") from None
     except Exception:  # the type depends on what is damaged
         plain = False
     if not plain:
@@ -163,7 +162,7 @@ def _load(path: Path) -> Arrays:
 
 def _read_json(path: Path) -> Poses:
     if path.stat().st_size > JSON_LIMIT:
-        raise InputError(f"it has more than {JSON_LIMIT >> 20} MiB: give fewer frames.")
+        raise InputError(f"it has more than {JSON_LIMIT >> 20} MiB: {FEWER}.")
     try:
         content = json.loads(path.read_bytes())
     except (ValueError, RecursionError):
@@ -174,8 +173,7 @@ def _read_json(path: Path) -> Poses:
         with _understanding():
             found = reader(content)
         if found is not None:
-            for frame in found.frames:
-                check_points(frame, "it")
+            check_points(found.frames, "it")
             return found
     raise InputError(f"it is JSON of a kind that is not known: give {KNOWN}.")
 
@@ -188,7 +186,8 @@ def _read_folder(folder: Path) -> Poses:
     if not files:
         raise InputError(f"it holds no JSON: give {KNOWN}, or a folder with a JSON per frame.")
     if sum(path.stat().st_size for path in files) > JSON_LIMIT:
-        raise InputError(f"it has more than {JSON_LIMIT >> 20} MiB: give fewer frames.")
+        raise InputError(f"it has more than {JSON_LIMIT >> 20} MiB: {FEWER}.")
+    check_frames(len(files))
     numbered = number_names(files, "a JSON per frame")
     first, last = next(iter(numbered)), list(numbered)[-1]
     if first > 1 or last - first + 1 != len(numbered):

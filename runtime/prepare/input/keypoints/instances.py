@@ -7,10 +7,9 @@ import numpy as np
 
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.input.keypoints.layouts import assembled, whole_bodies
-from sa.runtime.prepare.input.keypoints.poses import Poses
+from sa.runtime.prepare.input.keypoints.poses import Poses, check_frames
 from sa.runtime.prepare.whole_body import KEYPOINTS
 
-MOST_FRAMES = 500_000
 WHOLE_BODY_PARTS = ("face_kpts", "lefthand_kpts", "righthand_kpts", "foot_kpts")
 
 
@@ -26,6 +25,7 @@ def read_mmpose(content: object) -> Poses | None:
         return None
     if len(content) == 1 and "frame_id" not in content[0]:
         content = [{"frame_id": 0, **content[0]}]
+    check_frames(len(content))
     entries = ((entry["frame_id"], _mmpose_person(one)) for entry in content for one in entry["instances"])
     return _by_frame("MMPose JSON", entries, first=min(int(entry["frame_id"]) for entry in content))
 
@@ -64,11 +64,12 @@ def _by_frame(kind: str, entries: Iterable[tuple[object, np.ndarray]], first: in
         frames.setdefault(int(digits[-1]), []).append(person)
     first = min(frames, default=0) if first is None else first
     last = max(frames, default=first)
-    if (first > 1 and first != last) or last - first > MOST_FRAMES:
+    if first > 1 and first != last:
         raise InputError(
             f"its frames have the numbers {first} to {last}, so which one is the first is unclear: number them from 0 "
             "or from 1."
         )
+    check_frames(last - first + 1)
     nobody = np.zeros((0, KEYPOINTS, 3))
     listed = [np.stack(frames[number]) if number in frames else nobody for number in range(first, last + 1)]
     return Poses(kind, listed, sparse=True)

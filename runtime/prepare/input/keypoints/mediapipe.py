@@ -4,7 +4,7 @@ import numpy as np
 
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.input.keypoints.layouts import FACE_MESH, assembled
-from sa.runtime.prepare.input.keypoints.poses import Poses
+from sa.runtime.prepare.input.keypoints.poses import Poses, check_frames
 
 KIND = "mediapipe landmarks"
 PARTS = ("pose", "face", "left_hand", "right_hand")
@@ -21,6 +21,7 @@ def read_mediapipe(content: object) -> Poses | None:
         content = [content]
     if not isinstance(content, list) or not any(_is_frame(frame) for frame in content):
         return None
+    check_frames(len(content))
     return Poses(KIND, [_frame(frame) for frame in content], relative=True)
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 
 from sa.runtime.prepare.input.keypoints.layouts import assembled
-from sa.runtime.prepare.input.keypoints.poses import FARTHEST, Poses
+from sa.runtime.prepare.input.keypoints.poses import FARTHEST, Poses, check_frames
 
 KIND = "OpenPose JSON"
 
@@ -13,6 +13,7 @@ def read_openpose(content: object) -> Poses | None:
     frames: list = content if isinstance(content, list) else [content]
     if not frames or not all(isinstance(frame, dict) and isinstance(frame.get("people"), list) for frame in frames):
         return None
+    check_frames(len(frames))
     sizes = {(frame.get("canvas_width"), frame.get("canvas_height")) for frame in frames}
     width, height = next(iter(sizes))
     known = len(sizes) == 1 and all(type(side) is int and 0 < side <= FARTHEST for side in (width, height))

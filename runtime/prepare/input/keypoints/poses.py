@@ -1,6 +1,6 @@
 """Poses as a file gives them: in pixels or shares of a picture, of every frame or of some."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +10,9 @@ from sa.runtime.prepare.whole_body import KEYPOINTS
 
 FARTHEST = 1e5  # pixels from the picture's corner; no real point is farther
 SHARES = 2.0  # points that mostly lie below are in shares of the picture: two pixels hold nobody
+MOST_FRAMES = 500_000  # 4.6 hours at 30 a second
+FEWER = "keep its first frames, and take those of the video with --frames"
+AT_ONCE = 256  # frames looked at together
 MOST_PERSONS = 500  # of a frame: who is who is asked of every pair
 SHAPE = 0.02  # how far the aspects of two sizes of the same picture may differ
 
@@ -79,29 +82,45 @@ class Poses:
         return [
             name
             for name, part in parts.items()
-            if all(np.isnan(frame[:, part, :2]).all() or not (frame[:, part, 2] > 0).any() for frame in self.frames)
+            if not any(
+                (np.isfinite(persons[:, part, :2]).any(axis=-1) & (persons[:, part, 2] > 0)).any()
+                for persons in _persons_of(self.frames)
+            )
         ]
 
 
-def check_points(poses: np.ndarray, name: str) -> None:
-    """InputError for points that no picture has, and for too many persons. poses: [..., persons, 133, 3]."""
-    if poses.shape[-3] > MOST_PERSONS:
+def check_frames(count: int) -> None:
+    """InputError for more frames than are taken."""
+    if count > MOST_FRAMES:
+        raise InputError(f"it has {count:,} frames: {MOST_FRAMES:,} are the most; {FEWER}.")
+
+
+def check_points(frames: Sequence[np.ndarray] | np.ndarray, name: str) -> None:
+    """InputError for too many frames or persons, and for points that no picture has. frames: [persons, 133, 3] each."""
+    check_frames(len(frames))
+    if (most := max(map(len, frames), default=0)) > MOST_PERSONS:
         raise InputError(
-            f"{name} has {poses.shape[-3]} persons in a frame: {MOST_PERSONS} are the most, leave those with low "
-            "scores out."
+            f"{name} has {most} persons in a frame: {MOST_PERSONS} are the most, leave those with low scores out."
         )
-    with np.errstate(invalid="ignore", over="ignore"):
-        if (np.abs(poses[..., :2]) > FARTHEST).any() or np.isinf(poses).any():
-            raise InputError(
-                f"{name} has points farther than {FARTHEST:.0e} pixels from the picture: "
-                "give pixels, and NaN for what was not found."
-            )
+    for persons in _persons_of(frames):
+        with np.errstate(invalid="ignore", over="ignore"):
+            if (np.abs(persons[..., :2]) > FARTHEST).any() or np.isinf(persons).any():
+                raise InputError(
+                    f"{name} has points farther than {FARTHEST:.0e} pixels from the picture: "
+                    "give pixels, and NaN for what was not found."
+                )
+
+
+def _persons_of(frames: Sequence[np.ndarray] | np.ndarray) -> Iterator[np.ndarray]:
+    """All frames' persons, [persons, 133, 3] of some frames at a time."""
+    for first in range(0, len(frames), AT_ONCE):
+        yield np.concatenate(frames[first : first + AT_ONCE])
 
 
 def _are_shares(frames: Sequence[np.ndarray] | np.ndarray) -> bool:
     near = far = 0
-    for frame in frames:
-        there = np.abs(frame[..., :2][(frame[..., 2] > 0) & np.isfinite(frame).all(axis=-1)]).max(axis=-1)
+    for persons in _persons_of(frames):
+        there = np.abs(persons[..., :2][(persons[..., 2] > 0) & np.isfinite(persons).all(axis=-1)]).max(axis=-1)
         near += int((there <= SHARES).sum())
         far += int((there > SHARES).sum())
     return near > far

@@ -21,6 +21,6 @@ def test_a_recogniser_is_known_by_its_content_whatever_its_name(name, tmp_path, 
         patch.setattr(models, "GLINTR100", sha256(file))
         assert FaceNetworks(tmp_path).warnings == []
     monkeypatch.setitem(models.OTHER_RECOGNISERS, sha256(file), "w600k_r50 of insightface's buffalo_l")
-    with pytest.raises(InputError, match=r"is w600k_r50 of insightface's buffalo_l.*or give --identity none"):
+    with pytest.raises(InputError, match=r"is w600k_r50 of insightface's buffalo_l.*or go without, by --identity none"):
         FaceNetworks(tmp_path)
     assert not FaceNetworks(tmp_path, identity=False).recognises  # as advised
