@@ -68,4 +68,5 @@ def settings_of(quality: str, steps: int, guidance: float, seed: int, refine: Re
     """`steps` 0: those of the quality. InputError for what there is not, and a refinement that would never begin."""
     chosen = quality_settings(quality)
     steps = steps or chosen.steps
-    return replace(chosen, steps=steps, guidance=guidance, seed=seed, refine=refine and refine.settings(steps))
+    refined = refine.settings(steps) if refine is not None else None
+    return replace(chosen, steps=steps, guidance=guidance, seed=seed, refine=refined)
