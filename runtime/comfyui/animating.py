@@ -8,6 +8,7 @@ import numpy as np
 from sa.runtime.comfyui.cases import NodeCase
 from sa.runtime.comfyui.engines import Engines
 from sa.runtime.comfyui.host import Host, HostToken, Progress
+from sa.runtime.comfyui.words import in_words
 from sa.runtime.errors import InputError
 from sa.runtime.pipeline.quality import quality_settings
 from sa.runtime.pipeline.settings import Settings
@@ -46,6 +47,7 @@ class Animation:
     report: str  # what run.json says
 
 
+@in_words()
 def animate(engines: Engines, case: NodeCase, settings: Settings, frames_per_piece: int, host: Host) -> Animation:
     """Animate a case. `frames_per_piece` 0: all frames are one piece.
 

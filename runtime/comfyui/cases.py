@@ -9,6 +9,7 @@ import numpy as np
 
 from sa.runtime.case.case import Case
 from sa.runtime.comfyui.images import masks, pictures, single
+from sa.runtime.comfyui.words import in_words
 from sa.runtime.errors import InputError
 
 Identity = Path | Literal["none"] | None  # a .npy file; none; None: the case's own, else made by networks
@@ -23,6 +24,7 @@ class NodeCase:
     models: Path | None = None  # folder of face networks that make it from the reference
 
 
+@in_words()
 def case_from_images(
     reference: np.ndarray,
     poses: np.ndarray,
@@ -51,6 +53,7 @@ def case_from_images(
     )
 
 
+@in_words()
 def load_case(folder: Path | None, first: int, frames: int, identity: Identity, models: Path | None) -> NodeCase:
     """The case in a folder from frame `first` on; `frames` 0: to its end. InputError as Case.read."""
     if folder is None:

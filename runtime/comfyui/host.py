@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from PIL import Image
 
+from sa.runtime.comfyui.words import worded
 from sa.runtime.console.progress import Reporter
 from sa.runtime.events import (
     Event,
@@ -72,9 +73,9 @@ class Progress:
             case StepDone():
                 self._host.progress(self._reached, strip(event.preview()) if event.preview is not None else None)
             case Message(text):
-                _LOG.info("%s", text)
+                _LOG.info("%s", worded(text))
             case Warned(text):
-                _LOG.warning("%s", text)
+                _LOG.warning("%s", worded(text))
 
 
 class HostReporter(Reporter):
@@ -103,7 +104,7 @@ class HostReporter(Reporter):
             self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - began
 
     def warn(self, text: str) -> None:
-        _LOG.warning("%s", text)
+        _LOG.warning("%s", worded(text))
 
 
 def strip(frames: np.ndarray) -> Image.Image:

@@ -4,17 +4,20 @@ import json
 import shutil
 import tempfile
 import weakref
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from pydantic import ValidationError
 
 from sa.runtime.case.case import Case
 from sa.runtime.comfyui.cases import Identity, NodeCase, require_identity, with_identity
 from sa.runtime.comfyui.host import Host, HostReporter
 from sa.runtime.comfyui.images import Pictures, pictures, single, video_frames
-from sa.runtime.errors import InputError
+from sa.runtime.comfyui.words import in_words
+from sa.runtime.errors import InputError, first_fault
+from sa.runtime.prepare.options import PrepareOptions
 
 PREVIEWED = 16  # frames of the preview: each is four pictures wide
 PREFIX = "sa-comfyui-"
@@ -27,6 +30,7 @@ class Prepared:
     report: str  # case.json
 
 
+@in_words()
 def prepare(
     reference: np.ndarray,
     driving: np.ndarray,
@@ -38,6 +42,7 @@ def prepare(
     fps: float,
     folder: Path | None,
     identity: Identity,
+    options: PrepareOptions | None,
     host: Host,
 ) -> Prepared:
     """Make a case of `reference` [1, H, W, 3] and `driving` [T, H, W, 3], floats from 0 to 1.
@@ -47,13 +52,14 @@ def prepare(
     """
     photo, frames = single(pictures(reference, "reference"), "reference"), pictures(driving, "driving")
     require_identity("the case", None, identity, models)
+    chosen = (options or PrepareOptions()).model_copy(update={"fps": fps})
     home = None
     if folder is None:
         home = Path(tempfile.mkdtemp(prefix=PREFIX))
         folder = home / "case"
     try:
-        report = _make_case(photo, frames, folder, (width, height), person.strip(), models, keypoints, host)
-        made = with_identity(replace(Case.read(folder), fps=fps), identity, models)
+        report = _make_case(photo, frames, folder, (width, height), person.strip(), models, keypoints, chosen, host)
+        made = with_identity(Case.read(folder), identity, models)
         preview = video_frames(folder / "preview.mp4", report["frames"], PREVIEWED)
     except BaseException:
         if home is not None:
@@ -72,13 +78,14 @@ def _make_case(
     person: str,
     models: Path | None,
     keypoints: Path | None,
+    options: PrepareOptions,
     host: Host,
 ) -> dict:
     """The one place that calls sa-prepare, which takes files. Returns the contents of case.json."""
     try:
         from sa.runtime.prepare.input.framing import size_from
         from sa.runtime.prepare.preparation import prepare_case
-        from sa.runtime.prepare.settings import Settings
+        from sa.runtime.prepare.settings import Settings, with_options
     except ImportError as error:
         raise InputError(
             f"Prepare Case needs {error.name or error}, which is not installed in ComfyUI's Python: "
@@ -102,7 +109,15 @@ def _make_case(
         for number, frame in enumerate(frames):
             host.check()
             Image.fromarray(frame).save(settings.driving / f"frame_{number:06}.png", compress_level=1)
-        return prepare_case(settings, out, overwrite=True, reporter=HostReporter(host))
+        return prepare_case(with_options(settings, options), out, overwrite=True, reporter=HostReporter(host))
+
+
+def prepare_options(**chosen: object) -> PrepareOptions:
+    """InputError for what is none of a field's values."""
+    try:
+        return PrepareOptions.model_validate(chosen)
+    except ValidationError as error:
+        raise InputError(f"{first_fault(error)}.") from None
 
 
 def _remove(home: Path) -> None:

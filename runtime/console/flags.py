@@ -1,8 +1,8 @@
-"""What argparse does not do by itself: a flag that counts once, and values that begin with a minus."""
+"""Flags: one that counts once, values that begin with a minus, and other names for them where there are none."""
 
 import argparse
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -28,3 +28,8 @@ def join_ranges(argv: Sequence[str]) -> list[str]:
         else:
             joined.append(word)
     return joined
+
+
+def renamed(text: str, names: Mapping[str, str]) -> str:
+    """A sentence about flags, with the names that they have elsewhere, by flag. A flag without one stays."""
+    return re.sub(r"--[a-z]+(-[a-z]+)*", lambda flag: names.get(flag[0], flag[0]), text)

@@ -11,13 +11,14 @@ except ImportError:
 from comfy_api.v0_0_2 import ComfyExtension
 
 from .animate import Animate, RefineOptions
-from .cases import CaseFromImages, LoadCase, PrepareCase
+from .cases import CaseFromImages, LoadCase
 from .engines import LoadEngines
+from .prepare import PrepareCase, PrepareOptions
 
 
 class StableAnimatorExtension(ComfyExtension):
     async def get_node_list(self) -> list[type]:
-        return [LoadEngines, CaseFromImages, PrepareCase, LoadCase, Animate, RefineOptions]
+        return [LoadEngines, CaseFromImages, PrepareCase, PrepareOptions, LoadCase, Animate, RefineOptions]
 
 
 async def comfy_entrypoint() -> StableAnimatorExtension:

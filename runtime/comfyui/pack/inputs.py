@@ -9,7 +9,8 @@ COMFYUI = Path(__file__).parents[2]  # this pack is in its custom_nodes
 CATEGORY = "StableAnimator"
 ENGINES = io.Custom("SA_ENGINES")  # sa.runtime.comfyui.engines.Engines
 CASE = io.Custom("SA_CASE")  # sa.runtime.comfyui.cases.NodeCase
-REFINE = io.Custom("SA_REFINE")  # sa.runtime.refinement.hjb.RefineSettings
+PREPARE = io.Custom("SA_PREPARE")  # sa.runtime.prepare.options.PrepareOptions
+REFINE = io.Custom("SA_REFINE")  # sa.runtime.comfyui.animating.RefineOptions
 
 
 def place(text: str | None) -> Path | None:

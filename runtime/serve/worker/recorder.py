@@ -23,6 +23,7 @@ from sa.runtime.serve.store.folders import STEP
 from sa.runtime.serve.store.job import Job
 from sa.runtime.serve.store.measured import FRAME, GRADIENT, UNET_CALL
 from sa.runtime.serve.store.work import Work
+from sa.runtime.serve.worker.public import Public
 
 EVERY = 0.5  # seconds between events of progress: steps, stages and warnings are all told
 SHOWN = 8  # frames of a step's preview, side by side
@@ -33,7 +34,7 @@ PREPARED, DENOISED, DECODED = 10.0, 85.0, 99.0
 class Recorder:
     """A listener of a run, which also counts what is done."""
 
-    def __init__(self, work: Work, job: Job, public: "Public"):
+    def __init__(self, work: Work, job: Job, public: Public):
         self._work, self._job, self._public = work, job, public
         self._told = 0.0  # when there was last an event of progress
         self._lap = time.perf_counter()  # when the last call of an engine ended
@@ -115,19 +116,6 @@ class Recorder:
     def _add(self, what: str, seconds: float) -> None:
         count, spent = self.spent.get(what, (0, 0.0))
         self.spent[what] = count + 1, spent + seconds
-
-
-class Public:
-    """Turns the server's places in a sentence into the names that clients know."""
-
-    def __init__(self, names: dict[str, str]):
-        """names: what to say instead, by path."""
-        self._names = sorted(names.items(), key=lambda one: -len(one[0]))
-
-    def __call__(self, text: str) -> str:
-        for path, name in self._names:
-            text = text.replace(path, name)
-        return text
 
 
 def _write_strip(frames: np.ndarray, path: Path) -> None:

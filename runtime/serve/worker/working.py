@@ -16,7 +16,8 @@ from sa.runtime.serve.store.job import Job
 from sa.runtime.serve.store.work import Work
 from sa.runtime.serve.worker.pipelines import Pipelines
 from sa.runtime.serve.worker.preparing import prepare, read
-from sa.runtime.serve.worker.recorder import Public, Recorder
+from sa.runtime.serve.worker.public import Public
+from sa.runtime.serve.worker.recorder import Recorder
 
 
 class Worker:

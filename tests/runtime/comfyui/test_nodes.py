@@ -21,14 +21,16 @@ from sa.runtime.cli import main as sa_run
 from sa.runtime.comfyui.animating import RefineOptions, settings_of
 from sa.runtime.comfyui.install import PACK, install
 from sa.runtime.comfyui.preparing import PREFIX
+from sa.runtime.comfyui.words import worded
 from sa.runtime.errors import EngineSetError, InputError
 from sa.runtime.pipeline.quality import qualities, quality_settings
 from sa.runtime.prepare.cli import main as sa_prepare
+from sa.runtime.prepare.options import PrepareOptions
 from sa.runtime.refinement.hjb import RefineSettings
 from sa.runtime.refinement.presets import DEFAULT, refine_presets, refine_settings
 
-IDS = ("LoadEngines", "CaseFromImages", "PrepareCase", "LoadCase", "Animate", "RefineOptions")
-LINKS = ("IMAGE", "MASK", "SA_ENGINES", "SA_CASE", "SA_REFINE")
+IDS = ("LoadEngines", "CaseFromImages", "PrepareCase", "PrepareOptions", "LoadCase", "Animate", "RefineOptions")
+LINKS = ("IMAGE", "MASK", "SA_ENGINES", "SA_CASE", "SA_PREPARE", "SA_REFINE")
 METADATA = tomllib.loads((PACK / "pyproject.toml").read_text())
 PROJECT = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
 WORKFLOWS = sorted((PACK / "example_workflows").glob("*.json"))
@@ -71,7 +73,7 @@ def noise(*shape: int) -> np.ndarray:
 # What they offer
 
 
-def test_there_are_six_nodes(nodes):
+def test_there_are_seven_nodes(nodes):
     assert set(nodes) == set(IDS)
 
 
@@ -87,7 +89,7 @@ def test_every_input_is_explained_and_has_a_range(name, nodes):
         elif one.kind == "COMBO" and one.id != "engines":
             assert one.default in one.options, one.id
         else:
-            assert one.kind in (*LINKS, "STRING", "COMBO")
+            assert one.kind in (*LINKS, "STRING", "COMBO", "BOOLEAN")
 
 
 @pytest.mark.parametrize("name", IDS)
@@ -349,6 +351,29 @@ def test_a_prepared_case_is_that_of_sa_prepare(nodes, comfyui, home, sources, tm
     del case
     gc.collect()
     assert not list((tmp_path / "temporary").iterdir())
+
+
+def test_options_are_flags_of_sa_prepare(nodes, home, sources, tmp_path):
+    names = {one.id: one.default for one in nodes["PrepareOptions"].define_schema().inputs}
+    assert names | {"fps": None} == PrepareOptions().model_dump()
+    chosen = {"fit": "pad", "background": "#30c040", "anchor": "hips", "retarget": "limbs", "smooth": True}
+    (options,) = nodes["PrepareOptions"].execute(**names | chosen).args
+    case, *_ = nodes["PrepareCase"].execute(**sources, options=options).args
+    given, flags = home / "input", ["--size", "64x64", "--fps", "25", "--quiet", "--smooth"]
+    flags += [word for name, value in chosen.items() if name != "smooth" for word in (f"--{name}", value)]
+    words = ["--reference", given / "photo.png", "--driving", given / "frames", "--out", tmp_path / "case"]
+    assert sa_prepare([*map(str, words), "--keypoints", str(given / "poses.npz"), *flags]) == 0
+    assert case.case.digest(refined=True) == Case.read(tmp_path / "case").digest(refined=True)
+    with pytest.raises(InputError, match="background: must be a colour"):
+        nodes["PrepareOptions"].execute(**names | {"background": "sky"})
+
+
+def test_what_is_said_names_inputs_of_the_node(nodes, sources):
+    assert worded("keep it with --anchor hips or --no-fill; see sa-export --tile-size") == (
+        "keep it with anchor hips or no_fill; see sa-export --tile-size"
+    )
+    with pytest.raises(InputError, match=r"^person 9: no driving frame shows so many persons"):
+        nodes["PrepareCase"].execute(**sources | {"person": "9"})
 
 
 def test_a_case_can_be_kept(nodes, home, sources):

@@ -11,7 +11,7 @@ from sa.runtime.serve.http.guard import Guard
 from sa.runtime.serve.http.problems import ApiError
 from sa.runtime.serve.http.rate import Rate
 from sa.runtime.serve.settings import VideoSettings
-from sa.runtime.serve.worker.recorder import Public
+from sa.runtime.serve.worker.public import Public
 
 
 def config(*flags: object) -> Config:
@@ -113,6 +113,12 @@ def test_settings_are_those_of_sa_run():
 def test_no_place_of_the_server_is_told():
     public = Public({"/srv/engines": "puppet", "/srv": "the server"})
     assert public("/srv/engines/unet.onnx, /srv/x") == "puppet/unet.onnx, the server/x"
+
+
+def test_a_client_is_told_of_its_settings_not_of_flags():
+    said = "the body stays with --anchor hips, or another --fps, --frames 0:9, --refine-iters 1 or --models."
+    asked = "the body stays with prepare.anchor hips, or another prepare.fps, frames 0:9, refine.iterations 1"
+    assert Public({})(said) == f"{asked} or --models."
 
 
 def test_limits_grow_with_the_upload():
