@@ -1,11 +1,13 @@
 """What a client is told: the sentences of sa-prepare and sa-run, without the server's places and commands' flags."""
 
+from collections.abc import Iterable
+
 from sa.runtime.console.flags import renamed
 from sa.runtime.prepare.options import PrepareOptions
 from sa.runtime.serve.settings import Refinement, VideoSettings
 
 
-def _flags(fields: object, prefix: str = "") -> dict[str, str]:
+def _flags(fields: Iterable[str], prefix: str = "") -> dict[str, str]:
     return {f"--{name.replace('_', '-')}": f"{prefix}{name}" for name in fields}
 
 
