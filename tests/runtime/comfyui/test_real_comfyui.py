@@ -189,6 +189,16 @@ def test_a_prepared_case_is_that_of_sa_prepare(comfyui, puppet, base, tmp_path):
         "photo": node("LoadImage", image="photo.png"),
         "video": node("LoadVideo", file="dance.mp4"),
         "frames": node("GetVideoComponents", video=["video", 0]),
+        "options": node(
+            "SA_PrepareOptions",
+            fit="crop",
+            reference_person="largest",
+            background="white",
+            anchor="hips",
+            retarget="limbs",
+            no_fill=False,
+            smooth=False,
+        ),
         "case": node(
             "SA_PrepareCase",
             reference=["photo", 0],
@@ -200,13 +210,14 @@ def test_a_prepared_case_is_that_of_sa_prepare(comfyui, puppet, base, tmp_path):
             keypoints="keypoints.npz",
             models="models",
             identity="",
+            options=["options", 0],
             folder="",
         ),
     }
     ended = comfyui.wait(comfyui.post(workflow(parts)))
     words = ["--reference", given / "photo.png", "--driving", given / "dance.mp4", "--out", tmp_path / "case"]
     words += ["--keypoints", given / "keypoints.npz", "--models", given / "models", "--size", "128x128", "--quiet"]
-    assert sa_prepare([*map(str, words)]) == 0
+    assert sa_prepare([*map(str, words), "--anchor", "hips", "--retarget", "limbs"]) == 0
     flags = ("--steps", STEPS, "--seed", SEED)
     require_equal(saved(comfyui, ended), of_sa_run(puppet, tmp_path / "case", tmp_path / "out", *flags))
 
