@@ -30,7 +30,7 @@ examples:
   sa-bench run --engines engines-ort/ engines-paddle/ --checkpoint weights/ --peer diffusers diffusers:onnx --out bench/
   sa-bench merge bench/results.jsonl other-machine.jsonl --out report/
 
-exit codes: 0 done, 2 a flag or file cannot be used, 3 no engine set could be measured, 1 anything else
+exit codes: 0 done, 2 a flag or file cannot be used, 3 no engine set could be measured, 130 interrupted, 1 anything else
 """
 
 

@@ -32,7 +32,7 @@ examples:
   sa-export --checkpoint weights/ --out engines-paddle/ --backend paddle --preset portrait-1024x576
   sa-export --inspect weights/
 
-exit codes: 0 done, 2 a flag or the checkpoint cannot be used, 1 anything else
+exit codes: 0 done, 2 a flag or the checkpoint cannot be used, 130 interrupted, 1 anything else
 """
 
 
@@ -62,9 +62,9 @@ def parser() -> argparse.ArgumentParser:
         "--precision",
         choices=["fp32", "fp16", "bf16"],
         default="fp32",
-        help="default: %(default)s; fp16: half the size, for GPUs, what would suffer is kept in float32; Paddle's is "
-        "made on the GPU that the export runs on; bf16: half the size and about twice as fast, with openvino, on CPUs "
-        "that compute in it (avx512_bf16 or AMX)",
+        help="default: %(default)s; fp16: half the size, for GPUs; what would lose accuracy stays in float32; "
+        "Paddle's is made on the GPU that the export runs on; bf16: half the size and about twice as fast, with "
+        "openvino, on CPUs that compute in it (avx512_bf16 or AMX)",
     )
     engines.add_argument(
         "--device",
@@ -75,7 +75,8 @@ def parser() -> argparse.ArgumentParser:
     engines.add_argument(
         "--plain",
         action="store_true",
-        help="the UNet as published, for comparison; by default, what cannot change between its calls is taken out",
+        help="the UNet as published, for comparison; by default, what does not change between its calls is "
+        "computed before them",
     )
     engines.add_argument("--refine", action="store_true", help="also the engines of the HJB face refinement")
     engines.add_argument(
@@ -96,14 +97,14 @@ def parser() -> argparse.ArgumentParser:
         "--cache-depth",
         type=int,
         metavar="N",
-        help="also a UNet of the outermost N layers alone, for sa-run --cache-interval; few are fast, more come "
-        "nearer to the whole UNet (default: none)",
+        help="also a UNet of the outermost N layers alone, for sa-run --cache-interval and --quality fast, which is "
+        "measured with 3; few layers are fast, more come nearer to the whole UNet (default: none)",
     )
     engines.add_argument(
         "--prepack",
         action="store_true",
-        help="ONNX Runtime: keep large engines also in the state they have once loaded: they load at once, from memory "
-        "that processes share, on machines with this CPU's instruction set; takes half as much disk again and more",
+        help="ONNX Runtime: also keep large engines as they are once loaded: they then load in a fraction of the time, "
+        "on machines with this CPU's instruction set; the set takes nearly twice the disk",
     )
     engines.add_argument(
         "--onednn",

@@ -50,7 +50,8 @@ examples:
   sa-run --engines engines-refine/ --case case/ --out result/ --refine
   sa-run --engines engines/ --case case/ --out result/ --steps 15 --guidance-start 1.5 --guidance 3
 
-exit codes: 0 done, 2 a flag or the case cannot be used, 3 the engine set is missing or does not fit, 1 anything else
+exit codes: 0 done, 2 a flag or the case cannot be used, 3 the engine set is missing or does not fit, 130
+interrupted, 1 anything else
 """
 
 
@@ -76,7 +77,7 @@ def parser() -> argparse.ArgumentParser:
         "--tile-workers",
         type=int,
         metavar="N",
-        help="spread them over so many processes on the CPU, which share the threads (default: 1, this one)",
+        help="spread the tiles over so many processes on the CPU, which share the threads (default: 1, this one)",
     )
     output.add_argument(
         "--fresh", action="store_true", help="begin anew instead of going on where a killed command was"
@@ -128,8 +129,8 @@ def add_settings(parser: argparse.ArgumentParser, files: argparse._ArgumentGroup
         "--cache-interval",
         type=int,
         metavar="K",
-        help="call the whole UNet at every K-th step alone, and between these only its outermost layers, with the deep "
-        "features of the last whole call: faster, and not the same frames; needs engines made with sa-export "
+        help="call the whole UNet only at every K-th step, and in between its outermost layers alone, with the deep "
+        "features of the last whole call: faster, but not the same frames; needs engines made with sa-export "
         "--cache-depth (default: 1, every call is whole)",
     )
     sampling.add_argument(
@@ -183,7 +184,9 @@ def add_settings(parser: argparse.ArgumentParser, files: argparse._ArgumentGroup
         metavar="STEP",
         help=f"last step refined, itself included ({RefineSettings.end}, if --refine-start is given)",
     )
-    refinement.add_argument("--refine-every", type=int, metavar="N", help="refine every Nth of these steps (1)")
+    refinement.add_argument(
+        "--refine-every", type=int, metavar="N", help="refine every Nth of these steps (default: 1)"
+    )
     refinement.add_argument("--refine-iters", type=int, metavar="N", help="gradient steps at each of them")
     refinement.add_argument(
         "--refine-rate",
@@ -200,14 +203,15 @@ def add_settings(parser: argparse.ArgumentParser, files: argparse._ArgumentGroup
     refinement.add_argument(
         "--refine-gradient",
         choices=get_args(GradientOf),
-        help="of what the gradient is computed: a window around the faces of a chunk of frames, where they fit into "
-        "it, nearly the same and faster (default for engines made with sa-export --refine-window), or the frame",
+        help="what the gradient is computed of. window: a square around the faces of a chunk of frames, where they fit "
+        "into it; nearly the same and faster (default for engines made with sa-export --refine-window). frame: the "
+        "whole frame",
     )
     refinement.add_argument(
         "--refine-tolerance",
         type=float,
         metavar="SHARE",
-        help="end a step's gradient steps once the loss falls by less than this share, such as 0.01 (never)",
+        help="end a step's gradient steps once the loss falls by less than this share, such as 0.01 (default: never)",
     )
 
 
@@ -232,8 +236,8 @@ def add_machine(output: argparse._ArgumentGroup) -> None:
     output.add_argument(
         "--low-memory",
         action="store_true",
-        help="load each engine only while its stage is at work, in the refinement only while its segment is: the same "
-        "frames from less memory, later by the loading",
+        help="load each engine only while it works: the same frames in less memory, but slower, because engines are "
+        "loaded again and again",
     )
     output.add_argument("--threads", type=int, help="CPU threads (default: all this process may use)")
     output.add_argument("--verify", action="store_true", help="hash every engine file again, changed or not")

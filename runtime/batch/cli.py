@@ -29,10 +29,10 @@ from sa.runtime.system.processors import usable_cores
 DESCRIPTION = """\
 Animate many cases on one engine set. Every case gets a folder in --out, as sa-run would write it.
 
---cases is a folder, of which every folder case-* is a case, or a list. A list has a line of JSON for each case:
+--cases is a folder whose folders case-* are the cases, or a list. A list has a line of JSON for each case:
   {"case": "dance/case-1", "name": "first", "steps": 15, "refine": true}
-case is relative to the list, name is the folder in --out (default: the case's own), and further entries are flags of
-sa-run without dashes, which go before those of the command line.
+case is relative to the list. name is the folder in --out (default: the case's own). Further entries are flags of sa-run
+with _ for -, and replace those of the command line.
 """
 
 EPILOG = """\
@@ -46,7 +46,7 @@ examples:
   sa-batch --engines engines/ --cases cases.jsonl --out results/ --ray 10.0.0.1:6379
 
 exit codes: 0 all cases are done, 1 a case failed, 2 a flag or the list cannot be used, 3 the engine set is missing or
-does not fit
+does not fit, 130 interrupted
 """
 
 MOST_WORKERS = 256
@@ -87,7 +87,11 @@ def parser() -> argparse.ArgumentParser:
         help="with --ray: copy the engine set once to this folder of every node's own disk, and check its hashes there",
     )
     workers.add_argument(
-        "--retries", type=int, default=1, metavar="N", help="how often a case is tried again whose worker ended (1)"
+        "--retries",
+        type=int,
+        default=1,
+        metavar="N",
+        help="how often a case is tried again after its worker ended (default: 1)",
     )
     workers.add_argument(
         "--price", type=float, default=0.0, metavar="PER_HOUR", help="of one worker: for the cost of a video second"

@@ -1,4 +1,4 @@
-"""Named settings for what one wants, from configs/quality.yaml."""
+"""Named settings of speed and quality, from configs/quality.yaml."""
 
 from importlib import resources
 from typing import Annotated
@@ -34,7 +34,7 @@ def qualities() -> dict[str, Quality]:
 
 
 def quality_settings(name: str) -> Settings:
-    """The settings of a quality; InputError lists those there are."""
+    """The settings of a quality; InputError for an unknown one lists the known ones."""
     found = qualities()
     if name not in found:
         raise InputError(f"there is no quality {name!r}: choose {', '.join(found)}.")

@@ -17,7 +17,7 @@ class Settings:
     guidance: float = 3.0  # the last frame's scale
     guidance_start: float | None = None  # the first frame's; None: the same
     guidance_interval: tuple[float, float] | None = None  # sigmas from above the first to the second; None: all
-    cache_interval: int = 1  # at every so manieth step the whole UNet is called, between them its outermost layers
+    cache_interval: int = 1  # K: the whole UNet is called at steps 0, K, 2K, ..., its outermost layers at the others
     tile_overlap: int | None = None  # frames; None: 4, or one less than a smaller tile
     noise_aug: float = 0.02
     seed: int = 23123134

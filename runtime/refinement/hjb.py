@@ -23,6 +23,8 @@ GradientOf = Literal["window", "frame"]
 
 @dataclass(frozen=True)
 class RefineSettings:
+    """Which steps are refined, how often and how far. The defaults are the published steps, iterations and rate."""
+
     start: int = 0  # the first step refined
     end: int = 20  # the last step refined, inclusive as published
     iterations: int = 3

@@ -31,10 +31,10 @@ def refine_presets() -> dict[str, RefinePreset]:
 
 
 def refine_settings(steps: int, preset: str = DEFAULT, **given: Any) -> RefineSettings:
-    """The settings of a preset in a run of so many steps, but for the given ones; InputError lists those there are.
+    """The settings of a preset in a run of so many steps; InputError for an unknown preset lists the known ones.
 
-    `given`: fields of RefineSettings. Which steps are refined is one choice: with `start` or `end` given, the preset's
-    steps do not count, and the other is what RefineSettings has.
+    `given`: fields of RefineSettings, which replace the preset's. `start` or `end` replaces both steps of the preset:
+    the other one is then RefineSettings' default.
     """
     found = refine_presets()
     if preset not in found:

@@ -77,44 +77,52 @@ def parser() -> argparse.ArgumentParser:
     )
     machine.add_argument("--threads", type=int, help="CPU threads of a worker (default: all this process may use)")
     bounds = parser.add_argument_group("limits", "what is beyond them is refused before it is read or decoded")
-    bounds.add_argument("--max-upload", type=int, default=limits.upload // MIB, metavar="MIB", help="a request (512)")
     bounds.add_argument(
-        "--max-pixels", type=int, default=limits.pixels, metavar="N", help=f"of a photo ({limits.pixels:,})"
+        "--max-upload", type=int, default=limits.upload // MIB, metavar="MIB", help="of a request (default: 512)"
     )
     bounds.add_argument(
-        "--max-frames", type=int, default=limits.frames, metavar="N", help=f"of a video ({limits.frames})"
+        "--max-pixels", type=int, default=limits.pixels, metavar="N", help=f"of a photo (default: {limits.pixels:,})"
+    )
+    bounds.add_argument(
+        "--max-frames", type=int, default=limits.frames, metavar="N", help=f"of a video (default: {limits.frames})"
     )
     bounds.add_argument(
         "--max-seconds",
         type=float,
         default=limits.seconds,
         metavar="S",
-        help=f"of a video ({limits.seconds:g})",
+        help=f"of a video (default: {limits.seconds:g})",
     )
-    bounds.add_argument("--max-queue", type=int, default=limits.queue, metavar="N", help="unfinished jobs (100)")
     bounds.add_argument(
-        "--max-posts", type=int, default=limits.posts, metavar="N", help="uploads a minute from one address (60)"
+        "--max-queue", type=int, default=limits.queue, metavar="N", help="unfinished jobs (default: 100)"
+    )
+    bounds.add_argument(
+        "--max-posts",
+        type=int,
+        default=limits.posts,
+        metavar="N",
+        help="uploads a minute from one address (default: 60)",
     )
     bounds.add_argument(
         "--upload-seconds",
         type=float,
         default=limits.upload_seconds,
         metavar="S",
-        help=f"for one upload ({limits.upload_seconds:g})",
+        help=f"for one upload (default: {limits.upload_seconds:g})",
     )
     bounds.add_argument(
         "--idle-seconds",
         type=float,
         default=limits.idle_seconds,
         metavar="S",
-        help=f"without a byte of an upload ({limits.idle_seconds:g})",
+        help=f"without a byte of an upload (default: {limits.idle_seconds:g})",
     )
     bounds.add_argument(
         "--min-free",
         type=int,
         default=limits.free // MIB,
         metavar="MIB",
-        help="free disk space below which the queue pauses (1024)",
+        help="free disk space below which the queue pauses (default: 1024)",
     )
     parser.add_argument("--quiet", action="store_true", help="say nothing but errors")
     return parser

@@ -53,7 +53,7 @@ class PrepareCase(io.ComfyNode):
                 models_input(POSE_NETWORKS),
                 identity_input(),
                 PREPARE.Input(
-                    "options", optional=True, tooltip="What Prepare Options gives; without it, as sa-prepare has it."
+                    "options", optional=True, tooltip="What Prepare Options gives; without it, sa-prepare's defaults."
                 ),
                 io.String.Input(
                     "folder",
