@@ -82,7 +82,10 @@ def _contender(job: dict) -> EngineSource:
 
 @dataclass(frozen=True)
 class Peer:
-    """A checkpoint's networks at an engine set's shapes: those of `sa.benchmarks.peers`, or "reference", this project's."""
+    """A checkpoint's networks at an engine set's shapes: as `sa.benchmarks.peers` has them, or this project's own.
+
+    The latter, in float32 Paddle, is "reference".
+    """
 
     kind: str
     folder: Path  # the checkpoint

@@ -1,11 +1,11 @@
-"""Peers: StableAnimator's networks built from parts of diffusers and transformers in PyTorch, or of ppdiffusers in Paddle.
+"""Peers: StableAnimator's networks from parts of diffusers and transformers in PyTorch, or of ppdiffusers in Paddle.
 
 A peer is what someone with PyTorch or PaddleMIX and no engines would run. It is the baseline of every table, and an
-oracle that shares no network code with the export. Peers in PyTorch need the extra `peers`; ppdiffusers needs an
-environment of its own.
+oracle that shares no network code with the export. PyTorch's need the extra `peers`, ppdiffusers an environment of its
+own.
 
-A peer imports its library when it is opened. One in PyTorch never imports Paddle, and an ONNX export runs without
-PyTorch, so a measured process holds nothing but the peer.
+A peer imports its library when it is opened. PyTorch's never import Paddle, and an ONNX export runs without PyTorch, so
+a measured process holds nothing but the peer.
 """
 
 from pathlib import Path
@@ -36,9 +36,9 @@ def open_peer(
 
     kind: "eager"; "compile", torch.compile with its defaults; "graph", torch.compile with CUDA graphs, on a GPU alone;
     each of them with "-fp16" behind it; "onnx", torch.onnx.export and ONNX Runtime with their defaults; "ppdiffusers",
-    in that environment's Python alone; or "upstream:DIR". `cache` is the folder that keeps ONNX exports; only "onnx" needs it. `threads` None means every core
-    this process may use. PyTorch has one number of threads per process. UserError if `device`, "cpu" or "cuda", is not
-    one that the peer can run on here.
+    which opens in the Python of its environment alone; or "upstream:DIR". `cache` is the folder that keeps ONNX
+    exports; only "onnx" needs it. `threads` None means every core this process may use. PyTorch has one number of
+    threads per process. UserError if `device`, "cpu" or "cuda", is not one that the peer can run on here.
     """
     _check(kind, cache)
     from sa.export.checkpoint.checkpoint import Checkpoint

@@ -19,8 +19,8 @@ def require_ppdiffusers() -> None:
     """InputError if the environment is not there."""
     if not DONE.is_file():
         raise InputError(
-            f"--peer ppdiffusers needs an environment of its own, and {ENVIRONMENT} is none or was not finished: make it "
-            "with `make install-ppdiffusers` in a checkout of the project, which takes 2.4 GB."
+            f"--peer ppdiffusers needs an environment of its own, which is not ready in {ENVIRONMENT}: make it with "
+            "`make install-ppdiffusers` in a checkout of the project; it takes 2.4 GB."
         )
 
 
@@ -30,6 +30,6 @@ def installed_version() -> str:
         return subprocess.run([PYTHON, "-c", ASK], capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         raise InputError(
-            f"{ENVIRONMENT} is damaged, as its Python cannot tell the version of ppdiffusers: remove the folder and run "
-            "`make install-ppdiffusers`."
+            f"{ENVIRONMENT} is damaged, as its Python cannot tell the version of ppdiffusers: remove that folder and "
+            "run `make install-ppdiffusers`."
         ) from None
