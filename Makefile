@@ -37,7 +37,7 @@ $(VENV)/installed-kernels: $(VENV)/installed
 	$(INSTALL) '.[$(SETUP),kernels]'
 	touch $@
 
-# PaddleMIX's library, 2.4 GB, in an environment of its own: it takes packages at versions that exclude the project's.
+# PaddleMIX's library, 2.4 GB, in an environment of its own: it needs packages at versions that diffusers excludes.
 install-ppdiffusers: .venv-ppdiffusers/installed
 
 PPDIFFUSERS := benchmarks/peers/ppdiffusers-requirements.txt

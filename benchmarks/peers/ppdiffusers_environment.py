@@ -1,6 +1,6 @@
 """The environment of the ppdiffusers peer, which `make install-ppdiffusers` makes.
 
-ppdiffusers pins packages to versions that exclude the project's own. So its worker is started with another Python.
+ppdiffusers needs packages at versions that diffusers excludes. So its worker is started with another Python.
 """
 
 import subprocess

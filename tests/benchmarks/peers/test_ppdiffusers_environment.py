@@ -18,8 +18,8 @@ def test_a_missing_environment_is_said_in_one_sentence(tmp_path, monkeypatch, ca
     flags = ["--engines", tmp_path, "--checkpoint", tmp_path, "--out", tmp_path / "out", "--peer", "ppdiffusers"]
     assert main(["run", *map(str, flags), "--quiet"]) == 2
     assert capsys.readouterr().err == (
-        f"sa-bench: --peer ppdiffusers needs an environment of its own, which is not ready in {tmp_path / 'none'}: make "
-        "it with `make install-ppdiffusers` in a checkout of the project; it takes 2.4 GB.\n"
+        "sa-bench: --peer ppdiffusers needs an environment of its own, which is not ready in "
+        f"{tmp_path / 'none'}: make it with `make install-ppdiffusers` in a checkout of the project; it takes 2.4 GB.\n"
     )
     assert not (tmp_path / "out").exists()
 
