@@ -11,8 +11,9 @@ SETUP := bench,cpu,export,openvino,prepare,serve,test
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadscope
 
-.PHONY: install install-kernels install-peers install-ppdiffusers check cli-reference demo gpu-check gpu-pack kernels lock map puppet puppet-study serve-demo \
-	test test-browser test-comfyui test-fp16 test-kernels test-latest test-peers test-ppdiffusers test-ray test-rtx test-serve true-size types versions clean
+.PHONY: install install-kernels install-peers install-ppdiffusers check cli-reference demo gpu-check gpu-pack kernels \
+	lock map puppet puppet-study serve-demo test test-browser test-comfyui test-fp16 test-kernels test-latest test-peers \
+	test-ppdiffusers test-ray test-rtx test-serve true-size types versions clean
 
 install: $(VENV)/installed
 

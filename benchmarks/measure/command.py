@@ -13,8 +13,10 @@ from sa.runtime.console.device import add_device_id, chosen_device
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 
-PEERS = {kind: "diffusers" if kind == "eager" else f"diffusers:{kind}" for kind in KINDS}  # as flags name them
-PEERS[PPDIFFUSERS] = PPDIFFUSERS
+PEERS = {  # as flags name them
+    **{kind: "diffusers" if kind == "eager" else f"diffusers:{kind}" for kind in KINDS},
+    PPDIFFUSERS: PPDIFFUSERS,
+}
 
 ALIGNMENT = """\
 Print how well the published and the robust alignment find the scale of a driving person, as the tables of
