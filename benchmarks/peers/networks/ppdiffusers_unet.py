@@ -27,6 +27,12 @@ def attend(attn: Attention, query: paddle.Tensor, key: paddle.Tensor, value: pad
     return attn.batch_to_head_dim(paddle.matmul(attn.get_attention_scores(query, key), value))
 
 
+def moments(x: paddle.Tensor) -> tuple[paddle.Tensor, paddle.Tensor]:
+    """Mean and standard deviation over the last two axes. Paddle's float32 sums of so many values lose two digits."""
+    wide = x.astype("float64")
+    return tuple(f(axis=[1, 2], keepdim=True).astype(x.dtype) for f in (wide.mean, wide.std))
+
+
 class IDAttention(nn.Layer):
     """Processor of a spatial attn2: attention to the image token plus attention to the face tokens.
 
@@ -46,9 +52,7 @@ class IDAttention(nn.Layer):
         image, face, query = encoder_hidden_states, self._call.face, attn.to_q(hidden_states)
         base = attend(attn, query, attn.to_k(image), attn.to_v(image))
         identity = attend(attn, query, self.id_to_k(face), self.id_to_v(face))
-        (base_mean, base_std), (mean, std) = (
-            (x.mean(axis=[1, 2], keepdim=True), x.std(axis=[1, 2], keepdim=True)) for x in (base, identity)
-        )
+        (base_mean, base_std), (mean, std) = moments(base), moments(identity)
         aligned = (identity - mean) * (base_std / (std + 1e-5)) + base_mean
         return attn.to_out[0](base + aligned)
 
