@@ -11,8 +11,9 @@ SETUP := bench,cpu,export,openvino,prepare,serve,test
 PYTEST := $(BIN)/python -m pytest
 PARALLEL := -n 2 --dist loadscope
 
-.PHONY: install install-kernels install-peers check cli-reference demo gpu-check gpu-pack kernels lock map puppet puppet-study serve-demo \
-	test test-browser test-comfyui test-fp16 test-kernels test-latest test-peers test-ray test-rtx test-serve true-size types versions clean
+.PHONY: install install-kernels install-peers install-ppdiffusers check cli-reference demo gpu-check gpu-pack kernels \
+	lock map puppet puppet-study serve-demo test test-browser test-comfyui test-fp16 test-kernels test-latest test-peers \
+	test-ppdiffusers test-ray test-rtx test-serve true-size types versions clean
 
 install: $(VENV)/installed
 
@@ -35,6 +36,17 @@ install-kernels: $(VENV)/installed-kernels
 
 $(VENV)/installed-kernels: $(VENV)/installed
 	$(INSTALL) '.[$(SETUP),kernels]'
+	touch $@
+
+# PaddleMIX's library, 2.4 GB, in an environment of its own: it needs packages at versions that diffusers excludes.
+install-ppdiffusers: .venv-ppdiffusers/installed
+
+PPDIFFUSERS := benchmarks/peers/ppdiffusers-requirements.txt
+
+.venv-ppdiffusers/installed: pyproject.toml $(PPDIFFUSERS)
+	$(PYTHON) -m venv .venv-ppdiffusers
+	.venv-ppdiffusers/bin/python -m pip install --quiet --disable-pip-version-check -r $(PPDIFFUSERS) --editable .
+	.venv-ppdiffusers/bin/python -c 'import ppdiffusers'
 	touch $@
 
 # The exact versions of constraints.txt, anew: the newest that pyproject.toml admits.
@@ -64,7 +76,7 @@ demo: install
 check: types
 	$(PYTEST) $(PARALLEL) -m '$(QUICK)'
 
-QUICK := not export and not browser and not comfyui and not fp16 and not gpu and not rtx and not serve
+QUICK := not export and not browser and not comfyui and not fp16 and not gpu and not ppdiffusers and not rtx and not serve
 
 types: install .cache/packages/sa
 	$(BIN)/ruff check .
@@ -82,6 +94,10 @@ test: types
 
 test-peers: install-peers
 	$(PYTEST) tests/benchmarks/peers tests/benchmarks/puppet/networks tests/benchmarks/puppet/training tests/benchmarks/measure/test_quality_trial.py
+
+# The UNet of ppdiffusers as a peer: its worker, and an independent Paddle network against this project's.
+test-ppdiffusers: install install-ppdiffusers
+	$(PYTEST) -m ppdiffusers tests/benchmarks/peers/test_ppdiffusers.py
 
 # sa-batch on Ray clusters of this machine.
 test-ray: $(VENV)/installed-ray

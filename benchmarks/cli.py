@@ -15,7 +15,8 @@ from sa.benchmarks.report.command import add_merge
 from sa.runtime.console.commands import run_command
 
 DESCRIPTION = """\
-Measure engine sets stage by stage, beside PyTorch peers made from the same checkpoint, and report the results.
+Measure engine sets stage by stage, beside peers in PyTorch or Paddle made from the same checkpoint, and report the
+results.
 
 sa-bench run measures on this machine and appends rows to OUT/results.jsonl. Contenders take turns, round by round, each
 in a process of its own. The warm-up is never counted, and every repetition gets fresh inputs.

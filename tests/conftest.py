@@ -2,14 +2,11 @@
 
 import workers  # noqa: I001, F401  before NumPy
 
-import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from shared import BACKENDS, CASES, GOLDEN, PLANS
+from shared import BACKENDS, CASES, GOLDEN, PLANS, golden_case
 from set_cache import exported
 
 from sa.benchmarks.fixtures.golden import golden_flags, write_golden_checkpoint
@@ -33,19 +30,7 @@ def cache_of_its_own(tmp_path_factory):
 @pytest.fixture(scope="session")
 def golden():
     """golden(case): its parameters, expected arrays (float64 runs stored as float32) and input folder."""
-
-    def load(case: str) -> SimpleNamespace:
-        folder = GOLDEN / case
-        with np.load(folder / "expected.npz") as archive:
-            expected = {name: archive[name] for name in archive.files}
-        return SimpleNamespace(
-            name=case,
-            parameters=SimpleNamespace(**json.loads((folder / "case.json").read_text())),
-            expected=expected,
-            inputs=folder / "inputs",
-        )
-
-    return load
+    return golden_case
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,8 @@
 """Names and measures that many tests use."""
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -8,6 +10,19 @@ GOLDEN = Path(__file__).parent / "golden"
 CASES = ("recipe_basic", "recipe_hjb")
 BACKENDS = ("onnxruntime", "openvino", "paddle")  # on CPUs, in float32
 PLANS = ("segmented", "whole")
+
+
+def golden_case(case: str) -> SimpleNamespace:
+    """Its parameters, expected arrays (float64 runs stored as float32) and input folder."""
+    folder = GOLDEN / case
+    with np.load(folder / "expected.npz") as archive:
+        expected = {name: archive[name] for name in archive.files}
+    return SimpleNamespace(
+        name=case,
+        parameters=SimpleNamespace(**json.loads((folder / "case.json").read_text())),
+        expected=expected,
+        inputs=folder / "inputs",
+    )
 
 
 def relative(value: np.ndarray, reference: np.ndarray) -> float:

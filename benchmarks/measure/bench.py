@@ -22,7 +22,8 @@ from sa.benchmarks.measure.machine import describe
 from sa.benchmarks.measure.quality_trial import is_puppets
 from sa.benchmarks.measure.results import QUALITY, SCHEMA_VERSION, Contender, Machine, QualityEstimates, Row, append
 from sa.benchmarks.measure.timing import percentiles
-from sa.benchmarks.peers import UPSTREAM
+from sa.benchmarks.peers import PPDIFFUSERS, UPSTREAM
+from sa.benchmarks.peers import ppdiffusers_environment as ppdiffusers
 from sa.runtime.backends.libraries import backend_version
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import ROLES, Manifest
@@ -184,19 +185,17 @@ def _entries(plan: Plan) -> tuple[list[Entry], dict[Path, str]]:
 def _peer(kind: str, checkpoint: Path, beside: Entry) -> Entry:
     """A peer at the shapes of the first engine set, on the same device."""
     way, _, precision = kind.partition("-")
-    try:
-        version = backend_version("onnxruntime") if kind == "onnx" else metadata.version("torch")
-    except metadata.PackageNotFoundError:
-        raise InputError("--peer needs PyTorch and diffusers: pip install 'stableanimator-deploy[peers]'") from None
     if kind.startswith(UPSTREAM):
         label, backend, precision = UPSTREAM + Path(kind.removeprefix(UPSTREAM)).resolve().name, UPSTREAM_BACKEND, ""
+    elif kind == PPDIFFUSERS:
+        label, backend = kind, kind
     else:
         label, backend = f"diffusers:{kind}", "onnxruntime" if kind == "onnx" else f"torch {way}"
     contender = Contender(
         name=label,
         kind="peer",
         backend=backend,
-        backend_version=version,
+        backend_version=_peer_version(kind),
         precision=precision or "fp32",
         digest="",
         preset=beside.contender.preset,
@@ -205,6 +204,16 @@ def _peer(kind: str, checkpoint: Path, beside: Entry) -> Entry:
     )
     job = {**beside.job, "peer": kind, "checkpoint": str(checkpoint), "cache": str(cache_folder() / "peers")}
     return Entry(contender, job, beside.manifest, beside.device)
+
+
+def _peer_version(kind: str) -> str:
+    """Of the library that a peer runs on; InputError if it is not installed."""
+    if kind == PPDIFFUSERS:
+        return ppdiffusers.installed_version()
+    try:
+        return backend_version("onnxruntime") if kind == "onnx" else metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        raise InputError("--peer needs PyTorch and diffusers: pip install 'stableanimator-deploy[peers]'") from None
 
 
 def _measure(
@@ -301,9 +310,10 @@ def _job(subject: str, plan: Plan, entry: Entry, threads: int, outputs: Path | N
 
 def run_worker(job: dict) -> tuple[list[dict], Peak]:
     """Run one worker; returns its result lines and its peak memory. WorkerError if it fails."""
+    python = ppdiffusers.PYTHON if job["peer"] == PPDIFFUSERS else sys.executable
     with tempfile.TemporaryFile() as errors:
         process = subprocess.Popen(
-            [sys.executable, "-m", "sa.benchmarks.measure.worker", json.dumps(job)],
+            [python, "-m", "sa.benchmarks.measure.worker", json.dumps(job)],
             stdout=subprocess.PIPE,
             stderr=errors,
         )

@@ -7,12 +7,16 @@ from pathlib import Path
 from sa.benchmarks.interruption import work_is_kept
 from sa.benchmarks.measure.bench import Plan, bench
 from sa.benchmarks.measure.true_size import VARIANTS, measure_true_size
-from sa.benchmarks.peers import KINDS, UPSTREAM
+from sa.benchmarks.peers import KINDS, PPDIFFUSERS, UPSTREAM
+from sa.benchmarks.peers.ppdiffusers_environment import require_ppdiffusers
 from sa.runtime.console.device import add_device_id, chosen_device
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 
-PEERS = {kind: "diffusers" if kind == "eager" else f"diffusers:{kind}" for kind in KINDS}  # as flags name them
+PEERS = {  # as flags name them
+    **{kind: "diffusers" if kind == "eager" else f"diffusers:{kind}" for kind in KINDS},
+    PPDIFFUSERS: PPDIFFUSERS,
+}
 
 ALIGNMENT = """\
 Print how well the published and the robust alignment find the scale of a driving person, as the tables of
@@ -41,6 +45,7 @@ def add_run(commands: argparse._SubParsersAction) -> None:
         help="the same networks in PyTorch, on the first engine set's device: diffusers (eager), diffusers:compile, "
         "diffusers:graph (compiled, with CUDA graphs), in fp16 diffusers:eager-fp16, diffusers:compile-fp16 and "
         "diffusers:graph-fp16, or diffusers:onnx (exported by torch.onnx), which need the extra 'peers'; "
+        "ppdiffusers: the UNet of PaddleMIX's library in Paddle, on the CPU, which needs `make install-ppdiffusers`; "
         "upstream:DIR: the published code in a checkout, on CUDA machines",
     )
     run.add_argument("--checkpoint", type=Path, metavar="DIR", help="the checkpoint, for peers and the accuracy column")
@@ -119,6 +124,8 @@ def _peers(given: list[str]) -> list[str]:
             require_upstream(Path(peer.removeprefix(UPSTREAM)))
         elif peer not in PEERS.values():
             raise InputError(f"--peer {peer} is unknown: choose from {', '.join(PEERS.values())} and {UPSTREAM}DIR.")
+        elif peer == PPDIFFUSERS:
+            require_ppdiffusers()
     kinds = {flag: kind for kind, flag in PEERS.items()}
     return [peer if peer.startswith(UPSTREAM) else kinds[peer] for peer in given]
 

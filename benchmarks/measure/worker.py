@@ -29,6 +29,7 @@ from sa.runtime.case.case import Case
 from sa.runtime.contract import ROLES, Manifest, Role
 from sa.runtime.engine_set.memory_plan import Choices
 from sa.runtime.engine_set.open import EngineSet, EngineSource, OpenSingle
+from sa.runtime.engine_set.verify import read_manifest
 from sa.runtime.errors import UserError
 from sa.runtime.events import Event, FrameDecoded, RefinementIteration, StageEnded, StageStarted, TileDone
 from sa.runtime.pipeline.pipeline import Pipeline
@@ -71,16 +72,20 @@ def main() -> None:
 
 
 def _contender(job: dict) -> EngineSource:
-    engines = EngineSet.open(Path(job["engines"]), device=job.get("device"), threads=job.get("threads"))
+    engines = Path(job["engines"])
     if job["peer"] is None:
-        return engines
-    folder, cache = Path(job["checkpoint"]), Path(job["cache"])
-    return Peer(job["peer"], folder, engines.manifest, cache, job.get("threads"), engines.device)
+        return EngineSet.open(engines, device=job.get("device"), threads=job.get("threads"))
+    # A peer needs the set's shapes alone, and its Python may lack the library that runs the set.
+    manifest, _ = read_manifest(engines)
+    return Peer(job["peer"], Path(job["checkpoint"]), manifest, Path(job["cache"]), job.get("threads"), job["device"])
 
 
 @dataclass(frozen=True)
 class Peer:
-    """A checkpoint's networks at an engine set's shapes: in PyTorch, or for "reference" in float32 Paddle."""
+    """A checkpoint's networks at an engine set's shapes: as `sa.benchmarks.peers` has them, or this project's own.
+
+    The latter, in float32 Paddle, is "reference".
+    """
 
     kind: str
     folder: Path  # the checkpoint

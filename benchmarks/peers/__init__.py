@@ -1,10 +1,11 @@
-"""Peers: StableAnimator's networks in PyTorch, built from parts of diffusers and transformers.
+"""Peers: StableAnimator's networks from parts of diffusers and transformers in PyTorch, or of ppdiffusers in Paddle.
 
-A peer is what someone with PyTorch and no engines would run. It is the baseline of every table, and an oracle that
-shares no network code with the export. Peers need the extra `peers`.
+A peer is what someone with PyTorch or PaddleMIX and no engines would run. It is the baseline of every table, and an
+oracle that shares no network code with the export. PyTorch's need the extra `peers`, ppdiffusers an environment of its
+own.
 
-A peer imports its library when it is opened. It never imports Paddle, and an ONNX export runs without PyTorch, so a
-measured process holds nothing but the peer.
+A peer imports its library when it is opened. PyTorch's never import Paddle, and an ONNX export runs without PyTorch, so
+a measured process holds nothing but the peer.
 """
 
 from pathlib import Path
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 # Ways to run PyTorch, and torch.onnx.export; "-fp16" converts weights and activations to fp16.
 KINDS = ("eager", "compile", "graph", "eager-fp16", "compile-fp16", "graph-fp16", "onnx")
+PPDIFFUSERS = "ppdiffusers"
 UPSTREAM = "upstream:"  # followed by the folder of a checkout of the published code
 
 
@@ -33,10 +35,10 @@ def open_peer(
     """One network of the checkpoint folder as an engine, with the inputs and outputs of that role's exported engine.
 
     kind: "eager"; "compile", torch.compile with its defaults; "graph", torch.compile with CUDA graphs, on a GPU alone;
-    each of them with "-fp16" behind it; "onnx", torch.onnx.export and ONNX Runtime with their defaults; or
-    "upstream:DIR". `cache` is the folder that keeps ONNX exports; only "onnx" needs it. `threads` None means every core
-    this process may use. PyTorch has one number of threads per process. UserError if `device`, "cpu" or "cuda", is not
-    one that the peer can run on here.
+    each of them with "-fp16" behind it; "onnx", torch.onnx.export and ONNX Runtime with their defaults; "ppdiffusers",
+    which opens in the Python of its environment alone; or "upstream:DIR". `cache` is the folder that keeps ONNX
+    exports; only "onnx" needs it. `threads` None means every core this process may use. PyTorch has one number of
+    threads per process. UserError if `device`, "cpu" or "cuda", is not one that the peer can run on here.
     """
     _check(kind, cache)
     from sa.export.checkpoint.checkpoint import Checkpoint
@@ -46,6 +48,10 @@ def open_peer(
         from sa.benchmarks.peers.upstream import open_upstream
 
         return open_upstream(Path(kind.removeprefix(UPSTREAM)), opened, role, shapes)
+    if kind == PPDIFFUSERS:
+        from sa.benchmarks.peers.ppdiffusers_engine import open_ppdiffusers
+
+        return open_ppdiffusers(opened, role, shapes, threads, device)
     if kind == "onnx":
         from sa.benchmarks.peers.onnx_engine import open_onnx
 
@@ -84,7 +90,7 @@ def open_loss_gradient(
 
 
 def _check(kind: str, cache: Path | None) -> None:
-    if kind not in KINDS and not kind.startswith(UPSTREAM):
-        raise ValueError(f"unknown peer {kind!r}, expected one of {', '.join(KINDS)}")
+    if kind not in (*KINDS, PPDIFFUSERS) and not kind.startswith(UPSTREAM):
+        raise ValueError(f"unknown peer {kind!r}, expected one of {', '.join((*KINDS, PPDIFFUSERS))}")
     if kind == "onnx" and cache is None:
         raise ValueError("the onnx peer needs a cache folder for its export")

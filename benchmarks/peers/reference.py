@@ -8,6 +8,7 @@ from paddle import nn
 from paddle.nn import functional as F
 
 from sa.benchmarks.peers.contracts import contract, loss_gradient_contract
+from sa.benchmarks.peers.paddle_engine import PaddleEngine, use_cpu
 from sa.export.certify import load_weights
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.export.engines.refinement_roles import arcface_config
@@ -17,21 +18,11 @@ from sa.runtime.backends.base import Engine, Tensor
 from sa.runtime.contract import Role, Shapes
 
 
-class ReferenceEngine(Engine):
+class ReferenceEngine(PaddleEngine):
     def __init__(self, checkpoint: Path, role: Role, shapes: Shapes, threads: int | None):
+        use_cpu(threads)
         opened = Checkpoint(checkpoint)
-        super().__init__(contract(role, opened, shapes))
-        _use_cpu(threads)
-        self._network = _network(opened, role)
-
-    def _infer(self, inputs: Mapping[str, Tensor], keep: Collection[str]) -> dict[str, Tensor]:
-        (output,) = self.contract.outputs
-        tensors = (paddle.to_tensor(inputs[spec.name]) for spec in self.contract.inputs)
-        with paddle.no_grad():
-            return {output.name: self._network(*tensors).numpy()}
-
-    def close(self) -> None:
-        del self._network
+        super().__init__(contract(role, opened, shapes), _network(opened, role))
 
 
 class ReferenceLossGradient(Engine):
@@ -39,7 +30,7 @@ class ReferenceLossGradient(Engine):
 
     def __init__(self, checkpoint: Path, shapes: Shapes, threads: int | None):
         super().__init__(loss_gradient_contract(shapes))
-        _use_cpu(threads)
+        use_cpu(threads)
         opened = Checkpoint(checkpoint)
         self._decoder, self._recogniser = _network(opened, "vae_decoder"), recogniser(opened)
 
@@ -58,12 +49,6 @@ class ReferenceLossGradient(Engine):
 
     def close(self) -> None:
         del self._decoder, self._recogniser
-
-
-def _use_cpu(threads: int | None) -> None:
-    paddle.set_device("cpu")
-    if threads is not None:
-        paddle.base.core.set_num_threads(threads)
 
 
 def _network(checkpoint: Checkpoint, role: Role) -> nn.Layer:

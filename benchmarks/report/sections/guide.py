@@ -20,8 +20,8 @@ GUIDE = Section(
                 ),
                 (
                     "vs. peer",
-                    "how many times as fast as the PyTorch peer on the same machine, for the same subject, shapes and "
-                    "frames; the eager peer if it was measured",
+                    "how many times as fast as the peer on the same machine, for the same subject, shapes and frames; "
+                    "eager PyTorch if it was measured",
                 ),
                 ("floor", "the least seconds that arithmetic and memory traffic allow; measured engines are slower"),
                 (

@@ -175,7 +175,7 @@ def test_a_worker_beyond_its_memory_limit_fails_and_says_so(engines):
             ["--peer", "torch", "--checkpoint", "weights"],
             2,
             "--peer torch is unknown: choose from diffusers, diffusers:compile, diffusers:graph, diffusers:eager-fp16, "
-            "diffusers:compile-fp16, diffusers:graph-fp16, diffusers:onnx and upstream:DIR.",
+            "diffusers:compile-fp16, diffusers:graph-fp16, diffusers:onnx, ppdiffusers and upstream:DIR.",
         ),
         ([], 3, "is not a folder"),
     ],

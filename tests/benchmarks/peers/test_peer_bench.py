@@ -63,7 +63,7 @@ def test_the_worker_prepares_what_it_is_about_to_measure(refining, checkpoint, t
         "sa.benchmarks.measure.worker.measure_engine", lambda *_: calls.append("measure") or {"subject": ""}
     )
     monkeypatch.setattr(Peer, "prepare", lambda self, subjects: calls.append(list(subjects)))
-    job = {"engines": str(refining), "peer": "onnx", "cache": str(tmp_path)}
+    job = {"engines": str(refining), "peer": "onnx", "device": "cpu", "cache": str(tmp_path)}
     job |= {"checkpoint": str(checkpoint("recipe_hjb")), "subject": "pose_net"}
     run_here(monkeypatch, {**job, "repetitions": 1, "threads": 1, "outputs": None})
     assert calls == [["pose_net"], "measure"]

@@ -144,6 +144,18 @@ def test_ratios_are_against_the_eager_peer_of_the_same_machine_subject_and_shape
     assert there["C: engines-trt-half (tensorrt fp16)"] == "5.94×"  # 0.0095 / 0.0016
 
 
+def test_ppdiffusers_is_the_baseline_where_eager_pytorch_was_not_measured():
+    paddle = row(contender=peer(name="ppdiffusers", backend="ppdiffusers"), seconds=20.0)
+    eager = row(contender=peer(), seconds=6.0)
+
+    def baseline(*rows):
+        ((workload,),) = (host.workloads for host in compare([row(), *rows]))
+        return workload.baseline(row()).contender.name
+
+    assert baseline(paddle) == "ppdiffusers" and baseline(paddle, eager) == "diffusers:eager"
+    assert baseline(paddle, row(contender=peer("compile"), seconds=5.0)) == "ppdiffusers"
+
+
 def test_other_shapes_frames_and_networks_are_not_compared():
     other_shape = contender(shapes=contender().shapes.model_copy(update={"height": 512}))
     other_width = contender(name="narrow", digest="12" * 32)
