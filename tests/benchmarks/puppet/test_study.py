@@ -48,7 +48,9 @@ def test_what_a_setting_says_takes_the_place_of_the_usual_flags(tmp_path, monkey
     assert len(folders) == 3
     plain, few, refined = (" ".join(words[words.index("--quiet") + 1 :]) for words in asked)
     assert plain == "--steps 15 --guidance 1.0" and few == "--steps 5 --guidance 1.0"
-    assert refined == "--steps 6 --guidance 1.0 --refine --refine-preset published --refine-region frame --refine-iters 2"
+    assert refined == (
+        "--steps 6 --guidance 1.0 --refine --refine-preset published --refine-region frame --refine-iters 2"
+    )
 
 
 def test_differences_are_those_of_the_worst_video_and_pixel(tmp_path):
