@@ -34,6 +34,8 @@ def cluster(monkeypatch):
     made.wait_for_nodes()
     yield made
     made.shutdown()
+    # Until its server is gone, --ray auto would find it and not begin one of its own.
+    psutil.wait_procs([one for one in psutil.process_iter(["name"]) if one.info["name"] == "gcs_server"], timeout=60)
 
 
 def started(place: Path, out: Path, cluster, *further: str) -> subprocess.Popen:
