@@ -1,7 +1,7 @@
 """Engines as ONNX Runtime has them once loaded, for hosts like this one (`sa-export --prepack`).
 
 Loading a UNet means to optimize its graph, lay convolutions out in blocks and pack every matrix: seconds, and memory of
-the process. Saved in that state, loading maps files: at once, and in memory that processes share.
+the process. Saved in that state, loading maps files, at once.
 """
 
 from pathlib import Path

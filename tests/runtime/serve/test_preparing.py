@@ -50,7 +50,9 @@ def job(tmp_path, monkeypatch):
 
 
 def made(settings: VideoSettings, frames: int = 100) -> dict:
-    nothing = lambda *of, **named: None  # noqa: E731
+    def nothing(*of: object, **named: object) -> None:
+        pass
+
     recorder = SimpleNamespace(stage_started=nothing, stage_ended=nothing, progress=nothing, warn=nothing)
     prepare(settings, SHAPES, None, "cpu", frames, recorder, nothing)
     return json.loads((CASE / "case.json").read_text())
