@@ -413,6 +413,14 @@ def test_cases_made_with_other_networks_or_flags_are_told(place, capsys):
     for other in ("--identity", "none"), ("--anchor", "hips"):
         assert main([*same, *other]) == 2
         assert "case/photo is a case that was made with other flags" in capsys.readouterr().err
+    for source, cause in (
+        (place / "second.png", "case/second is a case that was made with another photo"),
+        (min((place / "frames").iterdir()), "case/photo is a case that was made with another --driving"),
+    ):
+        kept = source.read_bytes()
+        Image.new("RGB", (128, 128), "red").save(source)
+        assert main(same) == 2 and cause in capsys.readouterr().err
+        source.write_bytes(kept)
     (place / "same" / "antelopev2" / "scrfd_10g_bnkps.onnx").unlink()
     assert main(same) == 2
     assert "case/photo is a case that was made with other --models" in capsys.readouterr().err
