@@ -25,7 +25,7 @@ from sa.benchmarks.puppet.training.loop import Schedule, Stage
 from sa.benchmarks.puppet.training.machine import Machine
 from sa.benchmarks.puppet.training.pixels import bytes_to_tensor, from_tensor
 from sa.benchmarks.puppet.training.temporal import silence
-from sa.benchmarks.puppet.training.vae import decoded, face_weights, psnr, sharpness
+from sa.benchmarks.puppet.training.vae import decoded, detail_weights, psnr, sharpness
 from sa.runtime.case.images import resize_matrix
 from sa.runtime.sampling.sampler import sample_euler
 from sa.runtime.sampling.schedule import karras_sigmas
@@ -35,7 +35,6 @@ PARTS = "unet", "pose_net", "face_encoder", "image_encoder"
 SEED = 41
 LOG_SIGMA = 0.7, 1.6  # mean and deviation, as Stable Video Diffusion was trained
 DROP_TOKEN, DROP_ALL = 0.1, 0.1  # shares of samples without the CLIP token, and with no condition at all
-FACE = 1.0  # extra weight of the face's box, as published
 SCHEDULE, MORE = Schedule(0.01, steps=6000), Schedule(0.005)
 PICTURES, CLIPS = 32, 4  # samples in a step of pictures, and in one of clips
 CLIP_STEPS = 0.5  # share of the steps that learn from clips
@@ -147,10 +146,11 @@ def gather(examples: Examples, clips: np.ndarray, reference: np.ndarray, frames:
     drawn, device = examples.drawn, examples.latents.device
     clip, first, frame = (torch.from_numpy(index).to(device) for index in (clips, reference, frames))
     rows = clip[:, None]
+    boxes, poses = drawn.boxes[rows, frame].flatten(0, 1), drawn.poses[rows, frame].flatten(0, 1)
     return Batch(
         latents=examples.latents[rows, frame],
-        poses=bytes_to_tensor(drawn.poses[rows, frame].flatten(0, 1)).unflatten(0, frames.shape),
-        weights=face_weights(drawn.boxes[rows, frame].flatten(0, 1), FACE, cell=8).unflatten(0, frames.shape),
+        poses=bytes_to_tensor(poses).unflatten(0, frames.shape),
+        weights=detail_weights(boxes, poses, cell=8).unflatten(0, frames.shape),
         references=examples.references[clip, first],
         pictures=bytes_to_tensor(drawn.pictures[clip, first]),
         identities=examples.identities[clip, first],

@@ -27,7 +27,8 @@ GAP = 6.0
 KL = 2e-5  # weight of the divergence per latent number, beside the mean absolute error per pixel
 EDGE = 1.0
 COLOUR, PATCH = 4.0, 8
-FACE = 2.0  # extra weight of the face's box
+DETAIL = 2.0  # extra weight of the face's box, and again of what is near a drawn limb: faces and fingers are small
+NEAR, LIT = 7, 48  # pixels across of what is near; levels from which a pose's pixel is drawn
 ANCHOR, ANCHORED = 0.1, 2.0  # weight of the latents' agreement with colours, and the deviation they get
 # Brightness, blue against orange, green against magenta, each by its deviation among the puppets' patches.
 OPPONENT = torch.tensor([[1 / 3, 1 / 3, 1 / 3], [-0.5, 0, 0.5], [-0.25, 0.5, -0.25]])
@@ -91,7 +92,7 @@ def train_frames(folder: Path, network: Vae, schedule: Schedule, data: Drawn, he
     def loss(rng: np.random.Generator) -> torch.Tensor:
         clip, first = int(rng.integers(len(data))), REFERENCES + int(rng.integers(VIDEO - CHUNK + 1))
         frames = bytes_to_tensor(data.pictures[clip, first : first + CHUNK])
-        weights = face_weights(data.boxes[clip, first : first + CHUNK])
+        weights = detail_weights(data.boxes[clip, first : first + CHUNK], data.poses[clip, first : first + CHUNK])
         with torch.no_grad(), machine.mixed_precision():
             mean, log_variance = network.encode(frames)
         noise = torch.from_numpy(rng.standard_normal(mean.shape, np.float32)).to(machine.device)
@@ -179,19 +180,25 @@ def batch(data: Drawn, rng: np.random.Generator, count: int, crop: int) -> tuple
     """Pictures [count, 3, s, s] and weights [count, 1, s, s]; most crops are around the puppet."""
     clips = rng.integers(len(data), size=count)
     frames = rng.integers(data.pictures.shape[1], size=count)
-    pictures, weights = bytes_to_tensor(data.pictures[clips, frames]), face_weights(data.boxes[clips, frames])
+    pictures = bytes_to_tensor(data.pictures[clips, frames])
+    weights = detail_weights(data.boxes[clips, frames], data.poses[clips, frames])
     corners = np.clip(rng.normal((32, 32), (24, 24), (count, 2)), 0, SIZE - crop).astype(int).tolist()
     cut = [(slice(None), slice(y, y + crop), slice(x, x + crop)) for y, x in corners]
     return tuple(torch.stack([one[c] for one, c in zip(many, cut, strict=True)]) for many in (pictures, weights))
 
 
-def face_weights(boxes: torch.Tensor, extra: float = FACE, cell: int = 1) -> torch.Tensor:
-    """Boxes [n, 4] in pixels -> [n, 1, 128 / cell, 128 / cell]: 1, and `extra` more in the cells of the box."""
+def detail_weights(boxes: torch.Tensor, poses: torch.Tensor, cell: int = 1) -> torch.Tensor:
+    """How much each cell's error counts: boxes [n, 4] in pixels, poses [n, 128, 128, 3] -> [n, 1, 128 / c, 128 / c].
+
+    It is 1, and DETAIL more where the face's box is, and DETAIL more where the pose has a limb or a finger.
+    """
     left, top, right, bottom = (boxes.long() // cell)[:, None, None].unbind(-1)
     at = torch.arange(SIZE // cell, device=boxes.device)
     rows, columns = at[:, None], at
     inside = (rows >= top) & (rows <= bottom) & (columns >= left) & (columns <= right)
-    return 1 + extra * inside[:, None].float()
+    lit = (poses.amax(dim=-1) >= LIT)[:, None].float()
+    near = F.max_pool2d(lit, NEAR, 1, NEAR // 2) if cell == 1 else F.max_pool2d(lit, cell)
+    return 1 + DETAIL * (inside[:, None].float() + near)
 
 
 def psnr(decoded: torch.Tensor, truth: torch.Tensor) -> float:

@@ -184,7 +184,8 @@ def examples():
         return torch.from_numpy(rng.standard_normal(shape, np.float32))
 
     boxes = torch.tensor([16, 24, 40, 63], dtype=torch.int16).expand(3, FRAMES, 4)
-    drawn = Drawn(bytes_like(3, FRAMES, 128, 128, 3), bytes_like(3, FRAMES, 128, 128, 3), boxes)
+    poses = torch.zeros(3, FRAMES, 128, 128, 3, dtype=torch.uint8)
+    drawn = Drawn(bytes_like(3, FRAMES, 128, 128, 3), poses, boxes)
     return Examples(drawn, normal(3, FRAMES, 4, 16, 16), normal(3, REFERENCES, 4, 16, 16), normal(3, REFERENCES, 512))
 
 
@@ -203,8 +204,8 @@ def test_videos_are_the_frames_that_follow_each_other(examples):
     wanted = examples.latents[:, REFERENCES:]
     assert all(any(torch.equal(one, clip) for clip in wanted) for one in data.latents)
     assert data.weights.shape == (4, VIDEO, 1, 16, 16)
-    assert data.weights[0, 0, 0, 3:8, 2:6].min() == 1 + diffusion.FACE
-    assert data.weights[0].sum() == VIDEO * (256 + diffusion.FACE * 20)
+    assert data.weights[0, 0, 0, 3:8, 2:6].min() == 1 + vae.DETAIL
+    assert data.weights[0].sum() == VIDEO * (256 + vae.DETAIL * 20)
 
 
 @pytest.fixture
@@ -227,6 +228,23 @@ def test_blocks_that_start_silent_are_as_good_as_none(narrow_vae):
     assert torch.allclose(narrow_vae.decoder(latents, 1), whole, atol=1e-5)  # frames do not see each other
     vae.finest(narrow_vae)[0].conv2.bias.data += 1
     assert vae.silent(narrow_vae) == vae.finest(narrow_vae)[1:]
+
+
+@pytest.mark.parametrize("cell", [1, 8])
+def test_faces_and_limbs_count_for_more(cell):
+    poses = torch.zeros(1, 128, 128, 3, dtype=torch.uint8)
+    poses[0, 100, :20, 1] = 200  # a limb from the left edge
+    weights = vae.detail_weights(torch.tensor([[40, 16, 63, 47]]), poses, cell)
+    assert weights.shape == (1, 1, 128 // cell, 128 // cell)
+
+    def at(x, y):
+        return weights[0, 0, y // cell, x // cell].item()
+
+    assert at(127, 127) == 1  # the backdrop
+    assert at(50, 30) == at(10, 101) == 1 + vae.DETAIL
+    poses[0, 30, :, 0] = 200
+    both = vae.detail_weights(torch.tensor([[40, 16, 63, 47]]), poses, cell)
+    assert both.max() == 1 + 2 * vae.DETAIL
 
 
 def test_sharpness_falls_with_blur():
