@@ -5,7 +5,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from sa.benchmarks.interruption import work_is_kept
-from sa.benchmarks.measure.bench import Plan, bench
+from sa.benchmarks.measure.bench import bench
+from sa.benchmarks.measure.contenders import Plan
 from sa.benchmarks.measure.true_size import VARIANTS, measure_true_size
 from sa.benchmarks.peers import KINDS, PPDIFFUSERS, UPSTREAM
 from sa.benchmarks.peers.ppdiffusers_environment import require_ppdiffusers
@@ -148,7 +149,7 @@ def add_alignment(commands: argparse._SubParsersAction) -> None:
 
 
 def _alignment(arguments: argparse.Namespace) -> None:
-    from sa.benchmarks.measure.alignment import compare_alignments
+    from sa.benchmarks.preparing.alignment import compare_alignments
 
     compare_alignments(arguments.recordings)
 
@@ -164,7 +165,7 @@ def add_motion(commands: argparse._SubParsersAction) -> None:
 
 
 def _motion(arguments: argparse.Namespace) -> None:
-    from sa.benchmarks.measure.motion import measure_motion
+    from sa.benchmarks.preparing.motion import measure_motion
 
     measure_motion()
 

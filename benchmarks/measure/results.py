@@ -12,9 +12,11 @@ from sa.benchmarks.puppet import quality
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import InputError
 
+RESULTS = "results.jsonl"
 SCHEMA_VERSION = 2  # from 2 on, one call of the UNet computes both branches of guidance
 FILE_LIMIT = 64 << 20  # bytes
 ROW_LIMIT = 100_000
+WHOLE_RUN = "run"  # the subject of whose stages the rows are
 QUALITY = "quality"  # the subject whose rows hold how good videos are, not how long they take
 
 Text = Annotated[str, StringConstraints(max_length=500)]

@@ -17,7 +17,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sa.benchmarks.measure.results import QUALITY
+from sa.benchmarks.measure.process import REFERENCE
+from sa.benchmarks.measure.results import QUALITY, WHOLE_RUN
 from sa.benchmarks.measure.subjects import Subject, open_subject
 from sa.benchmarks.measure.timing import Samples, sample
 from sa.runtime.animator import animate
@@ -37,8 +38,6 @@ from sa.runtime.pipeline.settings import Settings
 from sa.runtime.refinement.hjb import RefineSettings
 from sa.runtime.system.memory import peak_memory
 
-REFERENCE = "reference"
-
 
 def main() -> None:
     job = json.loads(sys.argv[1])
@@ -55,7 +54,7 @@ def main() -> None:
         print(json.dumps(line), file=results, flush=True)
 
     if isinstance(contender, Peer):
-        contender.prepare(ROLES if subject in ("run", QUALITY) else [subject])
+        contender.prepare(ROLES if subject in (WHOLE_RUN, QUALITY) else [subject])
     if job["peer"] == REFERENCE:
         with open_subject(contender, subject) as opened:
             _store(opened, job["outputs"])
@@ -63,7 +62,7 @@ def main() -> None:
         from sa.benchmarks.measure.quality_trial import measure_quality
 
         emit(**measure_quality(contender, job["puppets"]))
-    elif subject == "run":
+    elif subject == WHOLE_RUN:
         for line in measure_run(contender, job["frames"], job["steps"]):
             emit(**line)
     else:

@@ -88,7 +88,7 @@ def render(
 
 
 def _sections(hosts: list[Host], prices: dict[str, float], manifests: Sequence[Manifest]) -> list:
-    from sa.benchmarks.measure.roofline import load_cards
+    from sa.benchmarks.report.roofline import load_cards
     from sa.benchmarks.report.sections.across_machines import across_machines
     from sa.benchmarks.report.sections.guide import GUIDE
     from sa.benchmarks.report.sections.machines import machine_sections

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 
 from sa.benchmarks.measure.results import Row
-from sa.benchmarks.measure.roofline import Video, usual_video
 from sa.benchmarks.report.comparison import Setup, Workload
+from sa.benchmarks.report.roofline import Video, usual_video
 
 FPS = 8  # of the written video, sa-run's default
 PARTS = ("loading", "conditioning", "denoising", "decoding", "writing")

@@ -35,7 +35,7 @@ PARTS = "unet", "pose_net", "face_encoder", "image_encoder"
 SEED = 41
 LOG_SIGMA = 0.7, 1.6  # mean and deviation, as Stable Video Diffusion was trained
 DROP_TOKEN, DROP_ALL = 0.1, 0.1  # shares of samples without the CLIP token, and with no condition at all
-SCHEDULE, MORE = Schedule(0.01, steps=6000), Schedule(0.005)
+SCHEDULE, MORE = Schedule(0.01, steps=6000), Schedule(0.01)
 PICTURES, CLIPS = 32, 4  # samples in a step of pictures, and in one of clips
 CLIP_STEPS = 0.5  # share of the steps that learn from clips
 HELD_OUT_SIGMAS = (0.3, 1.0, 3.0, 10.0, 60.0)

@@ -2,11 +2,11 @@
 
 from collections.abc import Callable
 
-from sa.benchmarks.measure.roofline import Video
 from sa.benchmarks.report import charts, units
 from sa.benchmarks.report.charts import Bar, Segment
 from sa.benchmarks.report.comparison import Host, Setup, Workload
 from sa.benchmarks.report.parts import SHOWN_BARS, Chart, Section, Table
+from sa.benchmarks.report.roofline import Video
 from sa.benchmarks.report.sections.summary import workload_name
 from sa.benchmarks.report.video_cost import VideoCost, video_cost, video_of
 

@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from typing import get_args
 
 from sa.benchmarks.measure.results import Row
-from sa.benchmarks.measure.roofline import Card, Precision, load_cards
 from sa.benchmarks.report import units
 from sa.benchmarks.report.comparison import Host, Setup
 from sa.benchmarks.report.parts import Section, Table
+from sa.benchmarks.report.roofline import Card, Precision, load_cards
 
 COLUMNS = (
     "engine",

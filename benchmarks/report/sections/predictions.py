@@ -3,7 +3,11 @@
 from collections.abc import Sequence
 
 from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT
-from sa.benchmarks.measure.roofline import (
+from sa.benchmarks.report import charts, units
+from sa.benchmarks.report.charts import Bar, Segment
+from sa.benchmarks.report.comparison import Host
+from sa.benchmarks.report.parts import Chart, Section, Table
+from sa.benchmarks.report.roofline import (
     LABEL,
     PRECISIONS,
     STAGES,
@@ -18,10 +22,6 @@ from sa.benchmarks.measure.roofline import (
     usual_engines,
     usual_video,
 )
-from sa.benchmarks.report import charts, units
-from sa.benchmarks.report.charts import Bar, Segment
-from sa.benchmarks.report.comparison import Host
-from sa.benchmarks.report.parts import Chart, Section, Table
 from sa.benchmarks.report.video_cost import FPS
 from sa.runtime.contract import Manifest
 

@@ -2,16 +2,15 @@
 
 import json
 import shutil
-from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from sample_manifest import manifest
-from sample_rows import card, contender, machine
+from sample_rows import card, machine
 
 from sa.benchmarks.cli import main
-from sa.benchmarks.measure import bench
+from sa.benchmarks.measure import accuracy, bench, contenders
+from sa.benchmarks.measure.contenders import Plan
+from sa.benchmarks.measure.process import Peak
 from sa.benchmarks.measure.results import read
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import ROLES
@@ -80,9 +79,10 @@ def jobs(monkeypatch):
         elif job["outputs"] is not None:
             np.savez(job["outputs"], result=np.full(3, value))
         line = {"subject": f"engine {job['subject']}", "seconds": [0.5], "first": 1.0, "load": 1.0, "frames": 4}
-        return [{**line, "repeated": 0.5}], bench.Peak(resident=1 << 30, device=None)
+        return [{**line, "repeated": 0.5}], Peak(resident=1 << 30, device=None)
 
-    monkeypatch.setattr(bench, "run_worker", run_worker)
+    for module in (bench, accuracy):
+        monkeypatch.setattr(module, "run_worker", run_worker)
     monkeypatch.setattr(bench, "describe", lambda threads, device: card() if device == "cuda" else machine())
     return asked
 
@@ -140,27 +140,13 @@ def test_an_engine_set_without_it_is_a_row_that_says_so(jobs, run, plain):
 
 def test_a_peer_has_the_counts_of_a_set_that_refines_at_its_shapes(jobs, run, plain, refining, monkeypatch):
     """Even though its manifest is the first set's."""
-    installed = bench.metadata.version
-    monkeypatch.setattr(bench.metadata, "version", lambda name: "2.13.0" if name == "torch" else installed(name))
+    installed = contenders.metadata.version
+    monkeypatch.setattr(contenders.metadata, "version", lambda name: "2.13.0" if name == "torch" else installed(name))
     rows = run(plain, refining, "--subjects", "loss_gradient", "--peer", "diffusers")
     by_name = {row.contender.name: row for row in rows}
     assert len(rows) == 3 and by_name[plain.name].failure is not None and by_name[plain.name].flops is None
     assert by_name["diffusers:eager"].failure is None
     assert by_name["diffusers:eager"].flops == by_name["refining"].flops == 4e9
-
-
-def test_a_worker_that_dies_is_a_row_with_its_last_words(engines, tmp_path, monkeypatch):
-    job = {"engines": str(tmp_path / "gone"), "peer": None, "subject": "unet"}
-    with pytest.raises(bench.WorkerError, match=r"^exit code 1: .*gone is not a folder: give --engines"):
-        bench.run_worker(job)
-
-
-def test_a_worker_beyond_its_memory_limit_fails_and_says_so(engines):
-    folder = str(engines("recipe_hjb", "onnxruntime"))
-    job = {"engines": folder, "peer": None, "subject": "unet", "repetitions": 1, "threads": 1, "outputs": None}
-    bench.run_worker({**job, "memory_limit": 4 << 30})
-    with pytest.raises(bench.WorkerError, match=r"within the memory limit of 0.03125 GiB"):
-        bench.run_worker({**job, "memory_limit": 1 << 25})
 
 
 @pytest.mark.parametrize(
@@ -188,16 +174,6 @@ def test_what_cannot_be_measured_is_said_in_one_sentence(flags, code, message, t
     assert not (tmp_path / "out").exists()
 
 
-def test_the_rows_of_the_published_code_are_named_after_its_checkout(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench.metadata, "version", lambda name: "2.5.1")
-    beside = bench.Entry(contender(), {"engines": "engines", "peer": None}, manifest(), "cuda")
-    entry = bench._peer("upstream:/code/StableAnimator", tmp_path, beside)
-    assert (entry.contender.name, entry.contender.kind) == ("upstream:StableAnimator", "peer")
-    assert (entry.contender.backend, entry.contender.backend_version) == ("torch, published code", "2.5.1")
-    assert entry.device == "cuda" and entry.contender.precision == "fp32"
-    assert entry.job["peer"] == "upstream:/code/StableAnimator" and entry.contender.shapes == beside.contender.shapes
-
-
 def test_result_lines_are_plain_json(engines, tmp_path):
     flags = ["--engines", engines("recipe_hjb", "onnxruntime"), "--out", tmp_path, "--subjects", "face_encoder"]
     assert main(["run", *map(str, [*flags, "--rounds", 1, "--repetitions", 1, "--quiet"])]) == 0
@@ -205,38 +181,18 @@ def test_result_lines_are_plain_json(engines, tmp_path):
     assert json.loads(line)["schema_version"] == 2
 
 
-def test_the_device_reaches_engine_sets_and_workers(monkeypatch):
-    asked = []
-
-    def opened(folder, device):
-        asked.append(device)
-        return SimpleNamespace(manifest=manifest(), backend="onnxruntime-cuda", digest="d", size=1, device=device)
-
-    monkeypatch.setattr(bench.EngineSet, "open", opened)
-    monkeypatch.setattr(bench.metadata, "version", lambda name: "2.13.0")
-    plan = bench.Plan(engines=[Path("engines")], device="cuda", peers=["eager", "graph-fp16"], checkpoint=Path("c"))
-    (entry, *peers), failures = bench._entries(plan)
-    assert asked == [entry.job["device"]] == ["cuda"] and not failures
-    assert entry.contender.backend == "onnxruntime-cuda"
-    assert [(peer.contender.name, peer.contender.backend, peer.contender.precision) for peer in peers] == [
-        ("diffusers:eager", "torch eager", "fp32"),
-        ("diffusers:graph-fp16", "torch graph", "fp16"),
-    ]
-    assert all(peer.device == peer.job["device"] == "cuda" for peer in peers)
-
-
 def test_every_row_names_the_device_it_was_measured_on(jobs, plain, tmp_path, monkeypatch):
     """One set for GPUs beside one for CPUs: each with its own machine and its own ceilings."""
-    opened = bench.EngineSet.open
+    opened = contenders.EngineSet.open
 
     def on_two_devices(folder, device=None, **options):
         found = opened(folder, **options)
         found.device = "cuda" if folder.name == "gpu" else "cpu"
         return found
 
-    monkeypatch.setattr(bench.EngineSet, "open", on_two_devices)
+    monkeypatch.setattr(contenders.EngineSet, "open", on_two_devices)
     shutil.copytree(plain, tmp_path / "gpu")
-    plan = bench.Plan(engines=[tmp_path / "gpu", plain], subjects=["unet"], rounds=1)
+    plan = Plan(engines=[tmp_path / "gpu", plain], subjects=["unet"], rounds=1)
     rows = bench.bench(plan, tmp_path / "out", Reporter(quiet=True))
     assert [(row.contender.name == "gpu", row.machine.kind) for row in rows] == [(True, "cuda"), (False, "cpu")]
     assert rows[0].machine.gemm_flops == card().gemm_flops and rows[1].machine.gemm_flops == machine().gemm_flops

@@ -9,6 +9,8 @@ from sample_rows import contender, failed, machine, row, rows_of, write
 from sa.benchmarks.cli import main
 from sa.benchmarks.measure import bench
 from sa.benchmarks.measure import quality_trial as trial
+from sa.benchmarks.measure.contenders import Entry
+from sa.benchmarks.measure.process import Peak, WorkerError
 from sa.benchmarks.measure.results import QUALITY, QualityEstimates, append, read
 from sa.benchmarks.report.merge import merge
 from sa.runtime.errors import UserError
@@ -69,7 +71,7 @@ def test_quality_is_measured_once_on_as_many_puppets_as_asked_for(monkeypatch, e
 
     def run_worker(job):
         jobs.append(job)
-        return [LINE], bench.Peak(resident=1 << 30, device=None)
+        return [LINE], Peak(resident=1 << 30, device=None)
 
     monkeypatch.setattr(bench, "run_worker", run_worker)
     monkeypatch.setattr(bench, "describe", lambda *_: machine())
@@ -83,7 +85,7 @@ def test_quality_is_measured_once_on_as_many_puppets_as_asked_for(monkeypatch, e
 
 def test_a_set_that_cannot_be_judged_is_a_row_that_says_so(monkeypatch, engines, tmp_path):
     def run_worker(job):
-        raise bench.WorkerError("exit code 1: no truth")
+        raise WorkerError("exit code 1: no truth")
 
     monkeypatch.setattr(bench, "run_worker", run_worker)
     monkeypatch.setattr(bench, "describe", lambda *_: machine())
@@ -102,7 +104,7 @@ def test_too_few_puppets_are_refused(tmp_path, capsys):
 @pytest.mark.parametrize(("found", "wanted"), [(True, ["run", QUALITY]), (False, ["run"])])
 def test_it_is_a_usual_subject_where_the_truth_is_known(found, wanted, monkeypatch):
     monkeypatch.setattr(bench, "is_puppets", lambda manifest: found)
-    entry = bench.Entry(contender(), {"engines": "engines", "peer": None}, manifest(), "cpu")
+    entry = Entry(contender(), {"engines": "engines", "peer": None}, manifest(), "cpu")
     assert bench._usual_subjects([entry])[-len(wanted) :] == wanted
     assert (QUALITY in bench._usual_subjects([entry])) == found
 

@@ -3,8 +3,8 @@
 import pytest
 from sample_rows import card, contender, machine, row
 
-from sa.benchmarks.measure.roofline import load_cards
 from sa.benchmarks.report.comparison import compare
+from sa.benchmarks.report.roofline import load_cards
 from sa.benchmarks.report.sections.measured_cards import card_of, floor_on, measured_cards
 
 

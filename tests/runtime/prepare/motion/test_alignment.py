@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from prepare_data import golden_file, golden_picture, recorded_pose
 
-from sa.benchmarks.measure.alignment import KNOWN, errors, recording, scales
+from sa.benchmarks.preparing.alignment import KNOWN, errors, recording, scales
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.draw.drawing import draw_pose
 from sa.runtime.prepare.motion.alignment import Alignment, published_fit, robust_fit

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sa.benchmarks.fixtures.moving_people import sprint, squat, street
-from sa.benchmarks.measure.motion import prepared
+from sa.benchmarks.preparing.motion import prepared
 
 
 @pytest.mark.parametrize("seed", range(6))

@@ -6,8 +6,8 @@ import pytest
 from sample_manifest import TENSOR_BYTES, engine, manifest, refining_manifest
 from sample_rows import machine, row
 
-from sa.benchmarks.measure import roofline
-from sa.benchmarks.measure.roofline import (
+from sa.benchmarks.report import roofline
+from sa.benchmarks.report.roofline import (
     Card,
     Rates,
     Video,

@@ -1,4 +1,4 @@
-"""python -m sa.benchmarks.measure.serve_load: what sa-serve answers while a job computes, and what the job loses by it.
+"""python -m sa.benchmarks.scaling.serve_load: what sa-serve answers while a job computes, and what the job loses by it.
 
 Status calls at full speed from a few clients, on loopback, for a bounded time. The same job runs through sa-run and
 through the server in turns, without and with that load.

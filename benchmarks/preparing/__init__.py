@@ -1,0 +1,1 @@
+"""What sa-prepare makes of drawn people whose truth is known."""
