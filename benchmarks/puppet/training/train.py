@@ -141,9 +141,9 @@ def publish_more(work: Work, part: Part) -> None:
                 _publish_vae(work.checkpoint, network.to(work.machine.device), drawn)
         else:
             publish(work.checkpoint, "vae", network)
-    _keep_logs(work.folder)
-    number = 1 + sum(1 for _ in work.folder.glob(f"{folder.name}.*"))
+    number = 1 + sum(1 for _ in (work.checkpoint / LOGS).glob(f"{folder.name}.*.csv"))  # of earlier work folders, too
     folder.rename(folder.with_name(f"{folder.name}.{number}"))
+    _keep_logs(work.folder)
 
 
 def deliver(work: Path) -> None:
