@@ -1,0 +1,50 @@
+"""How trained weights and their logs come into a checkpoint folder."""
+
+import shutil
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from sa.benchmarks.puppet import CHECKPOINT  # noqa: E402
+from sa.benchmarks.puppet.training import train  # noqa: E402
+from sa.benchmarks.puppet.training.loop import BEST, LOG  # noqa: E402
+from sa.benchmarks.puppet.training.machine import Machine  # noqa: E402
+from sa.runtime.errors import InputError  # noqa: E402
+
+
+@pytest.fixture
+def work(tmp_path):
+    found = train.Work(tmp_path, Machine(), workers=0)
+    shutil.copytree(CHECKPOINT, found.checkpoint)
+    return found
+
+
+def trained_further(work, value):
+    """A folder as `--more decoder` leaves it."""
+    folder = work.folder / "decoder-more"
+    folder.mkdir()
+    best = work.vae().state_dict()
+    best["decoder.time_conv_out.bias"][:] = value
+    torch.save(best, folder / BEST)
+    (folder / LOG).write_text("step,loss\n1,2\n")
+
+
+def test_published_weights_replace_the_old_ones_and_their_logs_are_numbered(work):
+    logs = work.checkpoint / train.LOGS
+    before = {log.name for log in logs.iterdir()}
+    for value in (0.25, 0.5):
+        trained_further(work, value)
+        train.publish_more(work, "decoder")
+        assert work.vae().decoder.time_conv_out.bias.tolist() == [value] * 3
+        assert not (work.folder / "decoder-more").exists()
+    earlier = sum(name.startswith("decoder-more.") for name in before)
+    assert {log.name for log in logs.iterdir()} - before == {
+        f"decoder-more.{earlier + 1}.csv",
+        f"decoder-more.{earlier + 2}.csv",
+    }
+
+
+def test_what_was_not_trained_cannot_be_published(work):
+    with pytest.raises(InputError, match=r"holds no weights yet: expected those of --more decoder; train it first"):
+        train.publish_more(work, "decoder")
