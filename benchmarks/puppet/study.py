@@ -152,7 +152,7 @@ def animated(work: Path, setting: Setting, number: int) -> Path:
     engines = _engines(work, setting.engines)
     if setting.rounded:
         with Pipeline(RoundedSet.open(engines), keep=False) as pipeline:
-            animate(pipeline, Case.read(case), result, Settings(STEPS, GUIDANCE))
+            animate(pipeline, Case.read(case), result, Settings(steps=STEPS, guidance=GUIDANCE))
     else:
         _done(sa_run(["--engines", str(engines), "--case", str(case), "--out", str(result), "--quiet", *flags]))
     print(result, flush=True)

@@ -7,7 +7,7 @@ from sa.runtime.refinement.hjb import RefineSettings
 from sa.runtime.sampling.schedule import ScheduleName
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """The flags of sa-run that affect the result."""
 
