@@ -1,11 +1,14 @@
 """The study's page and figure, from figures that are known."""
 
+from contextlib import nullcontext
+
 import pytest
 from PIL import Image
 
-from sa.benchmarks.puppet import study
+from sa.benchmarks.puppet import GUIDANCE, STEPS, study
 from sa.benchmarks.puppet.quality import VideoQuality
 from sa.runtime.errors import UserError
+from sa.runtime.pipeline.settings import Settings
 
 
 def video(value: float) -> VideoQuality:
@@ -51,6 +54,19 @@ def test_what_a_setting_says_takes_the_place_of_the_usual_flags(tmp_path, monkey
     assert refined == (
         "--steps 6 --guidance 1.0 --refine --refine-preset published --refine-region frame --refine-iters 2"
     )
+
+
+def test_the_emulation_of_fp16_has_the_settings_of_the_other_rows(tmp_path, monkeypatch):
+    (tmp_path / "case-0-8").mkdir()
+    (tmp_path / "case-0-8" / "identity.npy").touch()
+    (tmp_path / "engines-fp16").mkdir()
+    asked = []
+    monkeypatch.setattr(study.RoundedSet, "open", lambda folder: folder.name)
+    monkeypatch.setattr(study, "Pipeline", lambda engines, keep: nullcontext(engines))
+    monkeypatch.setattr(study.Case, "read", lambda folder: folder)
+    monkeypatch.setattr(study, "animate", lambda engines, case, out, settings: asked.append((engines, settings)))
+    study.animated(tmp_path, study.Setting("fp16", engines="fp16", rounded=True), 0)
+    assert asked == [("engines-fp16", Settings(steps=STEPS, guidance=GUIDANCE))]
 
 
 def test_differences_are_those_of_the_worst_video_and_pixel(tmp_path):
