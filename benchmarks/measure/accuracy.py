@@ -8,8 +8,9 @@ import numpy as np
 
 from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT
 from sa.benchmarks.measure.contenders import Entry, Plan
-from sa.benchmarks.measure.process import REFERENCE, WorkerError, run_worker, worker_job
+from sa.benchmarks.measure.process import WorkerError, run_worker, worker_job
 from sa.benchmarks.measure.results import WHOLE_RUN
+from sa.benchmarks.peers import REFERENCE
 from sa.runtime.contract import Shapes
 from sa.runtime.errors import UserError
 
@@ -36,6 +37,7 @@ def references(subject: str, plan: Plan, entries: Sequence[Entry], threads: int,
 
 
 def accuracy(subject: str, entry: Entry, outputs: Path, reference: Path | None) -> dict:
+    """The columns of a row that say how exact an entry is; without a reference, those of its certificate, if it has one."""
     if subject == WHOLE_RUN:
         return {}
     if reference is not None:

@@ -12,8 +12,6 @@ from sa.benchmarks.measure.device_memory import DeviceMemory
 from sa.benchmarks.peers import PPDIFFUSERS
 from sa.benchmarks.peers import ppdiffusers_environment as ppdiffusers
 
-REFERENCE = "reference"  # the peer of a job that runs the float32 network
-
 
 @dataclass(frozen=True)
 class Peak:

@@ -17,7 +17,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sa.benchmarks.measure.process import REFERENCE
 from sa.benchmarks.measure.results import QUALITY, WHOLE_RUN
 from sa.benchmarks.measure.subjects import Subject, open_subject
 from sa.benchmarks.measure.timing import Samples, sample

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 KINDS = ("eager", "compile", "graph", "eager-fp16", "compile-fp16", "graph-fp16", "onnx")
 PPDIFFUSERS = "ppdiffusers"
 UPSTREAM = "upstream:"  # followed by the folder of a checkout of the published code
+REFERENCE = "reference"  # not measured: the float32 networks, whose outputs others are compared with
 
 
 def open_peer(
