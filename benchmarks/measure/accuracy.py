@@ -37,7 +37,7 @@ def references(subject: str, plan: Plan, entries: Sequence[Entry], threads: int,
 
 
 def accuracy(subject: str, entry: Entry, outputs: Path, reference: Path | None) -> dict:
-    """The columns of a row that say how exact an entry is; without a reference, those of its certificate, if it has one."""
+    """How exact an entry is, as columns of a row: against the reference, else as its certificate says, if any."""
     if subject == WHOLE_RUN:
         return {}
     if reference is not None:

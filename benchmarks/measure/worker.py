@@ -20,6 +20,7 @@ from PIL import Image
 from sa.benchmarks.measure.results import QUALITY, WHOLE_RUN
 from sa.benchmarks.measure.subjects import Subject, open_subject
 from sa.benchmarks.measure.timing import Samples, sample
+from sa.benchmarks.peers import REFERENCE
 from sa.runtime.animator import animate
 from sa.runtime.backends.base import Engine
 from sa.runtime.backends.composed.plain_unet import PlainUNet
