@@ -16,7 +16,7 @@ from sa.benchmarks.gpu.report import report
 from sa.benchmarks.gpu.suite import TESTS, run_tests
 from sa.benchmarks.gpu.unpack import read, unpack
 from sa.benchmarks.measure.command import PEERS
-from sa.benchmarks.measure.machine import describe
+from sa.benchmarks.measure.hardware.machine import describe
 from sa.benchmarks.measure.results import RESULTS
 from sa.benchmarks.peers import KINDS
 from sa.runtime.backends.cuda import compute_capability

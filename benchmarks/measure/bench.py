@@ -9,7 +9,7 @@ from pathlib import Path
 from sa.benchmarks.fixtures.face_inputs import LOSS_GRADIENT
 from sa.benchmarks.measure.accuracy import accuracy, references
 from sa.benchmarks.measure.contenders import Entry, Plan, open_contenders
-from sa.benchmarks.measure.machine import describe
+from sa.benchmarks.measure.hardware.machine import describe
 from sa.benchmarks.measure.process import WorkerError, run_worker, worker_job
 from sa.benchmarks.measure.quality_trial import is_puppets
 from sa.benchmarks.measure.results import QUALITY, RESULTS, WHOLE_RUN, Machine, QualityEstimates, Row, append

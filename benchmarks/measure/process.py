@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sa.benchmarks.measure.contenders import Entry, Plan
-from sa.benchmarks.measure.device_memory import DeviceMemory
+from sa.benchmarks.measure.hardware.device_memory import DeviceMemory
 from sa.benchmarks.peers import PPDIFFUSERS
 from sa.benchmarks.peers import ppdiffusers_environment as ppdiffusers
 

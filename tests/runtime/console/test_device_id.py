@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from sa.benchmarks.cli import main as sa_bench
-from sa.benchmarks.measure import machine
+from sa.benchmarks.measure.hardware import machine
 from sa.export.cli import main as sa_export
 from sa.runtime.batch.cli import main as sa_batch
 from sa.runtime.cli import main as sa_run

@@ -10,7 +10,7 @@ import psutil
 import pytest
 
 from sa.benchmarks.cli import main
-from sa.benchmarks.measure.device_memory import DeviceMemory
+from sa.benchmarks.measure.hardware.device_memory import DeviceMemory
 from sa.benchmarks.measure.results import read
 
 

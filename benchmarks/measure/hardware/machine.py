@@ -18,7 +18,7 @@ def describe(threads: int, device: Literal["cpu", "cuda"]) -> Machine:
 
     UserError for "cuda" on a machine without an NVIDIA GPU.
     """
-    from sa.benchmarks.measure.ceilings import ceilings  # which imports onnx
+    from sa.benchmarks.measure.hardware.ceilings import ceilings  # which imports onnx
 
     gpu = _gpu() if device == "cuda" else None
     if device == "cuda" and gpu is None:

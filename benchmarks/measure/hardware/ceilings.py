@@ -60,7 +60,7 @@ def ceilings(device: Device, threads: int) -> Ceilings:
     Measured in a process of its own, which gives the GPU's memory back. None on a GPU that no installed library runs
     on; UserError if a CPU cannot be measured.
     """
-    command = [sys.executable, "-m", "sa.benchmarks.measure.ceilings", device, str(threads)]
+    command = [sys.executable, "-m", "sa.benchmarks.measure.hardware.ceilings", device, str(threads)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         return Ceilings(**json.loads(done.stdout.splitlines()[-1]))

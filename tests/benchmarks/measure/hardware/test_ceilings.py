@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from onnx import TensorProto
 
-from sa.benchmarks.measure import ceilings
-from sa.benchmarks.measure.ceilings import Ceilings, Work
+from sa.benchmarks.measure.hardware import ceilings
+from sa.benchmarks.measure.hardware.ceilings import Ceilings, Work
 from sa.runtime.backends.onnxruntime import OnnxRuntimeEngine
 from sa.runtime.errors import UserError
 
