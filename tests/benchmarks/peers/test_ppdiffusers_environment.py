@@ -7,7 +7,7 @@ from sample_manifest import manifest
 from sample_rows import contender
 
 from sa.benchmarks.cli import main
-from sa.benchmarks.measure import bench, worker
+from sa.benchmarks.measure import contenders, process, worker
 from sa.benchmarks.peers import ppdiffusers_environment as environment
 from sa.runtime.errors import InputError
 
@@ -40,8 +40,8 @@ def stand_in(tmp_path, monkeypatch):
 
 def test_a_row_names_what_the_environment_holds(stand_in, tmp_path):
     stand_in("echo 0.29.0, Paddle 3.2.2")
-    beside = bench.Entry(contender(), {"engines": "engines", "device": "cpu", "peer": None}, manifest(), "cpu")
-    entry = bench._peer("ppdiffusers", tmp_path, beside)
+    beside = contenders.Entry(contender(), {"engines": "engines", "device": "cpu", "peer": None}, manifest(), "cpu")
+    entry = contenders._peer("ppdiffusers", tmp_path, beside)
     said = entry.contender
     assert (said.name, said.kind, said.backend, said.precision) == ("ppdiffusers", "peer", "ppdiffusers", "fp32")
     assert said.backend_version == "0.29.0, Paddle 3.2.2"
@@ -60,7 +60,7 @@ def test_a_damaged_environment_is_said(stand_in, script):
 def test_its_worker_runs_in_its_python(stand_in):
     stand_in("""echo '{"subject": "engine unet"}'""", """echo '{"peak_memory": 5}'""")
     job = {"peer": "ppdiffusers", "subject": "unet"}
-    lines, peak = bench.run_worker(job)
+    lines, peak = process.run_worker(job)
     assert lines == [{"subject": "engine unet"}] and peak.resident == 5
 
 
