@@ -75,6 +75,13 @@ def add_puppet_train(commands: argparse._SubParsersAction) -> None:
     train.add_argument(
         "--clips", type=int, metavar="N", help="clips to learn from (default: 3000, which take 4 GB of disk)"
     )
+    train.add_argument(
+        "--first-clip",
+        type=int,
+        default=0,
+        metavar="N",
+        help="number of the first of them. Clips from 5000 on are new to the committed weights (default: %(default)s)",
+    )
     train.add_argument("--minutes", type=float, help="stop after so long; state, log and a sheet are saved")
     train.add_argument(
         "--compile", action="store_true", help="let PyTorch compile the networks; takes minutes at first"
@@ -107,7 +114,8 @@ def _train(arguments: argparse.Namespace) -> None:
     from sa.benchmarks.puppet.training.machine import Machine
 
     machine = Machine.open(arguments.device, arguments.threads, arguments.minutes, arguments.compile)
-    work = train.Work(arguments.work, machine, arguments.workers, arguments.clips or train.CLIPS)
+    clips = arguments.clips or train.CLIPS
+    work = train.Work(arguments.work, machine, arguments.workers, clips, arguments.first_clip)
     with work_is_kept(arguments.work):
         if arguments.publish:
             train.publish_more(work, arguments.publish)

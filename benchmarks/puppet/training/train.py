@@ -43,6 +43,7 @@ class Work:
     machine: Machine
     workers: int  # processes that draw
     clips: int = CLIPS
+    first: int = 0  # number of the first clip to learn from
 
     @property
     def checkpoint(self) -> Path:
@@ -51,7 +52,8 @@ class Work:
     @contextmanager
     def drawn(self) -> Iterator[tuple[Album, Drawn, Album, Drawn]]:
         """The training clips and the held-out ones, once they are drawn."""
-        album = Album(self.folder / "album", "train", self.clips)
+        name = f"album-{self.first}" if self.first else "album"
+        album = Album(self.folder / name, "train", self.clips, self.first)
         held_out = Album(self.folder / "held-out", "held-out", HELD_OUT, FIRST_HELD_OUT)
         with Drawing(held_out, self.workers) as few, Drawing(album, self.workers) as many:
             few.wait(self.machine)

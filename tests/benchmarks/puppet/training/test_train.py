@@ -1,6 +1,7 @@
 """How trained weights and their logs come into a checkpoint folder."""
 
 import shutil
+from dataclasses import replace
 
 import pytest
 
@@ -8,6 +9,7 @@ torch = pytest.importorskip("torch")
 
 from sa.benchmarks.puppet import CHECKPOINT  # noqa: E402
 from sa.benchmarks.puppet.training import train  # noqa: E402
+from sa.benchmarks.puppet.training.album import Drawing  # noqa: E402
 from sa.benchmarks.puppet.training.loop import BEST, LOG  # noqa: E402
 from sa.benchmarks.puppet.training.machine import Machine  # noqa: E402
 from sa.runtime.errors import InputError  # noqa: E402
@@ -48,3 +50,11 @@ def test_published_weights_replace_the_old_ones_and_their_logs_are_numbered(work
 def test_what_was_not_trained_cannot_be_published(work):
     with pytest.raises(InputError, match=r"holds no weights yet: expected those of --more decoder; train it first"):
         train.publish_more(work, "decoder")
+
+
+def test_clips_from_a_later_number_have_an_album_of_their_own(work, monkeypatch):
+    monkeypatch.setattr(Drawing, "wait", lambda *_: None)
+    later, usual = replace(work, clips=1, first=3000), replace(work, clips=1)
+    with later.drawn() as (one, *_), usual.drawn() as (other, *_):
+        assert (one.first, other.first) == (3000, 0)
+        assert one.folder != other.folder
