@@ -40,13 +40,14 @@ def animate(
     """
     check_output(out)
     run = pipeline.prepare(case, settings, on_event=on_event, cancel=cancel)
-    _say_what_differs(kept_key(out, within=True), run.key, safely(on_event))
-    with resumable(out, run.key, fresh, within=True) as folder:
+    key, origin = run.key, made_from(run, audio, gif)  # of the files as they are now: they may change while it works
+    _say_what_differs(kept_key(out, within=True), key, safely(on_event))
+    with resumable(out, key, fresh, within=True) as folder:
         result = run.start(state=folder)
         _write_frames(result, folder / "frames")
         with run.account.stage("writing video"):
             audible = _write_videos(folder, run, result, audio, gif)
-        report = result.report | {"audio": audible, "made_from": made_from(run, audio, gif)}
+        report = result.report | {"audio": audible, "made_from": origin}
         (folder / RUN_FILE).write_text(json.dumps(report, indent=1) + "\n")
         with signals.ignored():
             deliver(folder, out)
@@ -54,10 +55,21 @@ def animate(
 
 
 def made_from(run: Run, audio: bool, gif: bool = True) -> dict:
-    """What decides every file of a result to the byte. A folder whose run.json has the same need not be made again."""
-    given = run.case.audio if audio else None
-    made = run.key | {"fps": run.fps, "audio": None if given is None else sha256(given, use_cache=False)}
+    """What decides every file of a result to the byte. A folder whose run.json has the same need not be made again.
+
+    InputError if the case's audio cannot be read.
+    """
+    made = run.key | {"fps": run.fps, "audio": _hash(run.case.audio) if audio and run.case.audio is not None else None}
     return made if gif else made | {"gif": False}
+
+
+def _hash(audio: Path) -> str:
+    try:
+        return sha256(audio, use_cache=False)
+    except OSError as error:
+        raise InputError(
+            f"{audio} cannot be read ({error.strerror}): make it readable, remove it, or run with --no-audio."
+        ) from None
 
 
 def _say_what_differs(kept: dict | None, key: dict, tell: Listener) -> None:

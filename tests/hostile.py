@@ -99,6 +99,14 @@ def archive(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> by
     return made.getvalue()
 
 
+def zip64(plain: bytes) -> bytes:
+    """The archive with its members told by a zip64 record, and an end that tells of one."""
+    *_, entries, size, start, _ = struct.unpack("<4s4H2LH", plain[-22:])
+    record = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, entries, entries, size, start)
+    locator = struct.pack("<4sLQL", b"PK\x06\x07", 0, len(plain) - 22, 1)
+    return plain[:-22] + record + locator + struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 1, 1, 46, start, 0)
+
+
 def case(frames: int = 5, **other: bytes) -> dict[str, bytes]:
     """The members of a case, some of them replaced. A dot in a name is written as two underscores."""
     members = {"reference.png": picture()} | {f"poses/frame_{i}.png": pose() for i in range(frames)}
@@ -268,6 +276,7 @@ def cases() -> Iterator[Hostile]:
     many = archive({f"poses/frame_{number}.png": b"" for number in range(20_000)}, zipfile.ZIP_STORED)
     for name, content, words in (
         ("text", b"hello, this is no archive at all", "not a zip file"),
+        ("20,000 members, told by a zip64 record alone", zip64(many), "zip64"),
         ("cut", good[: len(good) // 2], "not a zip file"),
         ("bytes after its end", good + b"more", "after its end"),
         ("a path out of it", archive(case() | {"../../../tmp/x": b"x"}), "leads out of the archive"),

@@ -56,6 +56,7 @@ def _job(name: str, case: Path, out: Path, arguments: argparse.Namespace) -> Job
         settings_from(arguments),
         part_from(arguments.frames),
         not arguments.no_audio,
+        not arguments.no_gif,
         arguments.force,
     )
 

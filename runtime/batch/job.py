@@ -22,6 +22,7 @@ class Job:
     settings: Settings
     part: tuple[int, int] | None = None  # only these frames of the case
     audio: bool = True
+    gif: bool = True
     force: bool = False  # make it again, even if it is done
 
     def to_json(self) -> str:

@@ -72,7 +72,7 @@ def _animated(pipeline: Pipeline, job: Job, listen: Listener | None, started: fl
         earlier = None if job.force else _earlier(job.out)
         if earlier is not None and earlier.get("made_from") == _wanted(pipeline, case, job) and _whole(job.out, case):
             return _outcome(earlier, skipped=True)
-        report = animate(pipeline, case, job.out, job.settings, listen, audio=job.audio)
+        report = animate(pipeline, case, job.out, job.settings, listen, audio=job.audio, gif=job.gif)
     finally:
         with contextlib.suppress(OSError):
             job.out.rmdir()  # if it is empty
@@ -81,7 +81,7 @@ def _animated(pipeline: Pipeline, job: Job, listen: Listener | None, started: fl
 
 def _wanted(pipeline: Pipeline, case: Case, job: Job) -> dict:
     # As run.json has it: JSON knows lists alone.
-    made: dict = json.loads(json.dumps(made_from(pipeline.prepare(case, job.settings), job.audio)))
+    made: dict = json.loads(json.dumps(made_from(pipeline.prepare(case, job.settings), job.audio, job.gif)))
     return made
 
 

@@ -28,7 +28,7 @@ def read_notes(path: Path, size: tuple[int, int], warnings: list[str]) -> Notes:
         warnings.append(f"{path} says no frame rate that can be read: the video is written with the default.")
         return Notes()
     padding = reference.get("padding") if isinstance(reference, dict) else None
-    known = isinstance(fps, int | float) and not isinstance(fps, bool) and math.isfinite(fps) and 0.1 <= fps <= 240
+    known = isinstance(fps, int | float) and not isinstance(fps, bool) and 0.1 <= fps <= 240
     return Notes(float(fps) if known else None, _padding(padding, path, size, warnings))
 
 

@@ -57,9 +57,10 @@ def animate(engines: Engines, case: NodeCase, settings: Settings, frames_per_pie
     pipeline, token = engines.pipeline, HostToken(host)
     chosen = replace(settings, identity=case.identity, models=case.models)
     result = pipeline(case.case, chosen, on_event=Progress(host), cancel=token)
-    shapes, count = pipeline.engines.manifest.shapes, len(result)
-    images = np.empty((count, shapes.height, shapes.width, 3), np.float32)
+    count, images = len(result), np.empty(0)
     for i, frame in result.decode():
+        if i == 0:  # a padded case's frames are smaller than the engines'
+            images = np.empty((count, *frame.shape), np.float32)
         np.divide(frame, 255, out=images[i], dtype=np.float32)
     size = frames_per_piece or count
     pieces = [images[start : start + size] for start in range(0, count, size)]

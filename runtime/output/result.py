@@ -20,7 +20,9 @@ def check_output(out: Path) -> None:
     if out.is_dir():
         # A command that was killed may have left an unfinished result.
         others = [path for path in out.iterdir() if not re.fullmatch(r"\..*\.partial", path.name)]
-        if others and not _is_earlier_run(out):
+        # One that was killed while it moved a finished result has left that result's run.json there.
+        unmoved = resumable_folder(out, within=True) / RUN_FILE
+        if others and not _is_earlier_run(out) and not unmoved.is_file():
             raise InputError(
                 f"{out} is not empty and holds no earlier run's {RUN_FILE}: give --out a new or empty folder."
             )

@@ -207,6 +207,8 @@ def copy_audio(driving: Driving, path: Path, frames: int, warnings: list[str]) -
 
 def check_output(out: Path, overwrite: bool) -> None:
     """InputError if writing to `out` would replace anything. With `overwrite`, an earlier case may be replaced."""
+    if out.is_mount():
+        raise InputError(f"{out} is a mount point, in whose place no case can be put: give --out a folder inside it.")
     if out.is_dir():
         if not any(out.iterdir()):
             return

@@ -134,13 +134,14 @@ def _components(face: np.ndarray) -> list[tuple[Box, int]]:
 
 def _scaled(box: Box, mask: tuple[int, ...], height: int, width: int) -> Box:
     """From mask pixels to frame pixels, rounded outwards."""
-    down, across = height / mask[0], width / mask[1]
-    return Box(
-        int(box.top * down),
-        max(int(np.ceil((box.bottom + 1) * down)) - 1, int(box.top * down)),
-        int(box.left * across),
-        max(int(np.ceil((box.right + 1) * across)) - 1, int(box.left * across)),
-    )
+    top, bottom = _outwards(box.top, box.bottom, mask[0], height)
+    left, right = _outwards(box.left, box.right, mask[1], width)
+    return Box(top, bottom, left, right)
+
+
+def _outwards(first: int, last: int, length: int, scaled: int) -> tuple[int, int]:
+    """First and last pixel of a length, as those of a scaled one. In whole numbers: a float may round past the end."""
+    return first * scaled // length, -(-(last + 1) * scaled // length) - 1
 
 
 def _clipped(name: str, box: Box | None, height: int, width: int) -> Box:

@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from sa.runtime.errors import InputError
+
 MIB = 1 << 20
 
 
@@ -79,5 +81,8 @@ class Config:
         )
 
     def folder_of(self, engines: str) -> Path:
-        """The folder of the engine set that requests call so; KeyError if there is none."""
-        return {one.name: one.folder for one in self.engines}[engines]
+        """The folder of the engine set that requests call so; InputError if the server was started without it."""
+        for one in self.engines:
+            if one.name == engines:
+                return one.folder
+        raise InputError(f"the server has no engine set {engines!r} any more: ask for another one.")

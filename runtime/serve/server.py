@@ -8,6 +8,7 @@ from sa.runtime.errors import InputError
 from sa.runtime.serve.config import Config
 from sa.runtime.serve.http.app import make_app
 from sa.runtime.serve.service import Service
+from sa.runtime.system import signals
 
 CLOSING_SECONDS = 2  # for answers under way when the server ends
 IDLE_SECONDS = 15  # that an unused connection stays open
@@ -40,5 +41,12 @@ class Server:
             timeout_graceful_shutdown=CLOSING_SECONDS,
             limit_concurrency=CONNECTIONS,
         )
-        with self._socket:
-            uvicorn.Server(options).run(sockets=[self._socket])
+        server = uvicorn.Server(options)
+
+        def again(number: int, frame: object) -> None:
+            # uvicorn ends in order on a signal, and then raises the signal once more.
+            if not server.should_exit:
+                raise KeyboardInterrupt
+
+        with self._socket, signals.handled(again):
+            server.run(sockets=[self._socket])

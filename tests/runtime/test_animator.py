@@ -1,5 +1,6 @@
 """What sa-run makes of a case's audio."""
 
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -10,9 +11,14 @@ import pytest
 from audio_data import clicks, heard
 from PIL import Image
 
+from sa.runtime import animator
+from sa.runtime.animator import animate, made_from
 from sa.runtime.case.audio import RATE, write_audio
 from sa.runtime.case.case import Case
 from sa.runtime.cli import main
+from sa.runtime.events import Event, StepDone
+from sa.runtime.pipeline.pipeline import Pipeline
+from sa.runtime.pipeline.settings import Settings
 
 FPS = 4
 
@@ -80,6 +86,49 @@ def test_damaged_audio_costs_no_run(sa_run, audible):
     report, found = sa_run()
     assert found is None and report["audio"] is False
     assert report["warnings"][0].startswith(f"the video has no audio: {path}: its audio is damaged")
+
+
+def test_audio_that_cannot_be_read_is_refused_before_anything_is_computed(
+    sa_run, audible, tmp_path, monkeypatch, capsys
+):
+    def denied(path: Path, use_cache: bool) -> str:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(animator, "sha256", denied)
+    with pytest.raises(AssertionError):
+        sa_run()
+    said = capsys.readouterr().err
+    assert "audio.flac cannot be read (Permission denied): make it readable" in said and said.count("\n") == 1
+    assert not (tmp_path / "out").exists()
+    assert sa_run("--no-audio")[1] is None
+
+
+def test_a_case_that_is_changed_while_it_is_animated_costs_no_result(engines, audible, tmp_path):
+    """run.json names the files that it began with."""
+
+    def remove(event: Event) -> None:
+        if isinstance(event, StepDone):
+            (audible / "audio.flac").unlink()
+
+    case, settings = Case.read(audible), Settings(steps=1, tile_overlap=2)
+    with Pipeline.open(engines("recipe_basic", "onnxruntime")) as pipeline:
+        begun = made_from(pipeline.prepare(case, settings), audio=True)
+        report = animate(pipeline, case, tmp_path / "out", settings, remove)
+    assert report["audio"] is False and report["made_from"] == begun and begun["audio"] is not None
+    assert any("the video has no audio" in warning for warning in report["warnings"])
+    assert (tmp_path / "out" / "animation.mp4").is_file()
+
+
+def test_a_first_run_that_was_killed_while_it_moved_its_result_can_be_repeated(sa_run, tmp_path):
+    sa_run("--no-audio")
+    out, staging = tmp_path / "out", tmp_path / "out" / ".out.partial"
+    whole = {path.name: path.read_bytes() for path in (out / "frames").iterdir()}
+    staging.mkdir()
+    for name in ("animation.gif", "run.json"):
+        (out / name).rename(staging / name)
+    sa_run("--no-audio")
+    assert {path.name: path.read_bytes() for path in (out / "frames").iterdir()} == whole
+    assert {path.name for path in out.iterdir()} == {"frames", "animation.mp4", "animation.gif", "run.json"}
 
 
 def test_a_part_of_a_part_knows_where_it_begins(audible):

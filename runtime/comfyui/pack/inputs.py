@@ -1,5 +1,6 @@
 """What travels along our own links, where relative paths begin, and the inputs that several nodes have."""
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -18,7 +19,8 @@ def place(text: str | None) -> Path | None:
 
     None: the field is empty, or comes from another node that did not run yet.
     """
-    return COMFYUI / "input" / Path(text.strip()).expanduser() if text and text.strip() else None
+    # os.path leaves a ~user that there is not as it is; Path raises.
+    return COMFYUI / "input" / os.path.expanduser(text.strip()) if text and text.strip() else None
 
 
 def identity_place(text: str) -> Path | Literal["none"] | None:

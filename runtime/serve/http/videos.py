@@ -1,5 +1,6 @@
 """/v1/videos: submit, list, look, start, delete."""
 
+import asyncio
 import json
 from typing import Annotated
 
@@ -64,6 +65,7 @@ def no_video(job: str) -> ApiError:
 def router(service: Service) -> APIRouter:
     routes = APIRouter(prefix="/v1/videos", tags=["videos"])
     rate = Rate(service.config.limits.posts)
+    submitting = asyncio.Lock()  # one upload is looked at after the other: those that wait hold no thread
 
     @routes.post(
         "",
@@ -79,7 +81,8 @@ def router(service: Service) -> APIRouter:
         folder = await run_in_threadpool(service.folders.new_upload)
         try:
             upload = await receive_upload(request, folder, service.config.limits)
-            job = await run_in_threadpool(service.submit, upload, idempotency_key)
+            async with submitting:
+                job = await run_in_threadpool(service.submit, upload, idempotency_key)
             return await run_in_threadpool(video, service, job)
         except RefusedError as error:
             raise ApiError(422, "invalid_request", error.message, error.field) from None

@@ -18,6 +18,7 @@ MIB = 1 << 20
 DIRECTORY_LIMIT = 16 * MIB  # bytes of the list of members, which is read whole
 RATIO = 200  # of a member's size to what it takes in the archive, from one MiB on
 END = struct.Struct("<4s4H2LH")  # the end of a zip file: its last 22 bytes, unless it has a comment
+ZIP64_END, ZIP64_BYTES = b"PK\x06\x07", 20  # before it, in a zip64 archive: where a longer end is, which replaces it
 COPIED = 1 << 16  # bytes at a time
 PICTURE = r"\.(png|jpg|jpeg|webp|bmp)"
 SINGLE = re.compile(rf"(reference{PICTURE}|reference_mask\.png|identity\.npy|audio\.flac|case\.json)")
@@ -72,12 +73,15 @@ def _check_end(path: Path, members: int, name: str) -> None:
     if size < END.size:
         raise InputError(f"{name} is not a zip file: give one.")
     with path.open("rb") as file:
-        file.seek(-END.size, 2)
-        end = END.unpack(file.read(END.size))
+        file.seek(max(0, size - END.size - ZIP64_BYTES))
+        tail = file.read()
+    before, end = tail[: -END.size], END.unpack(tail[-END.size :])
     if end[0] != b"PK\x05\x06" or end[-1] != 0:
         raise InputError(f"{name} is not a zip file, or has bytes or a comment after its end: give a plain one.")
+    if before.startswith(ZIP64_END):
+        raise InputError(f"{name} is a zip64 archive: make one of fewer than 65,536 files and 4 GiB without zip64.")
     entries, directory = end[4], end[5]
-    if entries > members or directory > DIRECTORY_LIMIT:  # larger values stand for a zip64 archive's
+    if entries > members or directory > DIRECTORY_LIMIT:
         raise InputError(f"{name} has more than {members:,} members: give a smaller one.")
 
 

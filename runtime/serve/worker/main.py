@@ -15,6 +15,7 @@ from sa.runtime.serve.store.work import Work
 from sa.runtime.serve.worker.control import Control
 from sa.runtime.serve.worker.pipelines import Pipelines
 from sa.runtime.serve.worker.working import Worker
+from sa.runtime.system import signals
 from sa.runtime.system.memory import peak_memory
 
 POLL = 1.0  # seconds between looks into the store, if nothing wakes it before
@@ -53,4 +54,5 @@ def main(number: int, device: str | None) -> None:
 
 if __name__ == "__main__":
     name = sys.argv[2]
-    main(int(sys.argv[1]), None if name == "default" else name)
+    with signals.ignored():  # a service manager sends SIGTERM to all processes of a service: the server ends its own
+        main(int(sys.argv[1]), None if name == "default" else name)

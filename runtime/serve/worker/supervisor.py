@@ -43,19 +43,18 @@ class WorkerProcess:
         self._thread.join()
 
     def _say(self, line: str) -> None:
-        with self._lock, contextlib.suppress(OSError, ValueError):  # it ended; the next one looks into the store
-            if self._process is not None and self._process.stdin is not None:
-                self._process.stdin.write(line + "\n")
-                self._process.stdin.flush()
+        with self._lock:
+            if self._process is not None:
+                _write_line(self._process, line)
 
     def _watch(self) -> None:
         pause = FIRST_PAUSE
         while not self._closing.is_set():
-            with self._lock:
-                self._process = self._start()
             where = self._device or "as exported"
             self._write(partial(self._work.state, self._number, where, "starting", 0))
-            self._say(self._config.to_json())
+            with self._lock:  # nothing is said to it before its configuration
+                self._process = self._start()
+                _write_line(self._process, self._config.to_json())
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(SOON)
                 pause = min(2 * pause, LONGEST_PAUSE)
@@ -80,7 +79,15 @@ class WorkerProcess:
         kind, _, index = (self._device or "default").partition(":")
         environment = seeing([int(index)] if index else None)
         command = [sys.executable, "-m", "sa.runtime.serve.worker.main", str(self._number), kind]
-        return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environment)
+        # In a session of its own, where Ctrl-C does not reach it: the server ends it, and its job goes on later.
+        return subprocess.Popen(command, stdin=subprocess.PIPE, text=True, env=environment, start_new_session=True)
+
+
+def _write_line(process: subprocess.Popen[str], line: str) -> None:
+    with contextlib.suppress(OSError, ValueError):  # it ended; the next one looks into the store
+        assert process.stdin is not None
+        process.stdin.write(line + "\n")
+        process.stdin.flush()
 
 
 class Supervisor:

@@ -26,8 +26,10 @@ class Worker:
     def __init__(self, config: Config, work: Work, pipelines: Pipelines):
         self._config, self._work, self._pipelines = config, work, pipelines
         self._folders = Folders(config.data)
-        names = {str(one.folder): one.name for one in config.engines}
-        self._public = Public(names | {str(config.models): "the server's models"} | {str(config.data): "the server"})
+        names = {str(one.folder): one.name for one in config.engines} | {str(config.data): "the server"}
+        if config.models is not None:
+            names[str(config.models)] = "the server's models"
+        self._public = Public(names)
 
     @property
     def room(self) -> bool:

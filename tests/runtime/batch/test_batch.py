@@ -101,6 +101,10 @@ def test_other_settings_another_case_and_force_make_a_case_again(place, tmp_path
     assert states("--fps", "12") == ["done", "done"]
     assert states("--fps", "12", "--seed", "3") == ["done", "done"]
     assert states("--fps", "12", "--seed", "3", "--force") == ["done", "done"]
+    assert states("--fps", "12", "--seed", "3", "--no-gif") == ["done", "done"]
+    assert not list(out.rglob("*.gif"))
+    assert states("--fps", "12", "--seed", "3", "--no-gif") == ["skipped", "skipped"]
+    assert states("--fps", "12", "--seed", "3") == ["done", "done"]
     (out / "case-2" / "frames" / "frame_3.png").unlink()
     assert states("--fps", "12", "--seed", "3") == ["skipped", "done"]
     run = out / "case-1" / "run.json"

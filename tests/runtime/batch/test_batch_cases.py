@@ -41,7 +41,7 @@ def test_a_line_has_settings_of_its_own(tmp_path):
         "",
         {"case": "/b", "name": "second", "steps": 3, "refine": True, "refine_iters": 2, "guidance_interval": [0.1, 20]},
         {"case": "c", "identity": "ids/c.npy", "no_audio": True, "frames": "2:9", "fps": 12.5, "refine": False},
-        {"case": "d", "identity": "none", "quality": "fast"},
+        {"case": "d", "identity": "none", "quality": "fast", "no_gif": True},
     )
     first, second, third, fourth = found(path, "--steps", "9", "--refine", "--seed", "5")
     assert (first.name, first.case, first.settings.steps) == ("case-1", tmp_path / "a" / "case-1", 9)
@@ -49,6 +49,7 @@ def test_a_line_has_settings_of_its_own(tmp_path):
     assert (second.name, second.case, second.settings.steps) == ("second", Path("/b"), 3)
     assert second.settings.refine == refine_settings(3, iterations=2) and second.settings.guidance_interval == (0.1, 20)
     assert third.settings.identity == str(tmp_path / "ids" / "c.npy") and third.settings.refine is None
+    assert (fourth.gif, first.gif) == (False, True)
     assert (third.part, third.audio, third.settings.fps, first.audio) == ((2, 9), False, 12.5, True)
     assert fourth.settings.identity == "none" and fourth.settings.quality == "fast"
 

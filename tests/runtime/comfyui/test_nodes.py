@@ -290,6 +290,8 @@ def test_load_case_takes_a_part(nodes, folder):
         load(0, 0)
     with pytest.raises(InputError, match="folder is empty"):
         nodes["LoadCase"].execute(" ", 0, 0)
+    with pytest.raises(InputError, match="~nobody-of-that-name"):
+        nodes["LoadCase"].execute("~nobody-of-that-name/case", 0, 0)
 
 
 def test_a_changed_file_of_a_case_is_seen(nodes, folder):

@@ -61,6 +61,15 @@ def test_boxes_are_scaled_from_the_masks_size_to_the_frames(masks):
     assert found.boxes == [Box(5, 15, 4, 23), Box(60, 63, 0, 2)]
 
 
+@pytest.mark.parametrize(("side", "of"), [(576, 561), (448, 400), (960, 464), (896, 816), (64, 1360)])
+def test_a_face_at_the_edge_stays_within_the_frame(side, of, masks):
+    """Divided as floats, these sizes round past the last pixel."""
+    found, _ = targets(masks, marked(of, of, (of // 2, of - 1, of // 2, of - 1)), height=side, width=side)
+    (box,) = found.boxes
+    assert (box.bottom, box.right) == (side - 1, side - 1)
+    crop_matrices(box, side, side)
+
+
 def test_the_largest_face_counts_and_a_speck_does_not(masks):
     face = marked(64, 48, (0, 1, 0, 1), (10, 30, 5, 25), (40, 45, 30, 40))
     face[31, 25] = face[32, 26] = 255  # touching at a corner only

@@ -72,14 +72,21 @@ def further(server) -> bool:
     return any(crashed_at is None or reached > crashed_at for reached, crashed_at in rows)
 
 
+def at_work(server) -> bool:
+    with contextlib.closing(sqlite3.connect(server.data / "jobs.sqlite")) as store:
+        return bool(store.execute("SELECT 1 FROM jobs WHERE worker IS NOT NULL").fetchone())
+
+
 def test_a_job_that_crashes_its_worker_fails_alone_after_one_retry(folder, case, tmp_path):
     with Server(tmp_path / "data", "--engines", folder, *FREE, "--threads", 1) as server:
         server.ready()
         bad, good = server.submit(case, steps=1000), server.submit(case, steps=10)
         until(lambda: server.video(bad)["progress"] > 12)
         for _ in range(2):
-            server.wait(bad, "in_progress")  # the second time it is not yet further
-            server.kill_worker(signal.SIGSEGV)
+            worker = server.worker_pid()
+            while not at_work(server):  # asked of the store: the second time, it must not get further
+                time.sleep(0.005)
+            os.kill(worker, signal.SIGSEGV)
             until(lambda: server.video(bad)["status"] in ("queued", "failed"))
         assert "twice at the same place (signal SIGSEGV)" in server.wait(bad, "failed")["error"]["message"]
         server.wait(good, "completed")
