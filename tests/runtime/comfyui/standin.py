@@ -25,6 +25,11 @@ class Tensor:
         return self._array
 
 
+def image(pictures: np.ndarray) -> Tensor:
+    """uint8 pictures as an IMAGE or MASK."""
+    return Tensor(pictures.astype(np.float32) / 255)
+
+
 class InterruptProcessingException(Exception):  # noqa: N818  ComfyUI's name
     pass
 
