@@ -1,76 +1,30 @@
 """sa-prepare from its files to a case, and that case through sa-run."""
 
 import json
-import os
-import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
 from audio_data import heard, video_with_audio
-from command_lines import replaced
 from PIL import Image
 from prepare_data import (
     face_detector,
     face_recogniser,
-    golden_file,
     person,
     picture_file,
-    pose_networks,
-    recorded_keypoints,
     write_keypoints,
 )
+from prepared_cases import FILES, FRAMES, arguments, not_glintr, pixels, prepared
 
 from sa.runtime import cli as run_cli
 from sa.runtime.case.audio import RATE, read_audio
 from sa.runtime.case.case import Case
 from sa.runtime.case.notes import without_padding
 from sa.runtime.errors import import_failed
-from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
 from sa.runtime.prepare.draw.reduced import draw_reduced
-from sa.runtime.prepare.estimate.estimator import PoseEstimator
-from sa.runtime.prepare.pose_log import PoseLog
 from sa.runtime.prepare.whole_body import to_pose
-
-FRAMES = 6
-FILES = {"reference.png", "poses", "faces", "reference_mask.png", "case.json", "keypoints.npz", "preview.mp4"}
-
-
-@pytest.fixture
-def place(tmp_path) -> Path:
-    """A photo of 128x128 pixels, six driving frames of 256x128 pixels, and where the person is in each."""
-    picture_file(tmp_path / "photo.png", 128, 128)
-    for i in range(FRAMES):
-        picture_file(tmp_path / "frames" / f"f{i}.png", 256, 128, seed=i)
-    write_keypoints(tmp_path / "poses.npz", [person(0.2, 40 + 4 * i, 10) for i in range(FRAMES)], person(0.25))
-    return tmp_path
-
-
-def arguments(place: Path, *further: object) -> list[str]:
-    files = ["--reference", f"{place}/photo.png", "--driving", f"{place}/frames", "--out", f"{place}/case"]
-    return [*files, "--keypoints", f"{place}/poses.npz", "--size", "64x64", *map(str, further)]
-
-
-def prepared(place: Path, *further: object) -> dict:
-    anew = list(map(str, further))
-    assert main([*replaced(arguments(place, "--quiet"), anew), *anew]) == 0
-    return json.loads((place / "case" / "case.json").read_text())
-
-
-def pixels(path: Path) -> np.ndarray:
-    with Image.open(path) as image:
-        return np.asarray(image)
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """All but case.json, which has times."""
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*.[pn][np][gy]")}
 
 
 def test_a_case_is_made(place):
@@ -201,6 +155,14 @@ def test_a_padded_photo_is_whole_and_sa_run_takes_the_padding_off(place):
     assert read.padding == (0, 0, 0, 0) and "says a padding that the reference of 64x64 cannot have" in read.warnings[0]
 
 
+def test_a_mount_point_is_refused_before_anything_is_done(place, monkeypatch, capsys):
+    """Nothing can be put in its place."""
+    (place / "case").mkdir()
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == place / "case")
+    assert main(arguments(place, "--quiet")) == 2
+    assert f"{place}/case is a mount point, in whose place no case can be put" in capsys.readouterr().err
+
+
 def test_the_size_fits_the_photo(place):
     picture_file(place / "photo.png", 90, 160)
     write_keypoints(place / "poses.npz", [person(0.2, 40, 10)] * FRAMES, person(0.2, -10))
@@ -232,300 +194,6 @@ def test_a_person_of_the_photo_is_chosen_from_the_left(place, capsys):
 )
 def test_a_library_that_does_not_load_is_not_called_missing(error, said):
     assert said in str(import_failed("sa-prepare", error, "prepare"))
-
-
-# -- networks --------------------------------------------------------------------------------------------------
-
-
-def with_networks(place: Path, *, face: bool = True) -> list[str]:
-    """The golden chain's picture as photo and driving frames, networks that see its person, and a face."""
-    arrays = golden_file("chain")
-    for name in ("photo.png", "frames/f0.png", "frames/f1.png"):
-        Image.fromarray(arrays["image"]).save(place / name)
-    for i in range(2, FRAMES):
-        (place / "frames" / f"f{i}.png").unlink(missing_ok=True)
-    models = pose_networks(place / "models", arrays)
-    face_recogniser(models)
-    points = np.array([[300.0, 200], [340, 200], [320, 220], [305, 245], [335, 245]])
-    face_detector(models, points if face else None)
-    flags = {"--reference": "photo.png", "--driving": "frames", "--out": "case", "--models": "models"}
-    return [word for flag, name in flags.items() for word in (flag, f"{place}/{name}")] + [
-        "--size",
-        "192x256",
-        "--quiet",
-    ]
-
-
-def not_glintr(place: Path) -> str:
-    """What is said of the stand-in for the recogniser."""
-    return (
-        f"{place}/models/antelopev2/glintr100.onnx is not glintr100 as published: the face encoder knows its "
-        "embeddings alone, those of another recogniser give another face."
-    )
-
-
-def test_networks_make_everything(place):
-    assert main(with_networks(place)) == 0
-    case = json.loads((place / "case" / "case.json").read_text())
-    assert {path.name for path in (place / "case").iterdir()} == FILES | {"identity.npy"}
-    identity = np.load(place / "case" / "identity.npy")
-    assert identity.shape == (512,) and identity.dtype == np.float32 and identity.any()
-    assert case["reference"]["face_from"] == "face detector" and len(case["sources"]["models"]) == 4
-    np.testing.assert_allclose(case["alignment"]["scale"], 1, rtol=1e-9)
-    assert case["warnings"] == [not_glintr(place)]
-    mask = pixels(place / "case" / "reference_mask.png") == 255
-    # the photo of 300x400 pixels was seen at 480x640, and its reference has 192x256
-    rows, columns = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    assert [columns[0], rows[0], columns[-1], rows[-1]] == [int(x * 0.4) for x in (290, 190, 350, 255)]
-
-
-def test_without_a_detected_face_the_poses_points_serve(place):
-    assert main(with_networks(place, face=False)) == 0
-    case = json.loads((place / "case" / "case.json").read_text())
-    assert case["reference"]["face_from"] == "the pose's face points"
-    assert case["warnings"] == [
-        not_glintr(place),
-        "the face detector found no face: reference_mask.png and identity.npy were made from the pose's face points "
-        "instead.",
-    ]
-    assert np.load(place / "case" / "identity.npy").any()
-    assert main([*with_networks(place, face=False), "--identity", "none", "--overwrite"]) == 0
-    assert json.loads((place / "case" / "case.json").read_text())["warnings"] == [
-        "the face detector found no face: reference_mask.png was made from the pose's face points instead.",
-        "--identity none: no identity.npy was made, so the person's face will not be kept.",
-    ]
-
-
-def test_without_a_recogniser_there_is_no_identity_but_a_case(place):
-    flags = [*with_networks(place), "--identity", "none"]
-    (place / "models" / "antelopev2" / "glintr100.onnx").unlink()
-    assert main(flags) == 0
-    case = json.loads((place / "case" / "case.json").read_text())
-    assert not (place / "case" / "identity.npy").exists() and (place / "case" / "reference_mask.png").exists()
-    assert case["warnings"] == ["--identity none: no identity.npy was made, so the person's face will not be kept."]
-    assert case["parameters"]["identity"] == "none" and case["reference"]["face_from"] == "face detector"
-
-
-def test_a_face_at_the_back_of_a_head_is_none(place, capsys):
-    """The networks see a face there, and face points; the pose has neither nose nor eyes."""
-    flags = [word for word in with_networks(place) if word != "--quiet"]
-    back = recorded_keypoints("p1_full_512")[0][:1] * (300 / 512, 400 / 512, 1)
-    back[..., 2] = 0.9
-    back[..., :3, 2] = 0.1
-    np.savez(place / "poses.npz", driving=np.stack([back, back]), reference=back)
-    flags += ["--keypoints", f"{place}/poses.npz"]
-    assert main(flags) == 2
-    assert "shows the person from behind, as its pose has shoulders, but neither nose" in capsys.readouterr().err
-    assert main([*flags, "--identity", "none"]) == 0  # as advised
-    assert not {"identity.npy", "reference_mask.png"} & {path.name for path in (place / "case").iterdir()}
-
-
-def test_upstreams_masks_identity_and_alignment(place):
-    assert main([*with_networks(place), "--compat", "upstream"]) == 0
-    case = json.loads((place / "case" / "case.json").read_text())
-    assert case["alignment"]["method"] == "published" and case["parameters"]["compat"] == "upstream"
-    mask = pixels(place / "case" / "faces" / "frame_0.png")
-    assert mask.shape == (400, 300)  # of the driving frame
-    assert mask[int(220 / 1.6), int(320 / 1.6)] == 255 and not mask[:50].any()
-    identity = np.load(place / "case" / "identity.npy")
-    assert main([*with_networks(place), "--overwrite"]) == 0
-    assert np.abs(identity - np.load(place / "case" / "identity.npy")).max() > 1e-3  # swapped channels
-    assert main([*with_networks(place, face=False), "--compat", "upstream", "--overwrite"]) == 0
-    case = json.loads((place / "case" / "case.json").read_text())
-    assert not np.load(place / "case" / "identity.npy").any() and "identity.npy is zeros" in case["warnings"][1]
-    assert pixels(place / "case" / "reference_mask.png").min() == 255
-    assert pixels(place / "case" / "faces" / "frame_1.png").min() == 255 and case["frames_without_face"] == [0, 1]
-
-
-# -- keypoints kept, and taken again ---------------------------------------------------------------------------
-
-
-def test_a_case_keeps_its_poses_and_another_takes_them(place):
-    """For the same photo with its pose; for another photo, whose pose then must come from elsewhere."""
-    driving = [person(0.2, 40 + 4 * i, 10) for i in range(FRAMES)]
-    driving[3] = np.full((133, 3), np.nan)
-    write_keypoints(place / "poses.npz", driving, person(0.25))
-    prepared(place, "--frames", "1:6")
-    first = contents(place / "case")
-    with np.load(place / "case" / "keypoints.npz") as kept:
-        assert kept["driving"].shape == (5, 1, 133, 3) and kept["frames"].tolist() == [1, 2, 3, 4, 5]
-        np.testing.assert_array_equal(kept["driving"][0, 0], driving[1])
-        assert np.isnan(kept["driving"][2]).all()
-        assert kept["size"].tolist() == [256, 128] and kept["reference_size"].tolist() == [128, 128]
-    from_case = ["--quiet", "--frames", "1:6", "--keypoints", f"{place}/case", "--out", f"{place}/again"]
-    again = [*replaced(arguments(place), from_case), *from_case]
-    assert main(again) == 0
-    assert contents(place / "again") == first
-    picture_file(place / "other.png", 128, 128, seed=9)
-    other = ["--reference", f"{place}/other.png", "--overwrite"]
-    again = [*replaced(again, other), *other]
-    assert main(again) == 2  # another photo, without its pose
-    np.savez(place / "other.npz", reference=person(0.25)[None])
-    assert main([*again, "--reference-keypoints", f"{place}/other.npz"]) == 0
-
-
-def test_frames_that_the_kept_poses_lack_are_named(place, capsys):
-    prepared(place, "--frames", "0:6:2")
-    again = arguments(place, "--quiet", "--overwrite", "--keypoints", place / "case", "--out", place / "again")
-    assert main([*again, "--frames", "2:5:2"]) == 0
-    capsys.readouterr()
-    assert main([*again, "--frames", "0:3"]) == 2
-    assert "has no entry for frame 1, as it was made with other --frames" in capsys.readouterr().err
-
-
-def test_several_photos_are_estimated_once(place, monkeypatch, capsys):
-    """And a command that was interrupted goes on with the cases that are missing."""
-    flags = with_networks(place)
-    Image.open(place / "photo.png").save(place / "second.png", compress_level=1)  # other bytes
-    flags += ["--reference", str(place / "second.png")]
-    seen = []
-    estimate = PoseEstimator.__call__
-    monkeypatch.setattr(PoseEstimator, "__call__", lambda self, picture: seen.append(1) or estimate(self, picture))
-    assert main(flags) == 0
-    assert len(seen) == 2 + 2  # two photos, and two frames once
-    first, second = (contents(place / "case" / name) for name in ("photo", "second"))
-    assert first == second and len(first) == 2 + 2 + 3
-    assert main(flags) == 0 and len(seen) == 4  # made already
-    shutil.rmtree(place / "case" / "second")
-    assert main(flags) == 0 and len(seen) == 5
-    assert contents(place / "case" / "second") == second
-    by_time = [*replaced(flags, ["--out"]), "--out", str(place / "timed"), "--fps", "10", "--frames", "0.1s:0.2s"]
-    assert main(by_time) == 0 and (place / "timed" / "second").is_dir()
-    assert main([*by_time, "--keypoints", str(place / "case" / "photo")]) == 2  # made of other poses
-    assert "timed/photo is a case that was made with other --keypoints: give --overwrite" in capsys.readouterr().err
-    (place / "more").mkdir()
-    shutil.copy(place / "photo.png", place / "more" / "photo.png")
-    assert main([*flags, "--reference", str(place / "more" / "photo.png")]) == 2
-    assert "would both become" in capsys.readouterr().err
-
-
-def test_cases_made_with_other_networks_or_flags_are_told(place, capsys):
-    """Of several photos, what an earlier command made is kept only if this one would make the same."""
-    flags = with_networks(place)
-    Image.open(place / "photo.png").transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(place / "second.png")
-    flags += ["--reference", str(place / "second.png"), "--frames", "0:1"]
-    assert main(flags) == 0
-    (place / "models").rename(place / "same")  # the same networks elsewhere
-    same = [*replaced(flags, ["--models"]), "--models", str(place / "same")]
-    made = (place / "case" / "second" / "case.json").stat().st_mtime_ns
-    assert main(same) == 0 and (place / "case" / "second" / "case.json").stat().st_mtime_ns == made
-    capsys.readouterr()
-    for other in ("--identity", "none"), ("--anchor", "hips"):
-        assert main([*same, *other]) == 2
-        assert "case/photo is a case that was made with other flags" in capsys.readouterr().err
-    for source, cause in (
-        (place / "second.png", "case/second is a case that was made with another photo"),
-        (min((place / "frames").iterdir()), "case/photo is a case that was made with another --driving"),
-    ):
-        kept = source.read_bytes()
-        Image.new("RGB", (128, 128), "red").save(source)
-        assert main(same) == 2 and cause in capsys.readouterr().err
-        source.write_bytes(kept)
-    (place / "same" / "antelopev2" / "scrfd_10g_bnkps.onnx").unlink()
-    assert main(same) == 2
-    assert "case/photo is a case that was made with other --models" in capsys.readouterr().err
-    assert main([*same, "--overwrite"]) == 0 and main(same) == 0
-    for photo in ("photo", "second"):
-        case = json.loads((place / "case" / photo / "case.json").read_text())
-        assert len(case["sources"]["models"]) == 3 and case["reference"]["face_from"] == "the pose's face points"
-
-
-# -- interrupted, killed, gone on with -------------------------------------------------------------------------
-
-
-class Killed(BaseException):
-    """Ends a command as a kill would: nothing is cleaned up."""
-
-
-def stop_after(monkeypatch: pytest.MonkeyPatch, where: object, name: str, calls: int, error: BaseException) -> None:
-    original, left = getattr(where, name), iter(range(calls))
-
-    def stopping(*of: object, **named: object) -> object:
-        if next(left, None) is None:
-            raise error
-        return original(*of, **named)
-
-    monkeypatch.setattr(where, name, stopping)
-
-
-@pytest.mark.parametrize(("where", "name"), [(PoseLog, "append"), (preparation.Renderer, "_render")])
-def test_an_interrupted_command_goes_on(place, monkeypatch, capsys, where, name):
-    prepared(place)
-    expected = contents(place / "case")
-    subprocess.run(["rm", "-r", place / "case"], check=True)
-    with monkeypatch.context() as patch:
-        stop_after(patch, where, name, 3, KeyboardInterrupt())
-        assert main(arguments(place, "--quiet")) == 130
-    said = capsys.readouterr().err
-    assert said == (f"sa-prepare: interrupted; the same command goes on from here, or remove {place}/.case.partial.\n")
-    assert not (place / "case").exists()
-    calls = []
-    original = getattr(where, name)
-    monkeypatch.setattr(where, name, lambda *of: calls.append(of) or original(*of))
-    if name == "append":
-        prepared(place)
-        assert len(calls) == FRAMES - 3
-    else:
-        drawn = []
-        draw = sys.modules["sa.runtime.prepare.draw.rendering"].draw_reduced
-        monkeypatch.setattr("sa.runtime.prepare.draw.rendering.draw_reduced", lambda *of: drawn.append(of) or draw(*of))
-        prepared(place)
-        assert len(drawn) == FRAMES - 3
-    assert contents(place / "case") == expected
-    assert not list(place.glob(".case*"))
-
-
-def test_another_commands_leftovers_are_not_used(place, monkeypatch):
-    with monkeypatch.context() as patch:
-        stop_after(patch, PoseLog, "append", 3, KeyboardInterrupt())
-        assert main(arguments(place, "--quiet")) == 130
-    write_keypoints(place / "poses.npz", [person(0.1, 40, 10) for i in range(FRAMES)], person(0.25))
-    case = prepared(place)
-    np.testing.assert_allclose(case["alignment"]["scale"][1], 2.5, rtol=1e-6)
-
-
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_a_killed_command_goes_on(place, number):
-    command = [sys.executable, "-m", "sa.runtime.prepare.cli", *arguments(place, "--quiet")]
-    slow = "import time; from sa.runtime.prepare.draw import rendering as r; d = r.draw_reduced\n"
-    slow += "r.draw_reduced = lambda *of: time.sleep(0.3) or d(*of)\n"
-    slow += "import sys; from sa.runtime.prepare.cli import main; raise SystemExit(main(sys.argv[1:]))"
-    running = subprocess.Popen([sys.executable, "-c", slow, *command[3:]], stderr=subprocess.DEVNULL)
-    poses = place / ".case.partial" / "case" / "poses"
-    for _ in range(600):
-        if all((poses / f"frame_{i}.png").exists() for i in (0, 1)):  # threads draw, in any order
-            break
-        time.sleep(0.05)
-    running.send_signal(number)
-    assert running.wait(30) == (-9 if number == signal.SIGKILL else 130)
-    assert not (place / "case").exists()
-    early = (poses / "frame_0.png").stat()
-    prepared(place)
-    late = (place / "case" / "poses" / "frame_0.png").stat()
-    assert (early.st_ino, early.st_mtime_ns) == (late.st_ino, late.st_mtime_ns)
-    assert len(list((place / "case" / "poses").iterdir())) == FRAMES
-
-
-def test_a_record_cut_short_is_taken_off(tmp_path):
-    numbers = np.random.default_rng(0)
-    frames = [numbers.normal(size=(i, 133, 3)) for i in range(4)]
-    faces = [numbers.normal(size=(i, 512)).astype(np.float32) for i in range(4)]
-    glances = [np.full((18, 32, 3), i, np.uint8) for i in range(4)]
-    with PoseLog(tmp_path / "log") as log:
-        for record in zip(frames, glances, faces, strict=True):
-            log.append((7, 5), *record)
-    os.truncate(tmp_path / "log", (tmp_path / "log").stat().st_size - 1)
-    with PoseLog(tmp_path / "log") as log:
-        assert log.frames == 3 and log.size == (7, 5) and log.persons == 2
-        log.append((7, 5), frames[3], glances[3], faces[3])
-    with PoseLog(tmp_path / "log") as log:
-        for found, *expected in zip(log.sightings(), frames, faces, strict=True):
-            for one, other in zip(found, expected, strict=True):
-                np.testing.assert_array_equal(one, other)
-        np.testing.assert_array_equal(np.stack(list(log.glances())), np.stack(glances))
-
-
-# -- and on to sa-run ------------------------------------------------------------------------------------------
 
 
 def test_sa_run_animates_the_case(place, engines):
