@@ -22,8 +22,9 @@ HEAD = """\
 
 <!-- Written by `make cli-reference` from the argument parsers. Do not edit. -->
 
-Every command prints this with `--help`, and what a shell needs to complete its flags with `--print-completion SHELL`. A mistake in a
-flag, a file or an engine set is answered in one sentence on stderr. `SA_DEBUG=1` keeps the traceback of an unexpected error.
+Every command prints this with `--help`, and what a shell needs to complete its flags with `--print-completion SHELL`.
+A mistake in a flag, a file or an engine set is answered in one sentence on stderr. `SA_DEBUG=1` keeps the traceback of
+an unexpected error.
 """
 
 

@@ -22,9 +22,10 @@ from sa.benchmarks.peers import KINDS
 from sa.runtime.backends.cuda import compute_capability
 from sa.runtime.console.commands import run_command
 from sa.runtime.console.progress import Reporter
-from sa.runtime.errors import InputError, UserError
+from sa.runtime.errors import InputError, InterruptedRunError, UserError
 
 REPORT = "gpu-report.md"
+INTERRUPTED = InterruptedRunError.exit_code
 NO_GPU = "found no NVIDIA GPU or no driver; run `make gpu-check` on a machine that has one."
 DESCRIPTION = """\
 Check this project on an NVIDIA GPU: the tests of tests/gpu, then sa-bench on an engine set of true size.
@@ -39,13 +40,16 @@ OUT/results.jsonl has its measurements for `sa-bench merge`, which takes those o
 
 def require_gpu() -> str:
     """The GPU's compute capability; ends the program with one sentence if there is no GPU."""
-    try:
-        found = compute_capability()
-    except ImportError:  # the extra `cuda` is not installed, which says nothing about the machine
-        found = "unknown" if Path("/dev/nvidiactl").exists() else None
-    if found is None:
+    if (found := _gpu()) is None:
         raise SystemExit(f"gpu-check: {NO_GPU}")
     return found
+
+
+def _gpu() -> str | None:
+    try:
+        return compute_capability()
+    except ImportError:  # the extra `cuda` is not installed, which says nothing about the machine
+        return "unknown" if Path("/dev/nvidiactl").exists() else None
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -75,28 +79,28 @@ def make_pack(path: Path, engines: Sequence[Path] | None, reporter: Reporter) ->
 def check(arguments: argparse.Namespace, reporter: Reporter) -> None:
     """The tests, then the measurements, and the report of both. What fails is reported, and the rest goes on."""
     out, device = arguments.out, arguments.device
-    if device == "cuda" and compute_capability() is None:
+    if device == "cuda" and _gpu() is None:
         raise UserError(NO_GPU)
     if out.exists() and not out.is_dir():
         raise InputError(f"{out} is a file: give --out a folder.")
     out.mkdir(parents=True, exist_ok=True)
     peers = peer_flags(arguments, reporter) if arguments.peers else ()
+    engines, problems = arguments.engines, []
+    if engines is None:  # before the tests, which take longer than it is to find that there is no room
+        engines, problems = unpack(sets.PACK, arguments.data, reporter, _chosen(arguments))
     with reporter.stage("tests"):
         outcomes = run_tests(TESTS, device, arguments.data)
-    engines, problems = arguments.engines, []
-    if engines is None:
-        engines, problems = unpack(sets.PACK, arguments.data, reporter, _chosen(arguments))
     with reporter.stage("sa-bench"):
-        measured = measure(engines, out, device, peers)
+        measured, failure = measure(engines, out, device, peers)
     path = out / REPORT
     facts = describe(1, device).model_dump()
     path.write_text(report(outcomes, measured, facts, problems, device == "cpu"), encoding="utf-8")
     counts = Counter(outcome.outcome for outcome in outcomes)
     reporter.say(f"{path}: {counts['passed']} passed, {counts['failed']} failed, {counts['skipped']} skipped.")
-    if counts["failed"] or not counts["passed"] or problems:
+    if counts["failed"] or not counts["passed"] or problems or failure:
         raise UserError(
             f"{counts['failed']} of {len(outcomes)} tests failed on this machine and {len(problems)} engine sets were "
-            f"left out; attach {path} and {RESULTS} beside it to an issue."
+            f"left out{f', and {failure}' if failure else ''}; attach {path} and {RESULTS} beside it to an issue."
         )
 
 
@@ -123,19 +127,21 @@ def _chosen(arguments: argparse.Namespace) -> Sequence[str]:
     return arguments.sets or (tuple(sets.TRUE_SIZE) if arguments.device == "cuda" else sets.SMALL)
 
 
-def measure(engines: Sequence[Path], out: Path, device: str, peers: Sequence[str] = ()) -> str:
-    """sa-bench's report of the engine sets, as Markdown, or a sentence if it could not measure. Rows go to `out`."""
+def measure(engines: Sequence[Path], out: Path, device: str, peers: Sequence[str] = ()) -> tuple[str, str | None]:
+    """sa-bench's report of the engine sets, as Markdown, and what failed, if anything did. Rows go to `out`."""
     if not engines:
-        return "No engine set could be made, so nothing was measured.\n"
+        return "No engine set could be made, so nothing was measured.\n", "nothing was measured"
     names = [str(path) for path in engines]
-    if sa_bench(
-        ["run", "--engines", *names, "--device", device, "--out", str(out), "--rounds", "2", "--quiet", *peers]
-    ):
-        return "sa-bench failed; what it said is in the log of this run.\n"
+    run = ["run", "--engines", *names, "--device", device, "--out", str(out), "--rounds", "2", "--quiet", *peers]
     with tempfile.TemporaryDirectory() as scratch:
-        if sa_bench(["merge", str(out / RESULTS), "--out", scratch, "--engines", *names, "--quiet"]):
-            return "sa-bench merge failed; what it said is in the log of this run.\n"
-        return (Path(scratch) / "report.md").read_text(encoding="utf-8")
+        for words in (run, ["merge", str(out / RESULTS), "--out", scratch, "--engines", *names, "--quiet"]):
+            code = sa_bench(words)
+            if code == INTERRUPTED:
+                raise KeyboardInterrupt
+            if code:
+                failure = f"sa-bench {words[0]} failed"
+                return f"{failure}; what it said is in the log of this run.\n", failure
+        return (Path(scratch) / "report.md").read_text(encoding="utf-8"), None
 
 
 def parser() -> argparse.ArgumentParser:

@@ -11,7 +11,7 @@ from sa.runtime.console.commands import run_command
 from sa.runtime.console.device import add_device_id, use_gpu
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import Manifest
-from sa.runtime.errors import InputError
+from sa.runtime.errors import InputError, import_failed
 
 DESCRIPTION = """\
 Turn StableAnimator's checkpoint into an engine set: static engines for one size and one engine library.
@@ -211,14 +211,14 @@ def run(arguments: argparse.Namespace) -> None:
     if a.refine_window is not None:
         check_window(a.refine_window, shapes)
     quiet_paddle()
-    if a.precision == "fp16" and a.backend == "paddle":
-        _require_paddle_gpu()
     try:
+        if a.precision == "fp16" and a.backend == "paddle":
+            _require_paddle_gpu()
         from sa.export.exporter import export
         from sa.export.settings import ExportSettings
         from sa.export.targets.choose import choose_target
     except ImportError as error:
-        raise _not_installed(error) from None
+        raise import_failed("sa-export", error, "export") from None
     target = choose_target(a, plans)
     if a.refine_plan == "auto" and target.device != "cpu":
         raise InputError("--refine-plan auto counts this machine's memory, not a GPU's: give segmented or whole.")
@@ -244,14 +244,8 @@ def _inspect(a: argparse.Namespace) -> None:
     try:
         from sa.export.inspection import inspect
     except ImportError as error:
-        raise _not_installed(error) from None
+        raise import_failed("sa-export", error, "export") from None
     inspect(a.inspect, Reporter(a.quiet))
-
-
-def _not_installed(error: ImportError) -> InputError:
-    return InputError(
-        f"sa-export needs {error.name}, which is not installed: `pip install 'stableanimator-deploy[export]'`."
-    )
 
 
 def _require_paddle_gpu() -> None:

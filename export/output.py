@@ -18,10 +18,7 @@ def check_output(out: Path) -> None:
     if not found:
         return
     try:
-        if not (out / MANIFEST).is_file():
-            raise FileNotFoundError  # reading a pipe would wait
-        listed = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
-        ours = {MANIFEST, *(file["name"] for engine in listed["engines"] for file in engine["files"])}
+        ours = _listed(out)
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         raise InputError(
             f"{out} is not empty and is no engine set: give --out a new or empty folder, or an engine set to replace."
@@ -33,12 +30,20 @@ def check_output(out: Path) -> None:
         )
 
 
+def _listed(out: Path) -> set[str]:
+    """The files of the engine set in `out`; OSError, ValueError, KeyError or TypeError if there is none."""
+    if not (out / MANIFEST).is_file():
+        raise FileNotFoundError  # reading a pipe would wait
+    listed = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
+    names = {MANIFEST, *(file["name"] for engine in listed["engines"] for file in engine["files"])}
+    return {name for name in names if Path(name).name == name}
+
+
 def deliver(folder: Path, out: Path) -> None:
-    """Move the finished engine set into place; of an earlier one there nothing stays."""
+    """Move the finished engine set into place; of an earlier one there nothing stays. What came since is the user's."""
     out.mkdir(exist_ok=True)
-    for path in out.iterdir():
-        if not is_staging(path, out):
-            path.unlink()
+    for name in _listed(out) if (out / MANIFEST).is_file() else ():
+        (out / name).unlink(missing_ok=True)
     files = [path.name for path in folder.iterdir() if path.name != MANIFEST]
     for name in (*files, MANIFEST):  # last, so that what has a manifest is whole
         replace_entry(folder / name, out / name)

@@ -54,6 +54,12 @@ class LostWorkerError(CancelledError):
     exit_code = 1
 
 
+class InTheWayError(CancelledError):
+    """Something came to lie where a result belongs while it was made. What is done is kept."""
+
+    exit_code = 2
+
+
 class InterruptedRunError(UserError):
     """Ctrl-C or SIGTERM; the same command can resume the work."""
 

@@ -4,6 +4,7 @@ It can be done only with sets of a checkpoint by recipe (`sa.benchmarks.fixtures
 compared with what the set holds.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from importlib import metadata
 from pathlib import Path
@@ -22,12 +23,16 @@ from sa.runtime.contract import MANIFEST, Manifest
 from sa.runtime.engine_set.verify import check_files, read_manifest
 from sa.runtime.errors import InputError
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"  # as the layout's BareName
 DTYPES = {onnx.TensorProto.FLOAT: "<f4", onnx.TensorProto.FLOAT16: "<f2"}
 HALVES = (".value", ".gate")  # what the export calls the halves of a GEGLU's projection
 
 
 def pack(folders: Sequence[Path], path: Path, reporter: Reporter) -> Pack:
     """Write the engine sets in these folders to one file; InputError for a set that cannot be drawn by recipe."""
+    names = [folder.name for folder in folders]
+    if wrong := next((name for name in names if names.count(name) > 1 or not re.fullmatch(NAME, name)), None):
+        raise InputError(f"{wrong!r} cannot name a set of the pack: give each folder a plain name of its own.")
     members: dict[str, bytes] = {}
     described = []
     for folder in folders:

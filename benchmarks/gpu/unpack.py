@@ -27,6 +27,7 @@ from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import FORMAT_VERSION, MANIFEST, Manifest
 from sa.runtime.errors import InputError, first_fault
 from sa.runtime.output.staging import staged
+from sa.runtime.system import signals
 from sa.runtime.system.processors import usable_cores
 
 WEIGHTS_LIMIT = 256 << 30  # bytes of all engine sets together
@@ -130,7 +131,8 @@ def unpack(
                     "draws other numbers here; attach this sentence to the report."
                 )
             else:
-                deliver(folders[name], data / name)
+                with signals.ignored():
+                    deliver(folders[name], data / name)
     return [data / one.layout.name for one in chosen if one.layout.name not in problems], list(problems.values())
 
 

@@ -42,6 +42,11 @@ def accuracy(subject: str, entry: Entry, outputs: Path, reference: Path | None) 
         return {}
     if reference is not None:
         a, b = (_stored(path, subject).astype(np.float64) for path in (outputs, reference))
+        if a.shape != b.shape:
+            raise UserError(
+                f"the {subject} of {entry.contender.name} gives {list(a.shape)}, the checkpoint's {list(b.shape)}: "
+                "give --checkpoint the one that the engine sets came from."
+            )
         return {
             "relative_error": float(np.abs(a - b).max() / max(np.abs(b).max(), 1e-30)),
             "cosine": float(np.vdot(a, b) / max(np.linalg.norm(a) * np.linalg.norm(b), 1e-30)),

@@ -15,7 +15,7 @@ from sa.benchmarks.measure.quality_trial import is_puppets
 from sa.benchmarks.measure.results import QUALITY, RESULTS, WHOLE_RUN, Machine, QualityEstimates, Row, append
 from sa.benchmarks.measure.rows import Gathered, measured_row, show, unopened_row
 from sa.runtime.console.progress import Reporter
-from sa.runtime.contract import ROLES
+from sa.runtime.contract import ROLES, WEIGHT_BYTES, EngineRecord
 from sa.runtime.errors import EngineSetError, InputError
 from sa.runtime.system.processors import usable_cores
 
@@ -135,8 +135,7 @@ def _costs(subject: str, entries: list[Entry]) -> list[tuple[int | None, int | N
     if subject == WHOLE_RUN:
         return [(None, None)] * len(entries)
     if subject != LOSS_GRADIENT:
-        engines = [entry.manifest.engine(subject) for entry in entries]
-        return [(engine.flops, engine.bytes) for engine in engines]
+        return [_call_cost(entry, entry.manifest.engine(subject)) for entry in entries]
     # A peer has the first set's manifest, which may lack refinement engines that another set has.
     plans = {entry.manifest.shapes: entry.manifest.refine for entry in reversed(entries) if entry.manifest.refine}
     found = [
@@ -144,3 +143,11 @@ def _costs(subject: str, entries: list[Entry]) -> list[tuple[int | None, int | N
         for entry in entries
     ]
     return [(plan.flops, plan.bytes) if plan else (None, None) for plan in found]
+
+
+def _call_cost(entry: Entry, engine: EngineRecord) -> tuple[int, int]:
+    """FLOPs and least bytes of one call. A peer has the first set's engine, and weights of its own precision."""
+    if entry.contender.kind != "peer":
+        return engine.flops, engine.bytes
+    weights = WEIGHT_BYTES[entry.contender.precision] * engine.parameters
+    return engine.flops, engine.bytes - engine.weight_bytes + weights

@@ -86,6 +86,8 @@ def _run(arguments: argparse.Namespace) -> None:
     for flag, value, least in (("--rounds", a.rounds, 1), ("--repetitions", a.repetitions, 1), ("--steps", a.steps, 2)):
         if not least <= value <= 1000:
             raise InputError(f"{flag} must be {least} to 1000, not {value}.")
+    if a.frames is not None and not 1 <= a.frames <= 100_000:
+        raise InputError(f"--frames must be 1 to 100000, not {a.frames}.")
     if not 2 <= a.puppets <= 1000:
         raise InputError(f"--puppets must be 2 to 1000, not {a.puppets}: an interval needs two.")
     if a.threads is not None and not 1 <= a.threads <= 1024:
@@ -96,24 +98,22 @@ def _run(arguments: argparse.Namespace) -> None:
         raise InputError("--memory-limit needs a system that can limit a program's memory, which Windows cannot.")
     if a.peer and a.checkpoint is None:
         raise InputError("--peer needs --checkpoint DIR: peers are made from the checkpoint the engines came from.")
-    bench(
-        Plan(
-            engines=a.engines,
-            peers=_peers(a.peer),
-            checkpoint=a.checkpoint,
-            subjects=a.subjects,
-            rounds=a.rounds,
-            repetitions=a.repetitions,
-            frames=a.frames,
-            steps=a.steps,
-            puppets=a.puppets,
-            threads=a.threads,
-            device=chosen_device(a),
-            memory_limit=int(a.memory_limit * 2**30) if a.memory_limit is not None else None,
-        ),
-        a.out,
-        Reporter(a.quiet),
+    plan = Plan(
+        engines=a.engines,
+        peers=_peers(a.peer),
+        checkpoint=a.checkpoint,
+        subjects=a.subjects,
+        rounds=a.rounds,
+        repetitions=a.repetitions,
+        frames=a.frames,
+        steps=a.steps,
+        puppets=a.puppets,
+        threads=a.threads,
+        device=chosen_device(a),
+        memory_limit=int(a.memory_limit * 2**30) if a.memory_limit is not None else None,
     )
+    with work_is_kept(a.out):
+        bench(plan, a.out, Reporter(a.quiet))
 
 
 def _peers(given: list[str]) -> list[str]:

@@ -71,7 +71,7 @@ def _key(checkpoint: Checkpoint, interface: Signature) -> str:
     facts = [
         *(spec.model_dump() for spec in (*interface.inputs, *interface.outputs)),
         *(config.model_dump() for config in (checkpoint.unet, checkpoint.vae, checkpoint.image_encoder)),
-        hashing.sha256(checkpoint.path(PARTS[interface.role])),
+        *(hashing.sha256(path) for path in checkpoint.tensors(PARTS[interface.role]).paths),
         *(metadata.version(library) for library in LIBRARIES),
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from sa.runtime.contract import WEIGHT_BYTES, EngineRecord, Manifest, Record, Role
 from sa.runtime.pipeline.settings import Settings
-from sa.runtime.sampling.tiles import OVERLAP, tile_indices
+from sa.runtime.sampling.tiles import OVERLAP, tile_count
 
 LABEL = "floor, not measured"
 Precision = Literal["fp16", "fp32"]
@@ -91,7 +91,7 @@ class Video:
 
     def tiles(self, tile_size: int) -> int:
         """How many tiles one step has. If tiles are too short for the overlap, the overlap shrinks."""
-        return len(tile_indices(self.frames, tile_size, min(self.tile_overlap, tile_size - 1)))
+        return tile_count(self.frames, tile_size, min(self.tile_overlap, tile_size - 1))
 
 
 def usual_video(tile_size: int) -> Video:

@@ -14,6 +14,9 @@ Depth = Annotated[int, Field(ge=1, le=8)]
 Tokens = Annotated[int, Field(ge=8, le=4096)]
 
 
+CONFIG_BYTES = 1 << 20  # the published ones have a few thousand
+
+
 class Config(BaseModel):
     """The fields of a config file that StableAnimator's arithmetic depends on; others are ignored."""
 
@@ -24,6 +27,8 @@ class Config(BaseModel):
         """Read the JSON file `path`. InputError names the file and the field at fault."""
         require_regular(path)
         try:
+            if path.stat().st_size > CONFIG_BYTES:
+                raise InputError(f"{path} has more than {CONFIG_BYTES:,} bytes: expected a JSON config file.")
             return cls.model_validate(json.loads(path.read_bytes()))
         except FileNotFoundError:
             raise InputError(

@@ -27,6 +27,8 @@ SVD_STEMS = {"vae": DIFFUSERS, "image_encoder": ("model", "pytorch_model", "mode
 STEMS = {"unet": "unet", "pose_net": "pose_net", "face_encoder": "face_encoder", "arcface": "glintr100_torch"}
 ORDER = (".safetensors", ".bin", ".pth", ".pt", ".pdparams")
 
+VARIANTS = (".fp32", ".fp16", ".bf16")  # the preferred ones first; no variant is full precision
+
 _VARIANT = r"(?:\.(?:fp16|bf16|fp32))"
 _FILE = re.compile(
     rf"(?P<stem>.+?)(?P<step>[-_](?:step[-_]?)?[0-9]+)?(?P<variant>{_VARIANT})?"
@@ -80,6 +82,7 @@ class Places:
             return found[0]
         if (beside := _known_svd(absolute.parent)) is not None and any(_own_weights(folder)):
             self._folder, self.root, self._animation = absolute, absolute.parent, absolute
+            self.__dict__.pop("_below", None)  # its paths may be relative
             return beside
         if (damaged := next((folder / name for name in SVD_FOLDERS if (folder / name).is_dir()), None)) is not None:
             return damaged  # what it lacks is named when it is read
@@ -119,7 +122,9 @@ class Places:
     def _places(self, part: Part) -> list[tuple[Path, list[_Candidate]]]:
         """The other folders that hold a part of StableAnimator's own."""
         places = [place for place in (self._folder, *self._below) if place != self._animation]
-        return [(place, found) for place in places if (found := list(_candidates(place, STEMS[part])))]
+        found = [(place, files) for place in places if (files := list(_candidates(place, STEMS[part])))]
+        # Stable Video Diffusion's own UNet is not StableAnimator's, and is named only if there is no other.
+        return [(place, files) for place, files in found if place == self._folder or not _is_svd(place)] or found
 
     def _elsewhere(self, part: Part) -> tuple[Path, list[_Candidate]] | None:
         places = self._places(part)
@@ -209,8 +214,14 @@ def _files(folder: Path, stems: tuple[str, ...]) -> Iterator[_Candidate]:
 def _rank(match: re.Match, stems: tuple[str, ...]) -> tuple[int, ...]:
     """Less is better: full precision, the preferred name and ending, one file rather than several."""
     index = match["index"] or ""
-    halved = match["variant"] is not None or re.search(_VARIANT, index) is not None
-    return 0, int(halved), stems.index(match["stem"]), ORDER.index(match["suffix"]), int(bool(index))
+    variants = [*filter(None, [match["variant"]]), *re.findall(_VARIANT, index), ".fp32"]
+    return (
+        0,
+        VARIANTS.index(variants[0]),
+        stems.index(match["stem"]),
+        ORDER.index(match["suffix"]),
+        int(bool(index)),
+    )
 
 
 def _listed(folder: Path, paths: list[Path]) -> str:

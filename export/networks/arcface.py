@@ -6,9 +6,10 @@ from collections.abc import Mapping
 import paddle
 from paddle import nn
 from paddle.nn import functional as F
+from pydantic import ValidationError
 
 from sa.export.checkpoint.architecture import ArcFaceConfig
-from sa.runtime.errors import InputError
+from sa.runtime.errors import InputError, first_fault
 
 FACE_SIZE = 112
 
@@ -104,4 +105,10 @@ def config_from_tensors(shapes: Mapping[str, tuple[int, ...]], source: str) -> A
             f"{', '.join(sorted({name.split('.')[0] for name in shapes})[:8]) or 'nothing'}; "
             "give glintr100_torch as StableAnimator publishes it."
         )
-    return ArcFaceConfig(blocks=tuple(depths[i] for i in range(1, 5)), width=first[0], features=features[0])
+    try:
+        return ArcFaceConfig(blocks=tuple(depths[i] for i in range(1, 5)), width=first[0], features=features[0])
+    except ValidationError as error:
+        raise InputError(
+            f"{source} is no ArcFace that can be run: {first_fault(error)}; give glintr100_torch as StableAnimator "
+            "publishes it."
+        ) from None

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 
 from pydantic import TypeAdapter, ValidationError
 
-from sa.runtime.batch.job import Job
+from sa.runtime.batch.job import BATCH_FILE, Job
 from sa.runtime.cli import add_settings, add_video, part_from, settings_from
 from sa.runtime.contract import BareName
 from sa.runtime.errors import InputError
@@ -49,7 +49,7 @@ def find_jobs(cases: Path, out: Path, arguments: argparse.Namespace) -> list[Job
 
 
 def _job(name: str, case: Path, out: Path, arguments: argparse.Namespace) -> Job:
-    return Job(
+    job = Job(
         name,
         case.absolute(),
         out.absolute() / name,
@@ -59,6 +59,11 @@ def _job(name: str, case: Path, out: Path, arguments: argparse.Namespace) -> Job
         not arguments.no_gif,
         arguments.force,
     )
+    try:
+        job.to_json()
+    except ValueError:
+        raise InputError(f"{str(case)!a} has a path that is not UTF-8: rename it, or what it is made from.") from None
+    return job
 
 
 def _by_number(path: Path) -> list[Any]:
@@ -104,6 +109,8 @@ def _of_line(line: str, home: Path, out: Path, arguments: argparse.Namespace) ->
             f"{str(name)[:100]!r} cannot name a folder of --out: give a name of at most 100 letters, digits, '.', '_' "
             "and '-' that begins with a letter or digit."
         ) from None
+    if name == BATCH_FILE:
+        raise InputError(f"{BATCH_FILE} is the report's own name: give another one.")
     for setting in PATHS:
         value = given.get(setting)
         if isinstance(value, str) and value != "none":

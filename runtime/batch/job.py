@@ -8,6 +8,8 @@ from pydantic import TypeAdapter
 
 from sa.runtime.pipeline.settings import Settings
 
+BATCH_FILE = "batch.json"  # the report, in --out
+
 # busy: another command is at work on it. unfinished: the batch was stopped before.
 State = Literal["done", "skipped", "failed", "busy", "unfinished"]
 

@@ -34,8 +34,9 @@ class WorkerProcess:
         """Have a job done. `tell` is given what the worker says meanwhile. WorkerEndedError if it ends."""
         process = self._started()
         assert process.stdin is not None and process.stdout is not None
+        line = job.to_json() + "\n"
         with contextlib.suppress(OSError, ValueError):  # it ended, which the answer tells
-            process.stdin.write(job.to_json() + "\n")
+            process.stdin.write(line)
             process.stdin.flush()
         for line in process.stdout:
             said = json.loads(line)

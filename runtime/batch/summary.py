@@ -8,11 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from sa.runtime import PROJECT
+from sa.runtime.batch.job import BATCH_FILE
 from sa.runtime.batch.jobs import Entry
 from sa.runtime.console.progress import Reporter
 from sa.runtime.engine_set.open import EngineSet
-
-BATCH_FILE = "batch.json"
 
 
 def batch_report(engines: EngineSet, entries: list[Entry], workers: list[str], seconds: float, price: float) -> dict:

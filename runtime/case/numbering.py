@@ -1,7 +1,7 @@
 """The numbers of a case's frames, from the names of their files."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from sa.runtime.case.images import CONVERT, OTHER_SUFFIXES, SUFFIXES
@@ -32,6 +32,14 @@ def image_files(folder: Path) -> list[Path]:
     return [path for path in found if path.suffix.lower() in SUFFIXES]
 
 
+def telling_numbers(groups: Sequence[Sequence[str]]) -> list[int]:
+    """Of the numbers in each name, equally many as digits, the one that tells the names apart (see number_names)."""
+    columns = [[int(digit[:DIGITS]) for digit in column] for column in zip(*groups, strict=True)]
+    telling = [column for column in columns if len(set(column)) == len(column)]
+    differing = [column for column in columns if len(set(column)) > 1]
+    return min(reversed(telling or differing or columns), key=lambda column: max(column) - min(column))
+
+
 def number_names(paths: Iterable[Path], what: str) -> dict[int, Path]:
     """Paths by their numbers, in order of these; InputError unless each has its own.
 
@@ -49,10 +57,7 @@ def number_names(paths: Iterable[Path], what: str) -> dict[int, Path]:
                 f"{path} and {first.name} have {len(digits)} and {len(groups[first])} numbers in their names: which "
                 "one is the frame's is unclear, rename them alike."
             )
-    columns = [[int(digit[:DIGITS]) for digit in column] for column in zip(*groups.values(), strict=True)]
-    telling = [column for column in columns if len(set(column)) == len(column)]
-    differing = [column for column in columns if len(set(column)) > 1]
-    numbers = min(reversed(telling or differing or columns), key=lambda column: max(column) - min(column))
+    numbers = telling_numbers(list(groups.values()))
     numbered: dict[int, Path] = {}
     for number, path in zip(numbers, groups, strict=True):
         if number in numbered:

@@ -1,7 +1,6 @@
 """From a photo and a driving video to a case, start to finish."""
 
 import itertools
-import json
 import time
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -12,12 +11,12 @@ from PIL import Image
 
 from sa.runtime import PROJECT
 from sa.runtime.case.audio import AUDIO_FILE, read_audio, write_audio
-from sa.runtime.case.case import CASE_FILE
 from sa.runtime.case.identity import FILE as IDENTITY_FILE
 from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
-from sa.runtime.output.staging import replace_entry, resumable
+from sa.runtime.output.staging import resumable
 from sa.runtime.output.video import encode_mp4
+from sa.runtime.prepare.delivery import deliver_case, place_for_case
 from sa.runtime.prepare.draw.people import number_people
 from sa.runtime.prepare.draw.rendering import Renderer
 from sa.runtime.prepare.driving_motion import Scenes, make_motion, place_published
@@ -39,7 +38,6 @@ from sa.runtime.prepare.record import find_sources, find_versions, seconds_a_fra
 from sa.runtime.prepare.reference import Reference, ReferenceChoice, ReferenceFace, find_face, make_reference
 from sa.runtime.prepare.settings import Settings, parameters_of
 from sa.runtime.prepare.whole_body import to_pose
-from sa.runtime.system import signals
 from sa.runtime.system.processors import usable_cores
 
 FOLDER_FPS = 8.0  # of the preview, if the driving frames have no rate
@@ -53,9 +51,8 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
     Resumes the work of an earlier command that was killed or interrupted. InputError for a flag or file that cannot be
     used.
     """
-    if out.is_symlink() and out.is_dir():
-        out = out.resolve()
-    check_output(out, overwrite)
+    sources = (settings.reference, settings.driving, settings.keypoints, settings.reference_keypoints, settings.models)
+    out = place_for_case(out, overwrite, sources)
     check_device(settings.device)
     warnings: list[str] = []
     photo = read_photo(settings.reference, settings.background, settings.upstream, warnings)
@@ -163,7 +160,7 @@ def prepare_case(settings: Settings, out: Path, overwrite: bool, reporter: Repor
             "seconds": {name: round(value, 3) for name, value in reporter.seconds.items()},
             "seconds_a_frame": seconds_a_frame(reporter.seconds, renderer.seconds, log.frames),
         }
-        deliver_case(result, report, out)
+        deliver_case(result, report, out, overwrite)
     return report
 
 
@@ -171,13 +168,6 @@ def write_people(path: Path, driving: Driving, log: PoseLog, number: int) -> Non
     """The picture of frame `number` by whose numbers --person chooses."""
     frame = next(driving.frames(skip=number))
     number_people(frame.pixels, next(itertools.islice(log, number, None))).save(path)
-
-
-def deliver_case(result: Path, report: dict, out: Path) -> None:
-    """Write case.json and put the folder `result` in the place of `out`."""
-    (result / CASE_FILE).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    with signals.ignored():
-        replace_entry(result, out)
 
 
 def warn(reporter: Reporter, warnings: list[str]) -> None:
@@ -203,30 +193,3 @@ def copy_audio(driving: Driving, path: Path, frames: int, warnings: list[str]) -
         path.unlink(missing_ok=True)
         warnings.append(f"the case gets no audio: {error}")
         return False
-
-
-def check_output(out: Path, overwrite: bool) -> None:
-    """InputError if writing to `out` would replace anything. With `overwrite`, an earlier case may be replaced."""
-    if out.is_mount():
-        raise InputError(f"{out} is a mount point, in whose place no case can be put: give --out a folder inside it.")
-    if out.is_dir():
-        if not any(out.iterdir()):
-            return
-        if not overwrite:
-            raise InputError(f"{out} is not empty: give --out a new folder, or --overwrite to replace an earlier case.")
-        if not _is_earlier_case(out):
-            raise InputError(
-                f"{out} holds no earlier case's {CASE_FILE}, so --overwrite leaves it: choose another --out."
-            )
-    elif out.exists():
-        raise InputError(f"{out} is a file: give --out a folder.")
-
-
-def _is_earlier_case(out: Path) -> bool:
-    if not (out / CASE_FILE).is_file():
-        return False
-    try:
-        case = json.loads((out / CASE_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return False
-    return isinstance(case, dict) and case.get("project") == PROJECT

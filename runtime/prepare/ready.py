@@ -15,10 +15,12 @@ from sa.runtime.console.progress import Reporter
 from sa.runtime.errors import InputError
 from sa.runtime.output.staging import resumable
 from sa.runtime.output.video import frame_path
+from sa.runtime.prepare.delivery import deliver_case, place_for_case
+from sa.runtime.prepare.estimate.estimator import check_device
 from sa.runtime.prepare.estimate.face_networks import FaceNetworks
 from sa.runtime.prepare.input.framing import Framing
 from sa.runtime.prepare.input.photo import read_photo
-from sa.runtime.prepare.preparation import check_output, deliver_case, warn, write_reference
+from sa.runtime.prepare.preparation import warn, write_reference
 from sa.runtime.prepare.record import find_versions
 from sa.runtime.prepare.reference import Reference, find_face
 from sa.runtime.prepare.whole_body import KEYPOINTS, Pose
@@ -39,7 +41,8 @@ class ReadySettings:
 
 def prepare_ready(settings: ReadySettings, out: Path, overwrite: bool, reporter: Reporter) -> dict:
     """Make the case in the folder `out` and return the contents of case.json; InputError for what does not fit."""
-    check_output(out, overwrite)
+    out = place_for_case(out, overwrite, (settings.reference, settings.poses, settings.models))
+    check_device(settings.device)
     warnings: list[str] = []
     photo = read_photo(settings.reference, settings.background, False, warnings)
     poses = numbered_images(settings.poses, "poses frame_0.png, frame_1.png, ...")
@@ -80,7 +83,7 @@ def prepare_ready(settings: ReadySettings, out: Path, overwrite: bool, reporter:
             "names": names,
             "warnings": warnings,
         }
-        deliver_case(result, report, out)
+        deliver_case(result, report, out, overwrite)
     return report
 
 

@@ -49,6 +49,11 @@ def prepare_cases(cases: list[Settings], out: Path, overwrite: bool, reporter: R
         first = first or folder
 
 
+def _kept_poses(folder: Path) -> set[str]:
+    """SHA-256 of the poses that the cases in `folder` keep."""
+    return {sha256(path) for path in folder.glob(f"*/{KEYPOINTS_FILE}")}
+
+
 def _read(folder: Path) -> dict | None:
     """case.json of what may be an earlier case."""
     try:
@@ -93,7 +98,7 @@ class _Shared:
                 return "another --driving"
             if self.given is not None and (poses is None or poses["sha256"] != self.given):
                 return "other --keypoints"
-            if self.given is None and poses is not None and Path(poses["path"]).parent.parent != folder.parent:
+            if self.given is None and poses is not None and poses["sha256"] not in _kept_poses(folder.parent):
                 return "other --keypoints"
             if case["parameters"] != parameters_of(settings):
                 return "other flags"

@@ -22,10 +22,21 @@ def tile_indices(frames: int, tile_size: int, overlap: int | None) -> list[np.nd
         raise InputError(f"a tile has {tile_size} frames, but the case has only {frames} poses.")
     if not 1 <= overlap < tile_size:
         raise InputError(f"--tile-overlap must be at least 1 and less than the tile size {tile_size}, not {overlap}.")
-    starts = list(range(0, frames - tile_size + 1, max(tile_size - overlap, 1)))
+    starts = [*_starts(frames, tile_size, overlap)]
     if starts[-1] + tile_size < frames:
         starts.append(frames - tile_size)
     return [np.array([0, *range(start + 1, start + tile_size)]) for start in starts]
+
+
+def tile_count(frames: int, tile_size: int, overlap: int) -> int:
+    """How many tiles `tile_indices` makes of a video."""
+    starts = _starts(frames, tile_size, overlap)
+    return len(starts) + (starts[-1] + tile_size < frames)
+
+
+def _starts(frames: int, tile_size: int, overlap: int) -> range:
+    """The first frames of the tiles at even distances; the end of the video may need a further one."""
+    return range(0, frames - tile_size + 1, max(tile_size - overlap, 1))
 
 
 def tile_weights(tile_size: int) -> np.ndarray:

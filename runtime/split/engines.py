@@ -44,7 +44,8 @@ class SplitEngines(EngineSet):
         if fit < self.workers:
             raise EngineSetError(
                 f"{self.workers} tile workers take at least {gibibytes(each)} each beside the run's own "
-                f"{gibibytes(own)}, but {gibibytes(plan.available)} of memory are free: give --tile-workers {fit}."
+                f"{gibibytes(own)}, but {gibibytes(plan.available)} of memory are free: give --tile-workers {fit} "
+                f"(--workers {fit} of sa-batch)."
             )
         return plan
 

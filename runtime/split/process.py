@@ -1,5 +1,6 @@
 """A run's side of a tile worker."""
 
+import contextlib
 import subprocess
 import sys
 from collections import deque
@@ -54,7 +55,8 @@ class TileWorkerProcess:
         self._thread.shutdown(cancel_futures=True)
         for stream in (self._process.stdin, self._process.stdout):
             assert stream is not None
-            stream.close()
+            with contextlib.suppress(OSError):  # what was still to be sent has nobody to take it
+                stream.close()
 
     def _ask(self, what: dict, arrays: Arrays | None) -> Answer:
         process = self._process

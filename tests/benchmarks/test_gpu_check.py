@@ -112,6 +112,18 @@ def test_a_check_with_failures_is_reported_and_ends_so(on_a_gpu, tmp_path, capsy
     assert merge[:2] == ["merge", str(tmp_path / "out" / "results.jsonl")]
 
 
+@pytest.mark.parametrize(
+    ("code", "ends", "says"), [(1, 1, "left out, and sa-bench run failed;"), (130, 130, "interrupted")]
+)
+def test_a_measurement_that_failed_or_was_interrupted_is_no_success(
+    code, ends, says, on_a_gpu, suite, tmp_path, monkeypatch, capsys
+):
+    (suite / "test_suite.py").write_text(SUITE.replace("== 3", "== 2"))
+    monkeypatch.setattr(gpu_check, "sa_bench", lambda words: code)
+    assert main(["--out", str(tmp_path / "out"), "--engines", "mine"]) == ends
+    assert says in capsys.readouterr().err
+
+
 def test_a_check_without_failures_ends_well(on_a_gpu, suite, tmp_path):
     (suite / "test_suite.py").write_text(SUITE.replace("== 3", "== 2"))
     assert main(["--out", str(tmp_path / "out"), "--engines", "mine"]) == 0

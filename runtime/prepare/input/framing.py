@@ -13,6 +13,7 @@ from sa.runtime.errors import InputError
 
 CROWN = 0.12  # height of the head above the eyes and ears, as a share of the body's height
 SIZE_STEP, LEAST_SIDE, MOST_SIDE = 64, 64, 4096  # pixels; the UNet halves the latents' sides three times
+MOST_PADDED = 1 << 28  # pixels of a photo with bars: the largest photo that is read, and a third more
 SIZES = ((512, 512), (576, 1024), (1024, 576))  # width and height of the presets that the model was trained for
 
 Fit = Literal["crop", "pad"]
@@ -77,9 +78,14 @@ class Framing:
 
 
 def frame_whole(photo: tuple[int, int], size: tuple[int, int], ground: tuple[int, int, int]) -> Framing:
-    """The whole photo in the middle of the output, with bars of this colour."""
+    """The whole photo in the middle of the output, with bars of this colour; InputError if it is far too narrow."""
     factor = max(photo[0] / size[0], photo[1] / size[1])
     width, height = (max(round(side * factor), whole) for side, whole in zip(size, photo, strict=True))
+    if width * height > MOST_PADDED:
+        raise InputError(
+            f"the reference of {photo[0]}x{photo[1]} pixels would have {width}x{height} with its bars, more than "
+            f"{MOST_PADDED:,} pixels: give a smaller or less narrow photo."
+        )
     return Framing(-((width - photo[0]) // 2), -((height - photo[1]) // 2), width, height, size, ground)
 
 

@@ -70,5 +70,6 @@ def _first_decodable(container: av.container.InputContainer, stream: av.VideoStr
 def _hides(container: av.container.InputContainer, stream: av.VideoStream, found: int) -> bool:
     """Whether an edit list leaves out frames that are in the file."""
     with open_container(container.name, ignore_editlist="1") as whole:
-        there = sum(packet.stream_index == stream.index for packet in whole.demux(video=0) if packet.size)
+        track = next(one for one in whole.streams.video if one.index == stream.index)
+        there = len(list(_packets(whole, track)))
     return there > found

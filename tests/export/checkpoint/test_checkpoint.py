@@ -245,6 +245,40 @@ def test_half_precision_files_read_as_the_values_they_hold(folder, published, ex
             assert np.array_equal(weights.read(name), wanted.T if slot.linear else wanted), name
 
 
+def test_full_precision_is_preferred_however_it_is_named(folder):
+    names = [f"diffusion_pytorch_model{variant}.safetensors" for variant in (".bf16", ".fp16", ".fp32")]
+    for name in names:
+        write(folder / "SVD" / "vae" / name, {"w": np.zeros(2, np.float32)})
+    for name in reversed(names[1:]):
+        assert Checkpoint(folder).path("vae").name == name
+        (folder / "SVD" / "vae" / name).unlink()
+    assert Checkpoint(folder).path("vae").name == names[0]
+
+
+def test_a_whole_download_of_svd_does_not_hide_where_stableanimators_unet_is(folder):
+    write(folder / "SVD" / "unet" / "diffusion_pytorch_model.safetensors", {"w": np.zeros(2, np.float32)})
+    assert Checkpoint(folder).path("unet") == folder / "SVD" / "unet" / "diffusion_pytorch_model.safetensors"
+    write(folder / "Animation" / "Animation" / "unet.safetensors", {"w": np.zeros(2, np.float32)})
+    assert Checkpoint(folder).path("unet") == folder / "Animation" / "Animation" / "unet.safetensors"
+
+
+def test_sources_are_named_from_a_relative_path_too(folder, published, monkeypatch):
+    """The folder beside SVD, one of whose parts lies deeper."""
+    write(folder / "mine" / "unet.safetensors", {"w": np.zeros(2, np.float32)})
+    write(folder / "mine" / "deeper" / "pose_net.safetensors", arrays_of(published, "pose_net"))
+    monkeypatch.chdir(folder)
+    opened = Checkpoint(Path("mine"))
+    opened.tensors("pose_net")
+    assert [source.path for source in opened.sources()][-1] == "mine/deeper/pose_net.safetensors"
+
+
+def test_a_config_of_absurd_size_is_refused(folder):
+    path = folder / "SVD" / "vae" / "config.json"
+    path.write_bytes(b" " * (1 << 21))
+    with pytest.raises(InputError, match="has more than 1,048,576 bytes: expected a JSON config file"):
+        Checkpoint(folder)
+
+
 SVD_PLACES = ["SVD", "stable-video-diffusion-img2vid-xt", "SVD/stable-video-diffusion-img2vid-xt"]
 
 

@@ -1,6 +1,7 @@
 """The jobs of a folder of cases and of a list, which is not trusted."""
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -58,6 +59,8 @@ def test_a_line_has_settings_of_its_own(tmp_path):
     ("line", "says"),
     [
         ("{", "it is not JSON"),
+        ('{"case": "\\ud800", "name": "x"}', "has a path that is not UTF-8"),
+        ('{"case": "a", "name": "batch.json"}', "batch.json is the report's own name"),
         ("[" * 5000, "it is not JSON"),
         ('{"case": ' + "9" * 6000 + "}", "it is not JSON"),
         ("[]", "it names no case"),
@@ -128,6 +131,12 @@ def test_what_is_no_list_is_one_sentence(tmp_path):
     ):
         with pytest.raises(InputError, match=says):
             found(place)
+
+
+def test_a_folder_whose_name_is_not_utf_8_is_one_sentence(tmp_path):
+    os.mkdir(os.fsencode(tmp_path) + b"/case-\xff")
+    with pytest.raises(InputError, match="has a path that is not UTF-8: rename it"):
+        found(tmp_path)
 
 
 def test_a_job_and_its_outcome_are_lines_of_json(tmp_path):

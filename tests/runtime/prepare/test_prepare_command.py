@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 from audio_data import heard, video_with_audio
+from command_lines import replaced
 from PIL import Image
 from prepare_data import (
     face_detector,
@@ -22,6 +23,7 @@ from sa.runtime.case.audio import RATE, read_audio
 from sa.runtime.case.case import Case
 from sa.runtime.case.notes import without_padding
 from sa.runtime.errors import import_failed
+from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
 from sa.runtime.prepare.draw.reduced import draw_reduced
 from sa.runtime.prepare.whole_body import to_pose
@@ -161,6 +163,43 @@ def test_a_mount_point_is_refused_before_anything_is_done(place, monkeypatch, ca
     monkeypatch.setattr(Path, "is_mount", lambda path: path == place / "case")
     assert main(arguments(place, "--quiet")) == 2
     assert f"{place}/case is a mount point, in whose place no case can be put" in capsys.readouterr().err
+
+
+def test_the_folder_one_is_in_is_refused(place, monkeypatch, capsys):
+    (place / "case").mkdir()
+    monkeypatch.chdir(place / "case")
+    for out in (".", "..", str(place / "case")):
+        assert main([*replaced(arguments(place, "--quiet"), ["--out"]), "--out", out]) == 2
+    assert capsys.readouterr().err.count("the folder you are in") == 2  # the one above is not empty
+
+
+def test_a_source_in_the_case_that_is_replaced_is_refused(place, capsys):
+    prepared(place)
+    (place / "frames").rename(place / "case" / "dance")
+    again = ["--driving", f"{place}/case/dance", "--overwrite"]
+    assert main([*replaced(arguments(place, "--quiet"), again), *again]) == 2
+    assert f"{place}/case/dance lies in {place}/case, which the case would replace" in capsys.readouterr().err
+    assert (place / "case" / "dance").is_dir()
+
+
+def test_the_poses_of_the_case_that_is_replaced_can_be_taken(place):
+    prepared(place)
+    prepared(place, "--keypoints", f"{place}/case", "--overwrite")
+
+
+def test_files_that_came_meanwhile_stay_and_the_case_is_kept(place, monkeypatch, capsys):
+    def beside(*of: object) -> None:
+        (place / "case").mkdir()
+        (place / "case" / "notes.txt").write_text("mine")
+
+    monkeypatch.setattr(preparation, "write_kept", beside)
+    assert main(arguments(place, "--quiet")) == 2
+    assert "came to hold files while the case was made: move them away, and the same command" in capsys.readouterr().err
+    assert (place / "case" / "notes.txt").read_text() == "mine"
+    monkeypatch.undo()
+    (place / "case" / "notes.txt").unlink()
+    prepared(place)
+    assert not list(place.glob(".case*"))
 
 
 def test_the_size_fits_the_photo(place):

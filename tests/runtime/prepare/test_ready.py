@@ -46,6 +46,13 @@ def test_ready_poses_are_copied_to_the_pixel(place):
     assert [np.flatnonzero(mask.any(axis=axis))[0] for axis in (0, 1)] == [290 // 5, 190 // 5]
 
 
+def test_a_link_to_a_folder_is_followed(place):
+    (place / "elsewhere").mkdir()
+    (place / "case").symlink_to(place / "elsewhere")
+    assert main(command(place)) == 0
+    assert (place / "case").is_symlink() and (place / "elsewhere" / "case.json").is_file()
+
+
 def test_ready_poses_that_do_not_fit_are_refused(place, capsys):
     def said(*further: object) -> str:
         assert main(command(place, *further)) == 2

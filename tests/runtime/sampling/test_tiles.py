@@ -7,7 +7,7 @@ import pytest
 from shared import GOLDEN
 
 from sa.runtime.errors import InputError
-from sa.runtime.sampling.tiles import settled_overlap, tile_indices, tile_weights
+from sa.runtime.sampling.tiles import settled_overlap, tile_count, tile_indices, tile_weights
 
 PUBLISHED = json.loads((GOLDEN / "units" / "tiles.json").read_text())
 
@@ -25,6 +25,7 @@ def test_every_frame_is_in_a_tile():
             for frames in range(size, 30):
                 tiles = tile_indices(frames, size, overlap)
                 assert set(np.concatenate(tiles)) == set(range(frames))
+                assert tile_count(frames, size, overlap) == len(tiles)
                 assert all(len(set(tile)) == size and tile[0] == 0 for tile in tiles)
 
 

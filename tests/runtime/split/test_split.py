@@ -6,6 +6,7 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -13,12 +14,14 @@ from sa.runtime.case.case import Case
 from sa.runtime.cli import main
 from sa.runtime.engine_set.memory_plan import Choices
 from sa.runtime.engine_set.open import EngineSet
-from sa.runtime.errors import CancelledError, EngineSetError
+from sa.runtime.errors import CancelledError, EngineSetError, LostWorkerError
 from sa.runtime.events import TileDone
 from sa.runtime.pipeline.cancel import CancelToken
 from sa.runtime.pipeline.pipeline import Pipeline
 from sa.runtime.split import split_unet
 from sa.runtime.split.engines import SplitEngines
+from sa.runtime.split.process import TileWorkerProcess
+from sa.runtime.split.tile_worker import TileWorkerConfig
 
 CASE = "recipe_basic"  # 7 frames in 3 tiles
 CACHED = ("--cache-depth", "2")
@@ -136,3 +139,16 @@ def test_workers_that_do_not_fit_are_refused_with_the_number_that_does(engines, 
 def test_flags_that_cannot_be_used(tmp_path, capsys, flags, says):
     assert main(["--engines", "e", "--case", "c", "--out", str(tmp_path / "o"), *flags]) == 2
     assert says in capsys.readouterr().err
+
+
+def test_what_a_dead_worker_did_not_take_does_not_hinder_its_end(engines):
+    """Two requests are out when it is killed: the second one's bytes have nobody to take them."""
+    set_ = EngineSet.open(engines(CASE, "onnxruntime"))
+    config = TileWorkerConfig(str(set_.folder), set_.digest, "cpu", 1, low_memory=False)
+    worker = TileWorkerProcess(config, None)
+    worker.ask("nothing").exception()
+    worker._process.kill()
+    asked = [worker.ask("nothing", {"x": np.zeros(1 << 20, np.float32)}) for _ in range(2)]
+    assert all(isinstance(one.exception(), LostWorkerError) for one in asked)
+    worker.close()
+    assert not worker.alive

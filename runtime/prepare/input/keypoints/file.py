@@ -4,7 +4,7 @@ import json
 import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -111,7 +111,7 @@ def read_photo_keypoints(path: Path) -> PhotoKeypoints:
                 f"it has poses of {0 if found is None else len(found.frames)} pictures: --reference-keypoints takes "
                 "those of the photo alone."
             )
-    return PhotoKeypoints(path, found)
+    return PhotoKeypoints(path, replace(found, numbers=None))
 
 
 def _read(path: Path, photo: bool) -> tuple[Poses | None, Poses | None]:

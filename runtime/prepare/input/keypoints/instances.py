@@ -1,10 +1,11 @@
 """JSON with an entry per person: MMPose's frames of instances; AlphaPose's and COCO-WholeBody's results."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from sa.runtime.case.numbering import telling_numbers
 from sa.runtime.errors import InputError
 from sa.runtime.prepare.input.keypoints.layouts import assembled, whole_bodies
 from sa.runtime.prepare.input.keypoints.poses import Poses, check_frames
@@ -56,12 +57,11 @@ def _flat_person(entry: dict) -> np.ndarray:
 
 def _by_frame(kind: str, entries: Iterable[tuple[object, np.ndarray]], first: int | None = None) -> Poses:
     """Frames from persons with the numbers or names of their frames, which count from 0 or from 1."""
+    listed = list(entries)
+    numbers = _frame_numbers([str(name) for name, _ in listed])
     frames: dict[int, list[np.ndarray]] = {}
-    for name, person in entries:
-        digits = re.findall(r"\d+", str(name))
-        if not digits:
-            raise InputError(f"{str(name)[:40]!r} has no number of a frame: name the frames by numbers.")
-        frames.setdefault(int(digits[-1]), []).append(person)
+    for name, person in listed:
+        frames.setdefault(numbers[str(name)], []).append(person)
     first = min(frames, default=0) if first is None else first
     last = max(frames, default=first)
     if first > 1 and first != last:
@@ -71,5 +71,16 @@ def _by_frame(kind: str, entries: Iterable[tuple[object, np.ndarray]], first: in
         )
     check_frames(last - first + 1)
     nobody = np.zeros((0, KEYPOINTS, 3))
-    listed = [np.stack(frames[number]) if number in frames else nobody for number in range(first, last + 1)]
-    return Poses(kind, listed, sparse=True)
+    made = [np.stack(frames[number]) if number in frames else nobody for number in range(first, last + 1)]
+    return Poses(kind, made, sparse=True)
+
+
+def _frame_numbers(names: Sequence[str]) -> dict[str, int]:
+    """By name, the number that differs from name to name, as for the files of a case."""
+    groups = {name: re.findall(r"\d+", name) for name in names}
+    for name, digits in groups.items():
+        if not digits:
+            raise InputError(f"{name[:40]!r} has no number of a frame: name the frames by numbers.")
+    if len({len(digits) for digits in groups.values()}) > 1:
+        raise InputError("its frames' names have different counts of numbers: name the frames alike.")
+    return dict(zip(groups, telling_numbers(list(groups.values())), strict=True)) if groups else {}

@@ -43,9 +43,9 @@ def _frame(frame: object) -> np.ndarray:
         return np.zeros((0, 133, 3))
     if isinstance(frame, dict):
         named = _named(frame)
-        lists = [_persons(named.get(f"{part}_landmarks")) for part in PARTS]
+        lists = [_persons(named.get(f"{part}_landmarks"), part == "pose") for part in PARTS]
     else:
-        lists = [_persons(frame), [], [], []]
+        lists = [_persons(frame, True), [], [], []]
     bodies, *others = lists
     persons = []
     for number, body in enumerate(bodies):
@@ -63,8 +63,11 @@ def _named(frame: dict) -> dict:
     return {"pose_landmarks": frame} if "landmark" in frame else frame
 
 
-def _persons(value: object) -> list[np.ndarray]:
-    """One person's landmarks, or several persons' -> [points, 3] each."""
+def _persons(value: object, body: bool) -> list[np.ndarray]:
+    """One person's landmarks, or several persons' -> [points, 3] each.
+
+    A face and hands have no visibility of their own. The classes of mediapipe write 0 for it.
+    """
     if isinstance(value, dict):  # a message of protobuf
         value = value.get("landmark")
     if not value:
@@ -73,8 +76,12 @@ def _persons(value: object) -> list[np.ndarray]:
         raise InputError("its landmarks are no list.")
     if _is_landmarks(value):
         value = [value]
-    return [
+    persons = [
         np.array([[one["x"], one["y"], one.get("visibility", 1.0)] for one in person], np.float64)
         for person in value
         if person
     ]
+    for points in persons:
+        if not body and not points[:, 2].any():
+            points[:, 2] = 1
+    return persons

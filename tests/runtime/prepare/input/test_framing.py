@@ -59,6 +59,12 @@ def test_sizes_are_those_of_presets():
     assert all(any((shape.width, shape.height) == size for shape in shapes) for size in SIZES)
 
 
+def test_a_photo_whose_bars_would_fill_the_memory_is_refused():
+    with pytest.raises(InputError, match="would have 40000x40000 with its bars, more than 268,435,456 pixels"):
+        frame_whole((40_000, 400), (512, 512), (0, 0, 0))
+    assert frame_whole((16384, 12288), (512, 512), (0, 0, 0)).height == 16384
+
+
 @pytest.mark.parametrize(
     ("photo", "size", "padding"),
     [

@@ -75,6 +75,15 @@ def mediapipe(points: np.ndarray) -> dict:
     }
 
 
+def unseen(points: np.ndarray) -> dict:
+    """As mediapipe's classes write it: a face and hands have no visibility."""
+    made = mediapipe(points)
+    hand = made["right_hand_landmarks"]["landmark"]
+    for one in (*made["face_landmarks"], *made["left_hand_landmarks"], *hand):
+        one["visibility"] = 0.0
+    return made
+
+
 def mmpose(points: np.ndarray) -> dict:
     return {"keypoints": points[:, :2].tolist(), "keypoint_scores": points[:, 2].tolist(), "bbox_score": 0.9}
 
@@ -120,6 +129,10 @@ JSON_FORMATS = {  # what is written, and the points that it cannot hold
         [],
     ),
     "COCO-WholeBody results": ([coco(moving(n), n + 1) for n in range(FRAMES)], []),
+    "AlphaPose, names with a number that stays": (
+        [{"image_id": f"d_{n:04}_v2.png", "keypoints": flat(in_order(moving(n), 136))} for n in range(FRAMES)],
+        [],
+    ),
     "mediapipe, holistic": (frames_of(mediapipe), [[18, 21]]),  # which has no small toes
 }
 ARRAYS = {
@@ -191,12 +204,22 @@ def test_a_folder_of_openposes_files_is_read_by_their_numbers(count, first, tmp_
         read_keypoints(tmp_path)
 
 
+def test_mediapipes_face_and_hands_that_say_0_are_there(tmp_path):
+    (tmp_path / "a.json").write_text(json.dumps([unseen(moving(0))]))
+    found = read_keypoints(tmp_path / "a.json")
+    (points,) = found.of_frame(0, (WIDTH, HEIGHT))
+    np.testing.assert_allclose(points[FACE][:, :2], moving(0)[FACE][:, :2])
+    assert (points[FACE][:, 2] == 1).all() and (points[HANDS][:, 2] == 1).all() and found.driving.lacks == []
+
+
 def test_a_photos_poses_are_those_of_one_picture(tmp_path):
     path = tmp_path / "photo.json"
     path.write_text(json.dumps(openpose(moving(0), 25)))
     np.testing.assert_allclose(read_photo_keypoints(path).of((WIDTH, HEIGHT))[0], moving(0))
     np.savez(tmp_path / "photo.npz", keypoints=moving(1)[None, :, :2], scores=moving(1)[None, :, 2])
     np.testing.assert_allclose(read_photo_keypoints(tmp_path / "photo.npz").of((WIDTH, HEIGHT))[0], moving(1))
+    np.savez(tmp_path / "one.npz", driving=moving(2)[None, None], frames=np.array([30]))
+    np.testing.assert_allclose(read_photo_keypoints(tmp_path / "one.npz").of((WIDTH, HEIGHT))[0], moving(2))
     path.write_text(json.dumps([openpose(moving(0), 25)] * 2))
     with pytest.raises(InputError, match="has poses of 2 pictures"):
         read_photo_keypoints(path)
