@@ -71,5 +71,5 @@ def _hides(container: av.container.InputContainer, stream: av.VideoStream, found
     """Whether an edit list leaves out frames that are in the file."""
     with open_container(container.name, ignore_editlist="1") as whole:
         track = next(one for one in whole.streams.video if one.index == stream.index)
-        there = len(list(_packets(whole, track)))
+        there = sum(packet.size > 0 for packet in _packets(whole, track))
     return there > found
