@@ -1,4 +1,4 @@
-"""sa-prepare's advice on flags, photos, driving frames, networks and output folders, each followed."""
+"""sa-prepare's advice on flags, photos, driving frames and networks, each followed."""
 
 import errno
 import os
@@ -7,7 +7,6 @@ from pathlib import Path
 import av
 import numpy as np
 import onnx
-from filelock import FileLock
 from following import (
     BASE,
     NETWORKS,
@@ -29,7 +28,7 @@ from spoiling import all_of, cut, remove, rename, write, write_image
 
 from sa.runtime.prepare import preparation
 from sa.runtime.prepare.cli import main
-from sa.runtime.prepare.input import animated, driving, upright
+from sa.runtime.prepare.input import animated, driving, framing, upright
 
 NOISE = [np.random.default_rng(number).integers(0, 256, (128, 128, 3), dtype=np.uint8) for number in range(20)]
 TIMES = [number / 25 for number in range(20)]
@@ -108,21 +107,6 @@ def not_finite(place: Path) -> None:
     constant_network(
         place / "models/antelopev2/glintr100.onnx", [1, 3, 112, 112], [np.full((1, 512), np.nan, np.float32)]
     )
-
-
-def at_work(place: Path) -> None:
-    """Another command is writing --out."""
-    (place / ".out.partial").mkdir()
-    lock = FileLock(place / ".out.partial" / "lock")
-    lock.acquire()
-    LOCKS.append(lock)
-
-
-def done(place: Path) -> None:
-    LOCKS.pop().release()
-
-
-LOCKS: list[FileLock] = []
 
 
 def full_memory(followed: object, *of: object) -> object:
@@ -244,6 +228,13 @@ PHOTOS = [
         (Cure(write_image("photo.png", 80, 300)), Cure(flags={"--size": "64x512"})),
         write_image("photo.png", 1, 300),
         {"--size": "512x64"},
+    ),
+    Advice(
+        "give a smaller or less narrow photo",
+        (Cure(photo), Cure(write_image("photo.png", 126, 100))),
+        write_image("photo.png", 200, 128),
+        {"--fit": "pad"},
+        (framing, "MOST_PADDED", 128 * 128),
     ),
     Advice(
         "keep the whole photo with --fit pad, or choose a --size nearer to its shape, as --size auto does",
@@ -425,28 +416,6 @@ MODELS = [
     ),
 ]
 
-OUTPUTS = [
-    Advice(
-        "give --out a new folder, or --overwrite to replace an earlier case",
-        (Cure(flags={"--out": "{place}/new"}), Cure(flags={"--overwrite": ""})),
-        earlier("out"),
-    ),
-    Advice(
-        "so --overwrite leaves it: choose another --out",
-        (Cure(flags={"--out": "{place}/new"}),),
-        write("out/case.json", "{{}}"),
-        {"--overwrite": ""},
-    ),
-    Advice("is a file: give --out a folder", (Cure(flags={"--out": "{place}/new"}), Cure(remove("out"))), write("out")),
-    Advice(
-        "is in the way, choose another --out",
-        (Cure(flags={"--out": "{place}/new"}),),
-        write("file"),
-        {"--out": "{place}/file/out"},
-    ),
-    Advice("wait for it, or choose another --out", (Cure(done), Cure(flags={"--out": "{place}/new"})), at_work),
-]
-
 
 def other_recogniser(place: Path) -> None:
     """The same network in other bytes."""
@@ -494,13 +463,12 @@ SEVERAL = [
     ),
 ]
 
-ROWS = [*FLAGS, *PHOTOS, *DRIVING, *MODELS, *OUTPUTS, *SEVERAL]
+ROWS = [*FLAGS, *PHOTOS, *DRIVING, *MODELS, *SEVERAL]
 
 
 @each_cure(ROWS)
 def test_advice_is_followed(advice, cure, place, monkeypatch, capsys):
     check(advice, cure, place, monkeypatch, capsys)
-    LOCKS.clear()
 
 
 def test_the_second_track_is_the_one_that_was_cut_out(place):

@@ -185,6 +185,12 @@ ROWS = [
         JSON,
     ),
     Advice(
+        "its frames' names have different counts of numbers: name the frames alike",
+        (Cure(as_json(alphapose("f0.png", "f1.png"))),),
+        all_of(standing, as_json(alphapose("f0.png", "f1_2.png"))),
+        JSON,
+    ),
+    Advice(
         "has no number of a frame: name the frames by numbers",
         (Cure(as_json(alphapose("0.png", "1.png"))),),
         all_of(standing, as_json(alphapose("first.png"))),

@@ -8,6 +8,7 @@ from pathlib import Path
 import test_advice_case
 import test_advice_files
 import test_advice_keypoints
+import test_advice_output
 import test_advice_people
 
 ROOT = Path(__file__).parents[3]
@@ -17,7 +18,7 @@ ADVISES = re.compile(
     r"number|draw|invert|crop|fill|save|get|write|name|mark|replace)\b"
 )
 AROUND = 12  # letters beside these words, by which a message is known
-TABLES = (test_advice_case, test_advice_files, test_advice_keypoints, test_advice_people)
+TABLES = (test_advice_case, test_advice_files, test_advice_keypoints, test_advice_output, test_advice_people)
 ELSEWHERE = (
     "give --check-models the folder with the networks' ONNX files",  # test_advice_files
     "the face encoder knows glintr100's embeddings alone: put glintr100.onnx",  # test_recognisers
