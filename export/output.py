@@ -1,11 +1,14 @@
 """The folder of an engine set: what may be there before, and how a finished set takes its place."""
 
+import contextlib
 import json
 from pathlib import Path
 
 from sa.runtime.contract import MANIFEST
 from sa.runtime.errors import InputError
 from sa.runtime.output.staging import is_staging, replace_entry
+
+NO_SET = (OSError, ValueError, KeyError, TypeError, RecursionError)  # what reading tells of a folder that is none
 
 
 def check_output(out: Path) -> None:
@@ -19,7 +22,7 @@ def check_output(out: Path) -> None:
         return
     try:
         ours = _listed(out)
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except NO_SET:
         raise InputError(
             f"{out} is not empty and is no engine set: give --out a new or empty folder, or an engine set to replace."
         ) from None
@@ -31,7 +34,7 @@ def check_output(out: Path) -> None:
 
 
 def _listed(out: Path) -> set[str]:
-    """The files of the engine set in `out`; OSError, ValueError, KeyError or TypeError if there is none."""
+    """The files of the engine set in `out`; one of NO_SET if there is none."""
     if not (out / MANIFEST).is_file():
         raise FileNotFoundError  # reading a pipe would wait
     listed = json.loads((out / MANIFEST).read_text(encoding="utf-8"))
@@ -42,7 +45,10 @@ def _listed(out: Path) -> set[str]:
 def deliver(folder: Path, out: Path) -> None:
     """Move the finished engine set into place; of an earlier one there nothing stays. What came since is the user's."""
     out.mkdir(exist_ok=True)
-    for name in _listed(out) if (out / MANIFEST).is_file() else ():
+    earlier: set[str] = set()
+    with contextlib.suppress(*NO_SET):
+        earlier = _listed(out)
+    for name in sorted(earlier, key=lambda name: name != MANIFEST):  # first, so that what has a manifest is whole
         (out / name).unlink(missing_ok=True)
     files = [path.name for path in folder.iterdir() if path.name != MANIFEST]
     for name in (*files, MANIFEST):  # last, so that what has a manifest is whole

@@ -273,6 +273,8 @@ def test_a_new_engine_set_takes_the_place_of_the_earlier_one_across_a_link(tmp_p
     (tmp_path / "elsewhere").mkdir()
     for name in ("old.onnx", "old.weights", "manifest.json"):
         (tmp_path / "elsewhere" / name).write_text("old")
+    listed = {"engines": [{"files": [{"name": "old.onnx"}, {"name": "old.weights"}]}]}
+    (tmp_path / "elsewhere" / "manifest.json").write_text(json.dumps(listed))
     (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
     monkeypatch.setattr(os, "replace", only_within(tmp_path / "elsewhere"))
     with staged(tmp_path / "out") as folder:
