@@ -123,7 +123,9 @@ def test_workers_that_do_not_fit_are_refused_with_the_number_that_does(engines, 
     with SplitEngines(set_, 5) as split:
         assert split.plan_memory(Choices(7)).stages == set_.plan_memory(Choices(7)).stages
         monkeypatch.setattr(memory_plan, "available_memory", lambda: int(3.5 * heaviest))
-        with pytest.raises(EngineSetError, match=r"5 tile workers take at least .* give --tile-workers ([234]) \(--workers \1 of sa-batch\)\.$"):
+        with pytest.raises(
+            EngineSetError, match=r"5 tile workers .* give --tile-workers ([234]) \(--workers \1 of sa-batch\)\.$"
+        ):
             split.plan_memory(Choices(7))
 
 
