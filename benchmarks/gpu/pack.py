@@ -30,9 +30,10 @@ HALVES = (".value", ".gate")  # what the export calls the halves of a GEGLU's pr
 
 def pack(folders: Sequence[Path], path: Path, reporter: Reporter) -> Pack:
     """Write the engine sets in these folders to one file; InputError for a set that cannot be drawn by recipe."""
-    names = [folder.name for folder in folders]
-    if wrong := next((name for name in names if names.count(name) > 1 or not re.fullmatch(NAME, name)), None):
-        raise InputError(f"{wrong!r} cannot name a set of the pack: give each folder a plain name of its own.")
+    called = [folder.name for folder in folders]
+    for name in called:
+        if called.count(name) > 1 or not re.fullmatch(NAME, name):
+            raise InputError(f"{name!r} cannot name a set of the pack: give each folder a plain name of its own.")
     members: dict[str, bytes] = {}
     described = []
     for folder in folders:

@@ -46,6 +46,8 @@ def test_arcface_depth_width_and_features_come_from_the_tensors():
     assert sum(int(np.prod(shape)) for shape in shapes.values()) == pytest.approx(65.16e6, rel=2e-3)
     with pytest.raises(InputError, match="not an ArcFace"):
         config_from_tensors({"conv1.weight": (64, 3, 3, 3)}, "file")
+    with pytest.raises(InputError, match="is no ArcFace that can be run: "):
+        config_from_tensors(shapes | {"layer3.99.conv1.weight": (256, 256, 3, 3)}, "file")
 
 
 @pytest.mark.parametrize("layers", [1, 2, 3])

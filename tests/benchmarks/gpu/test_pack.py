@@ -5,6 +5,7 @@ import json
 import lzma
 import shutil
 import tarfile
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -70,6 +71,12 @@ def test_weights_that_are_not_by_recipe_are_named(folder, tmp_path):
     (other / MANIFEST).write_text(json.dumps(manifest))
     with pytest.raises(InputError, match=r"pose_net.weights: conv.weight is not what the recipe draws"):
         pack([other], tmp_path / "pack.tar.xz", QUIET)
+
+
+def test_names_that_a_pack_cannot_hold_are_said_before_anything_is_read(folder, tmp_path):
+    for folders in ([folder, tmp_path / "elsewhere" / folder.name], [tmp_path / "my set"], [Path(".")]):
+        with pytest.raises(InputError, match="cannot name a set of the pack"):
+            pack(folders, tmp_path / "pack.tar.xz", QUIET)
 
 
 def test_sets_for_other_libraries_are_not_packed(folder, tmp_path, monkeypatch):

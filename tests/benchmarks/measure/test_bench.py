@@ -2,18 +2,21 @@
 
 import json
 import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from sample_rows import card, machine
 
 from sa.benchmarks.cli import main
-from sa.benchmarks.measure import accuracy, bench, contenders
+from sa.benchmarks.measure import accuracy, bench, command, contenders
 from sa.benchmarks.measure.contenders import Plan
 from sa.benchmarks.measure.process import Peak
 from sa.benchmarks.measure.results import read
 from sa.runtime.console.progress import Reporter
 from sa.runtime.contract import ROLES
+from sa.runtime.engine_set.verify import read_manifest
+from sa.runtime.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -149,12 +152,42 @@ def test_a_peer_has_the_counts_of_a_set_that_refines_at_its_shapes(jobs, run, pl
     assert by_name["diffusers:eager"].flops == by_name["refining"].flops == 4e9
 
 
+def test_a_peer_moves_weights_of_its_own_precision(jobs, run, plain, monkeypatch):
+    installed = contenders.metadata.version
+    monkeypatch.setattr(contenders.metadata, "version", lambda name: "2.13.0" if name == "torch" else installed(name))
+    rows = run(plain, "--subjects", "unet", "--peer", "diffusers", "diffusers:eager-fp16")
+    unet = read_manifest(plain)[0].engine("unet")
+    more = {row.contender.name: row.bytes - unet.bytes for row in rows}
+    assert more == {plain.name: 0, "diffusers:eager": 0, "diffusers:eager-fp16": -2 * unet.parameters}
+
+
+def test_a_checkpoint_of_another_network_is_named(tmp_path):
+    for name, width in (("engine", 4), ("reference", 8)):
+        np.savez(tmp_path / f"{name}.npz", out=np.ones((1, width), np.float32))
+    entry = SimpleNamespace(contender=SimpleNamespace(name="square"))
+    with pytest.raises(
+        UserError, match=r"the unet of square gives \[1, 4\], the checkpoint's \[1, 8\]: give --checkpoint"
+    ):
+        accuracy.accuracy("unet", entry, tmp_path / "engine.npz", tmp_path / "reference.npz")
+
+
+def test_an_interrupt_says_what_is_kept(tmp_path, monkeypatch, capsys):
+    def interrupted(*of: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(command, "bench", interrupted)
+    assert main(["run", "--engines", "any", "--out", str(tmp_path)]) == 130
+    assert f"interrupted; {tmp_path} keeps what is finished." in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "message"),
     [
         (["--memory-limit", "0"], 2, "--memory-limit must be 0.1 to 100000 GiB, not 0.0."),
         (["--subjects", "decoder"], 2, "--subjects decoder is unknown: choose from image_encoder,"),
         (["--rounds", "0"], 2, "--rounds must be 1 to 1000, not 0."),
+        (["--frames", "0"], 2, "--frames must be 1 to 100000, not 0."),
+        (["--frames", "-5"], 2, "--frames must be 1 to 100000, not -5."),
         (["--steps", "1"], 2, "--steps must be 2 to 1000, not 1."),
         (["--peer", "diffusers"], 2, "--peer needs --checkpoint DIR"),
         (

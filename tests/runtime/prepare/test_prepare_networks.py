@@ -140,6 +140,10 @@ def test_several_photos_are_estimated_once(place, monkeypatch, capsys):
     shutil.rmtree(place / "case" / "second")
     assert main(flags) == 0 and len(seen) == 5
     assert contents(place / "case" / "second") == second
+    (place / "case").rename(place / "moved")
+    moved = [*replaced(flags, ["--out"]), "--out", str(place / "moved")]
+    assert main(moved) == 0 and len(seen) == 5  # made already, elsewhere
+    (place / "moved").rename(place / "case")
     by_time = [*replaced(flags, ["--out"]), "--out", str(place / "timed"), "--fps", "10", "--frames", "0.1s:0.2s"]
     assert main(by_time) == 0 and (place / "timed" / "second").is_dir()
     assert main([*by_time, "--keypoints", str(place / "case" / "photo")]) == 2  # made of other poses
