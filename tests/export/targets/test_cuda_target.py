@@ -32,6 +32,12 @@ def test_it_is_certified_by_the_definitions_of_its_operators(manifest):
         assert engine.certificate.relative <= engine.certificate.tolerance
 
 
+def test_in_float32_it_is_as_close_as_other_sets(manifest):
+    """The provider's GroupNorm, of sums of squares, is not given what it would lose (channels_last.FEWEST)."""
+    if manifest.precision == "fp32":
+        assert all(engine.certificate.relative < 1e-5 for engine in manifest.engines)
+
+
 def test_nothing_runs_step_by_step(engines):
     """A Scan of a VJP stays in a CPU's cache. A GPU runs all steps at once."""
     folder = engines("recipe_hjb", "onnxruntime", "--device", "cuda", "--refine")
@@ -44,8 +50,8 @@ def test_nothing_runs_step_by_step(engines):
 
 def test_norms_of_enough_channels_are_one_operator(folder):
     model, counted = nodes(folder, "unet")
-    # Of 67 norms, 24 have 64 channels and more, two for each thread.
-    assert counted["GroupNorm"] == 24 and counted["NhwcConv"] == 82 and counted["Conv"] == 0
+    # Of 67 norms, 24 have 64 channels and more, two for each thread, and 15 of these 8 numbers and more in a group.
+    assert counted["GroupNorm"] == 15 and counted["NhwcConv"] == 82 and counted["Conv"] == 0
     assert "com.microsoft" in {opset.domain for opset in model.opset_import}
 
 

@@ -63,8 +63,8 @@ def conv(x: str, made: str, weight: str = "w") -> str:
     return f"{made} = Conv <kernel_shape = [3, 3], pads = [1, 1, 1, 1]> ({x}, w)"
 
 
-def model_of(*lines: str) -> onnx.ModelProto:
-    model = onnx.parser.parse_model(HEADER + "{" + "\n".join(lines) + "}")
+def model_of(*lines: str, header: str = HEADER) -> onnx.ModelProto:
+    model = onnx.parser.parse_model(header + "{" + "\n".join(lines) + "}")
     constants = {name: np.array(value, np.int64) for name, value in CONSTANTS.items()}
     constants |= {"ones": np.ones(32, np.float32), "zeros": np.zeros(32, np.float32), "half": np.float32(0.5)}
     for name, value in constants.items():
@@ -189,11 +189,18 @@ def test_a_pointwise_operand_that_is_broadcast_otherwise_leaves_the_operator_alo
 
 @pytest.mark.parametrize("channels", [32, 96])
 def test_the_provider_has_no_kernel_for_an_odd_number_of_channels_in_a_group(channels):
-    text = HEADER.replace(str(CHANNELS), str(channels)) + "{" + norm("x", "y") + "}"
-    model = onnx.parser.parse_model(text)
+    model = model_of(norm("x", "y"), header=HEADER.replace(str(CHANNELS), str(channels)))
     before = model.SerializeToString()
     channels_last(model, {"gamma": (channels,), "beta": (channels,)})
     assert model.SerializeToString() == before
+
+
+@pytest.mark.parametrize(("height", "width", "taken"), [(1, 1, False), (1, 3, False), (2, 2, True)])
+def test_a_group_of_a_few_numbers_is_left_to_the_exact_operator(height, width, taken):
+    """Its variance would be the difference of two sums that may nearly agree: 6 numbers are too few, 8 are enough."""
+    model = model_of(norm("x", "y"), header=HEADER.replace("64, 4, 5", f"64, {height}, {width}"))
+    channels_last(model, {"gamma": (CHANNELS,), "beta": (CHANNELS,)})
+    assert any(node.op_type == "GroupNorm" for node in model.graph.node) == taken
 
 
 def test_a_network_without_a_group_norm_is_left_alone():
