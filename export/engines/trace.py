@@ -19,6 +19,7 @@ from paddle import nn
 from paddle.nn.layer import layers
 
 from sa.export import networks
+from sa.export.engines import specialize
 from sa.export.gradient import Gradient
 from sa.export.gradient.paddle_backward import differentiate
 from sa.export.onnx.cost import Cost, paddle_cost
@@ -142,4 +143,4 @@ def _at_largest(gradient: Gradient | None) -> Gradient | None:
 
 def _network_modules() -> list:
     names = [module.name for module in pkgutil.iter_modules(networks.__path__, networks.__name__ + ".")]
-    return [importlib.import_module(name) for name in names]
+    return [specialize, *(importlib.import_module(name) for name in names)]

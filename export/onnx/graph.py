@@ -104,12 +104,15 @@ def tidy(
 
 def remove_identities(graph: onnx.GraphProto) -> None:
     """Remove Identity nodes and additions of a zero."""
-    edges = Graph(graph)
-    for node in list(graph.node):
+    edges, kept = Graph(graph), []
+    for node in graph.node:
         zero = node.op_type == "Add" and (constant := edges.constant(node.input[1])) is not None and not constant.any()
         if node.op_type == "Identity" or (zero and constant.size == 1):
             edges.redirect(node.output[0], node.input[0])
-            graph.node.remove(node)
+        else:
+            kept.append(node)
+    del graph.node[:]
+    graph.node.extend(kept)
     Graph(graph).prune()
 
 

@@ -19,8 +19,8 @@ from sa.export.onnx.definitions import defined
 from sa.export.onnx.graph import CONTRIB, Graph, import_contrib, remove_identities
 
 GROUPS = 32  # of every GroupNorm, and the only number that the provider's knows
-# Numbers in a group. The provider's variance is E[x²] - E[x]², of which nothing is left where a few numbers nearly agree:
-# one level of 1x1 pixel, with two channels in a group, had a mean² of 1e5 variances. At true size a group has 640.
+# Numbers in a group. The provider's variance is E[x²] - E[x]², of which nothing is left where a few numbers nearly
+# agree: a level of 1x1 pixel, with two channels in a group, had a mean² of 1e5 variances. At true size a group has 640.
 FEWEST = 8
 TO_LAST, TO_FIRST = [0, 2, 3, 1], [0, 3, 1, 2]
 SWAP = [0, 2, 1, 3]  # [clips, frames, C, pixels] <-> [clips, C, frames, pixels]

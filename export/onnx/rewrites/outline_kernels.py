@@ -6,6 +6,8 @@ TensorRT for RTX takes the first overload for all. Temporal self-attention is no
 transposes around com.microsoft.MultiHeadAttention were faster than any body of standard operators.
 """
 
+from collections.abc import Iterator
+
 import onnx
 from onnx import helper
 
@@ -24,8 +26,30 @@ def kernel_name(function: str) -> str:
 
 def outline_kernels(model: onnx.ModelProto) -> None:
     """Turn every ID attention, and every GroupNorm followed by SiLU, into a call of a function."""
-    for split in [node for node in model.graph.node if node.op_type == "Split" and len(node.output) == FOLDED_PARTS]:
-        edges = Graph(model.graph)
+    edges = Graph(model.graph)
+    calls: dict[int, onnx.NodeProto] = {}  # by the id of the node in whose place each comes
+    inside: set[int] = set()
+    for name, inputs, last in [*_id_attentions(edges), *_group_norms(edges)]:
+        nodes = _between(edges, inputs, last)
+        calls[id(last)] = _call(model, edges, name, inputs, nodes, last.output[0])
+        inside |= {id(node) for node in nodes}
+    # Constants may also be read outside of the kernel that they belong to.
+    read = {name for node in model.graph.node if id(node) not in inside for name in node.input}
+    shared = {id(edges.maker[name]) for name in read if edges.constant(name) is not None}
+    kept = [
+        calls.get(id(node), node)
+        for node in model.graph.node
+        if id(node) in calls or id(node) in shared or id(node) not in inside
+    ]
+    del model.graph.node[:]
+    model.graph.node.extend(kept)
+
+
+def _id_attentions(edges: Graph) -> Iterator[tuple[str, list[str], onnx.NodeProto]]:
+    """The kernel's name, its inputs without parameters, and the node that makes its result."""
+    for split in edges.graph.node:
+        if split.op_type != "Split" or len(split.output) != FOLDED_PARTS:
+            continue
         keys = edges.only_reader(split.output[0], "Reshape")
         logits = edges.only_reader(keys.output[0], "MatMul") if keys is not None else None
         by_clip = edges.made_by(logits.input[0], "Reshape") if logits is not None else None
@@ -33,9 +57,14 @@ def outline_kernels(model: onnx.ModelProto) -> None:
         if norm is None:
             continue
         (residual,) = [node for node in edges.readers[norm.input[0]] if node.op_type == "Add"]
-        _outline(model, ID_ATTENTION, [*norm.input, *split.output], residual)
-    for norm in [node for node in model.graph.node if node.op_type == "InstanceNormalization"]:
-        edges = Graph(model.graph)
+        yield ID_ATTENTION, [*norm.input, *split.output], residual
+
+
+def _group_norms(edges: Graph) -> Iterator[tuple[str, list[str], onnx.NodeProto]]:
+    """Likewise."""
+    for norm in edges.graph.node:
+        if norm.op_type != "InstanceNormalization":
+            continue
         groups = edges.made_by(norm.input[0], "Reshape")
         node = norm
         for op_type in ("Reshape", "Mul", "Add"):
@@ -44,41 +73,37 @@ def outline_kernels(model: onnx.ModelProto) -> None:
             continue
         readers = {reader.op_type: reader for reader in edges.readers[node.output[0]]}
         if readers.keys() == {"Sigmoid", "Mul"} and len(edges.readers[node.output[0]]) == 2:
-            _outline(model, GROUP_NORM_SILU, [groups.input[0]], readers["Mul"])
+            yield GROUP_NORM_SILU, [groups.input[0]], readers["Mul"]
 
 
-def _outline(model: onnx.ModelProto, name: str, inputs: list[str], last: onnx.NodeProto) -> None:
-    """Turn all nodes between `inputs` and the result of `last` into one; the parameters they read become inputs."""
-    edges = Graph(model.graph)
-    inside, waiting = {id(last)}, [last]
+def _between(edges: Graph, inputs: list[str], last: onnx.NodeProto) -> list[onnx.NodeProto]:
+    """All nodes between `inputs` and the result of `last`, in the graph's order."""
+    found, waiting = {id(last)}, [last]
     while waiting:
         for tensor in waiting.pop().input:
             maker = edges.maker.get(tensor)
-            if maker is not None and tensor not in inputs and id(maker) not in inside:
-                inside.add(id(maker))
+            if maker is not None and tensor not in inputs and id(maker) not in found:
+                found.add(id(maker))
                 waiting.append(maker)
-    nodes = [node for node in model.graph.node if id(node) in inside]
+    return [node for node in edges.graph.node if id(node) in found]
+
+
+def _call(
+    model: onnx.ModelProto, edges: Graph, name: str, inputs: list[str], nodes: list[onnx.NodeProto], output: str
+) -> onnx.NodeProto:
+    """A node that calls a function with these nodes as its body; the parameters they read become inputs.
+
+    ValueError if one of them is read elsewhere, unless it is a constant or makes the output.
+    """
+    inside = {id(node) for node in nodes}
+    for node in nodes:
+        elsewhere = any(id(reader) not in inside for made in node.output for reader in edges.readers[made])
+        if elsewhere and node.op_type != "Constant" and output not in node.output:
+            raise ValueError(f"{node.op_type} {node.output[0]} is read outside the kernel it belongs to")
     parameters = [tensor for node in nodes for tensor in node.input if tensor and tensor not in edges.maker]
     found = list(dict.fromkeys([*inputs, *parameters]))
-    function = _function(model, name, nodes, found, last.output[0])
-    call = helper.make_node(function, found, [last.output[0]], name=f"{name}_{last.output[0]}", domain=DOMAIN)
-    kept = [
-        call if node is last else node
-        for node in model.graph.node
-        if node is last or not _only_inside(node, inside, edges)
-    ]
-    del model.graph.node[:]
-    model.graph.node.extend(kept)
-
-
-def _only_inside(node: onnx.NodeProto, inside: set[int], edges: Graph) -> bool:
-    """Whether the node can be removed. Constants may also be read outside; ValueError for any other node that is."""
-    if id(node) not in inside:
-        return False
-    elsewhere = any(id(reader) not in inside for output in node.output for reader in edges.readers[output])
-    if elsewhere and node.op_type != "Constant":
-        raise ValueError(f"{node.op_type} {node.output[0]} is read outside the kernel it belongs to")
-    return not elsewhere
+    function = _function(model, name, nodes, found, output)
+    return helper.make_node(function, found, [output], name=f"{name}_{output}", domain=DOMAIN)
 
 
 def _function(model: onnx.ModelProto, name: str, nodes: list[onnx.NodeProto], inputs: list[str], output: str) -> str:
