@@ -93,7 +93,7 @@ test: types
 	$(PYTEST) $(PARALLEL)
 
 test-peers: install-peers
-	$(PYTEST) tests/benchmarks/peers tests/benchmarks/puppet/networks tests/benchmarks/puppet/training tests/benchmarks/measure/test_quality_trial.py
+	$(PYTEST) $(PARALLEL) tests/benchmarks/peers tests/benchmarks/puppet/networks tests/benchmarks/puppet/training tests/benchmarks/measure/test_quality_trial.py
 
 # The UNet of ppdiffusers as a peer: its worker, and an independent Paddle network against this project's.
 test-ppdiffusers: install install-ppdiffusers
@@ -109,12 +109,11 @@ $(VENV)/installed-ray: $(VENV)/installed
 
 # fp16 engine sets, emulated, against float64.
 test-fp16: install
-	$(PYTEST) -m fp16
+	$(PYTEST) $(PARALLEL) -m fp16
 
 # A whole fp16 set as plans of TensorRT for RTX, which builds without a GPU, and the builder's own tests; Linux and Windows only.
 test-rtx: $(VENV)/installed-rtx
-	$(PYTEST) -m rtx
-	$(PYTEST) tests/export/targets/test_plans.py tests/runtime/backends/test_tensorrt.py
+	$(PYTEST) $(PARALLEL) -m '' tests/export/targets/test_rtx_sets.py tests/export/targets/test_plans.py tests/runtime/backends/test_tensorrt.py
 
 $(VENV)/installed-rtx: $(VENV)/installed
 	$(INSTALL) '.[$(SETUP),tensorrt-rtx]'
@@ -168,7 +167,7 @@ $(VENV)/installed-cuda: pyproject.toml constraints.txt
 	@$(BIN)/python -c 'from sa.benchmarks.gpu_check import require_gpu; require_gpu()'
 	touch $@
 
-# The pack that gpu-check draws its engine sets from, made anew: an hour, 25 GB of disk and 9 GiB of memory.
+# The pack that gpu-check draws its engine sets from, made anew: 20 minutes, 25 GB of disk and 9 GiB of memory.
 gpu-pack: install
 	$(BIN)/python -m sa.benchmarks.gpu_check --pack benchmarks/gpu/sets.tar.xz
 
@@ -176,7 +175,7 @@ gpu-pack: install
 BINDINGS := $(addprefix .cache/tensorrt-bindings/,10.9.0.34 11.4.0.106)
 
 test-kernels: install-kernels $(BINDINGS)
-	$(PYTEST) tests/kernels
+	$(PYTEST) $(PARALLEL) tests/kernels
 
 # 1 MB each: without the libraries, which are some GB.
 .cache/tensorrt-bindings/%: | $(VENV)/installed-kernels

@@ -7,6 +7,7 @@ ones. A cubin is for one architecture.
 import subprocess
 import tempfile
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -96,18 +97,25 @@ def compile_variant(variant: Variant, capability: int, out: Path) -> Resources:
 
 
 def compile_all(variants: Iterable[Variant], capabilities: Iterable[int], out: Path) -> str:
-    """Compile each variant for each architecture. Returns a table of the resources they use."""
+    """Compile each variant for each architecture, several at once. Returns a table of the resources they use."""
     out.mkdir(parents=True, exist_ok=True)
+    variants, capabilities = list(variants), list(capabilities)
+
+    def resources_taken(variant: Variant, capability: int) -> str:
+        try:
+            taken = compile_variant(variant, capability, out)
+        except CodeError as error:
+            raise CodeError(f"{variant.name}, sm_{capability}: {error}") from None
+        return f"{taken.registers}/{taken.spilled}/{taken.shared / 1024:.1f}"
+
     rows = [["registers / bytes spilled / KiB shared", *(f"sm_{capability}" for capability in capabilities)]]
-    for variant in variants:
-        row = [variant.name]
-        for capability in capabilities:
-            try:
-                taken = compile_variant(variant, capability, out)
-            except CodeError as error:
-                raise CodeError(f"{variant.name}, sm_{capability}: {error}") from None
-            row.append(f"{taken.registers}/{taken.spilled}/{taken.shared / 1024:.1f}")
-        rows.append(row)
+    pool = ThreadPoolExecutor()  # the compiler's passes and ptxas run outside of Python's lock
+    try:
+        waiting = [[pool.submit(resources_taken, variant, one) for one in capabilities] for variant in variants]
+        for variant, cells in zip(variants, waiting, strict=True):
+            rows.append([variant.name, *(cell.result() for cell in cells)])
+    finally:
+        pool.shutdown(cancel_futures=True)  # of what is left after an error
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows)
     return "\n".join(line.rstrip() for line in lines)
