@@ -32,7 +32,7 @@ def emulated_engines(monkeypatch):
 def test_frames_of_the_basic_case(golden, engines, case_folder, emulated_engines, tmp_path):
     data = golden("recipe_basic")
     arguments = [
-        *("--engines", engines("recipe_basic", "onnxruntime", "--precision", "fp16", "--refine")),  # also the GPU pack's
+        *("--engines", engines("recipe_basic", "onnxruntime", "--precision", "fp16", "--refine")),
         *("--case", case_folder("recipe_basic"), "--out", tmp_path / "out", "--steps", data.parameters.steps),
         *("--guidance", 3.0, "--guidance-start", 3.0, "--tile-overlap", data.parameters.tile_overlap),
         *("--noise", data.inputs / "noise.npz", "--identity", data.inputs / "id_embedding.npy", "--quiet"),
