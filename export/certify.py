@@ -33,6 +33,13 @@ class Networks:
         self.checkpoint = checkpoint
         self.weights = weights
         self._loaded: tuple[object, nn.Layer] | None = None
+        self._empty: tuple[object, nn.Layer] | None = None
+
+    def empty(self, definition: EngineDefinition) -> nn.Layer:
+        """The network of an engine without memory for its weights; the same one for engines that share it."""
+        if self._empty is None or self._empty[0] is not definition.network_key:
+            self._empty = definition.network_key, definition.network(self.checkpoint)
+        return self._empty[1]
 
     def loaded(self, definition: EngineDefinition) -> nn.Layer:
         """The network of an engine; the same one for engines that share it."""

@@ -14,7 +14,7 @@ def write(
     definition: EngineDefinition, networks: Networks, shapes: Shapes, folder: Path, target: Target, stem: str
 ) -> Written:
     """Write the engine at these shapes; `stem` begins the names of its files."""
-    network = definition.network(networks.checkpoint)
+    network = networks.empty(definition)
     made_of = Network(
         definition.method(network),
         definition.inputs(networks.checkpoint, shapes),

@@ -11,6 +11,7 @@ from sa.export import certificates, certify, exporter
 from sa.export.checkpoint.checkpoint import Checkpoint
 from sa.export.engines.fixed_inputs import fixed_inputs
 from sa.export.engines.plain_calls import PlainCalls
+from sa.export.engines.refinement_roles import refine_definitions
 from sa.export.engines.roles import DEFINITIONS, slots
 from sa.export.exporter import export
 from sa.export.settings import ExportSettings
@@ -47,6 +48,14 @@ def pose_net_reference(checkpoint):
     certify.load_weights(network, source.weights("pose_net", slots(network)))
     shapes = Shapes(height=64, width=64, tile_size=5, decode_chunk=4)
     return certify.reference_outputs(network.forward, None, definition.inputs(source, shapes))
+
+
+def test_engines_of_one_network_share_it(checkpoint):
+    opened = Checkpoint(checkpoint("recipe_hjb"))
+    *_, first, second = refine_definitions("segmented", opened).engines  # a segment of the decoder and its VJP
+    networks = certify.Networks(opened, {})
+    assert networks.empty(first) is networks.empty(second)
+    assert networks.empty(DEFINITIONS[0]) is not networks.empty(first)
 
 
 def test_a_sound_engine_is_within_and_a_damaged_one_beyond(engines, pose_net_reference, backend, tmp_path):

@@ -68,13 +68,14 @@ def write_program(network: Network, folder: Path, stem: str, dialect: Dialect) -
         names = [name for name in traced.parameters if name in weights]
         if not names:
             continue
+        whole = weights.shapes
         if network.own_weights:
             stored = {
                 name: ParameterSlice(name, 0, traced.parameters[name][-1]) for name in names if name in read
             } | columns
         else:  # one file per part of the checkpoint, shared by all engines that take their weights from it
-            stored = {name: ParameterSlice(name, 0, shape[-1]) for name, shape in weights.shapes.items()}
-        shapes = {name: part.shape(weights.shapes) for name, part in stored.items()}
+            stored = {name: ParameterSlice(name, 0, shape[-1]) for name, shape in whole.items()}
+        shapes = {name: part.shape(whole) for name, part in stored.items()}
         places = offsets(shapes, stored_as.size)
         data.append(f"{stem.removesuffix(TWIN) if network.own_weights else weights.part}.weights")
         declared = {name: shape for name, shape in shapes.items() if name in read}

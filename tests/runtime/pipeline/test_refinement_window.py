@@ -1,6 +1,7 @@
 """Refinement by a window: its engines against Paddle in float64, and runs that use it."""
 
 import json
+import shutil
 from types import SimpleNamespace
 
 import numpy as np
@@ -31,9 +32,10 @@ def folder(request, engines):
     return engines("recipe_hjb", request.param, "--refine", *size, "--refine-window", str(WINDOW.size))
 
 
-@pytest.fixture
-def place(engines, case_folder, tmp_path):
-    """A set with a window, and a case whose last chunk has a face that is too large for it."""
+@pytest.fixture(scope="module")
+def place(engines, case_folder, tmp_path_factory):
+    """A set with a window, and a case whose last chunk has a face that is too large for it. Each run is made once."""
+    tmp_path = tmp_path_factory.mktemp("window")
     size = ("--height", str(SIDE), "--width", str(SIDE))
     folder = engines("recipe_hjb", "onnxruntime", "--refine", *size, "--refine-window", str(WINDOW.size))
     (tmp_path / "engines").symlink_to(folder)
@@ -67,6 +69,13 @@ def arguments(place, out, *further):
 def written(place, out):
     frames = {path.name: path.read_bytes() for path in (place / out / "frames").iterdir()}
     return frames, json.loads((place / out / "run.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def plain(place):
+    """The frames and the run.json of a run without further flags."""
+    assert main(arguments(place, "plain")) == 0
+    return written(place, "plain")
 
 
 @pytest.fixture(scope="module")
@@ -127,12 +136,12 @@ def test_the_engines_make_the_gradient_of_the_network_with_its_norms_held(folder
     assert np.linalg.norm(gradient) == pytest.approx(np.linalg.norm(expected), rel=1e-3)
 
 
-def test_chunks_with_a_window_beside_one_of_the_frame_and_run_json_says_so(place):
-    assert main(arguments(place, "window")) == 0
+def test_chunks_with_a_window_beside_one_of_the_frame_and_run_json_says_so(place, plain):
     assert main(arguments(place, "frame", "--refine-gradient", "frame")) == 0
     assert main(arguments(place, "published", "--refine-region", "frame")) == 0
     (_, window), (frames, frame), (published_frames, published) = (
-        written(place, out) for out in ("window", "frame", "published")
+        plain,
+        *(written(place, out) for out in ("frame", "published")),
     )
     chosen = [one["arguments"]["refine_settings"] for one in (window, frame, published)]
     assert [(one["region"], one["gradient"]) for one in chosen] == [
@@ -150,43 +159,42 @@ def test_chunks_with_a_window_beside_one_of_the_frame_and_run_json_says_so(place
     assert window["memory"]["stages"][1]["predicted_bytes"] > frame["memory"]["stages"][1]["predicted_bytes"]
 
 
-def test_without_a_large_face_the_frames_engines_stay_closed(place, monkeypatch):
-    (place / "case" / "faces" / "frame_4.png").unlink()
-    Image.fromarray(np.zeros((SIDE, SIDE), np.uint8)).save(place / "case" / "faces" / "frame_4.png")
+def test_without_a_large_face_the_frames_engines_stay_closed(place, tmp_path, monkeypatch):
+    (tmp_path / "engines").symlink_to(place / "engines")
+    shutil.copytree(place / "case", tmp_path / "case")
+    Image.fromarray(np.zeros((SIDE, SIDE), np.uint8)).save(tmp_path / "case" / "faces" / "frame_4.png")
     monkeypatch.setattr(EngineSet, "open_loss_gradient", lambda *_: pytest.fail("the frame's gradient was opened"))
-    assert main(arguments(place, "out")) == 0
-    _, run = written(place, "out")
+    assert main(arguments(tmp_path, "out")) == 0
+    _, run = written(tmp_path, "out")
     assert [run["refinement"][name] for name in ("window_chunks", "frame_chunks")] == [1, 0]
 
 
-def test_low_memory_makes_the_same_frames(place):
-    assert main(arguments(place, "plain")) == 0
+def test_low_memory_makes_the_same_frames(place, plain):
     assert main(arguments(place, "low", "--low-memory")) == 0
-    (plain, run), (low, other) = written(place, "plain"), written(place, "low")
-    assert plain == low and run["refine"] == other["refine"]
+    (frames, run), (low, other) = plain, written(place, "low")
+    assert frames == low and run["refine"] == other["refine"]
     assert other["refinement"]["predicted_bytes"] < run["refinement"]["predicted_bytes"]
 
 
-def test_an_interrupted_run_goes_on_to_the_same_frames_unless_the_gradient_changes(place, monkeypatch):
-    assert main(arguments(place, "whole")) == 0
-    plain = running.save_state
+def test_an_interrupted_run_goes_on_to_the_same_frames_unless_the_gradient_changes(place, plain, monkeypatch):
+    save_state = running.save_state
 
     def stop_after(folder, state):
-        plain(folder, state)
+        save_state(folder, state)
         raise KeyboardInterrupt
 
     for flags, resumed in (((), 1), (("--refine-gradient", "frame"), 0)):
         with monkeypatch.context() as patched:
             patched.setattr(running, "save_state", stop_after)
-            assert main(arguments(place, "out", "--fresh")) != 0
-        assert main(arguments(place, "out", *flags)) == 0
-        frames, run = written(place, "out")
+            assert main(arguments(place, "interrupted", "--fresh")) != 0
+        assert main(arguments(place, "interrupted", *flags)) == 0
+        frames, run = written(place, "interrupted")
         assert run["resumed_after_step"] == resumed
-        assert (frames == written(place, "whole")[0]) == (not flags)
+        assert (frames == plain[0]) == (not flags)
 
 
 def test_upstream_takes_the_whole_frame(place):
-    assert main(arguments(place, "out", "--compat", "upstream")) == 0
-    _, run = written(place, "out")
+    assert main(arguments(place, "upstream", "--compat", "upstream")) == 0
+    _, run = written(place, "upstream")
     settings = SimpleNamespace(**run["arguments"]["refine_settings"])
     assert (settings.region, settings.gradient) == ("frame", "frame") and run["refinement"]["window"] is None
