@@ -14,7 +14,7 @@ BEGIN, END = "<!-- versions: made by `make versions` -->\n", "<!-- versions end 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")  # of pyproject.toml's requires-python
 SYSTEMS = {
     "Linux x86-64": "x86_64-manylinux_2_28",
-    "Linux arm64": "aarch64-manylinux_2_28",
+    "Linux arm64": "aarch64-manylinux_2_35",  # the oldest that OpenVINO has wheels for
     "Windows": "x86_64-pc-windows-msvc",
     "macOS 15 arm64": "aarch64-apple-darwin",
 }
