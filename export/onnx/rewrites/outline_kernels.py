@@ -35,7 +35,7 @@ def outline_kernels(model: onnx.ModelProto) -> None:
         inside |= {id(node) for node in nodes}
     # Constants may also be read outside of the kernel that they belong to.
     read = {name for node in model.graph.node if id(node) not in inside for name in node.input}
-    shared = {id(edges.maker[name]) for name in read if edges.constant(name) is not None}
+    shared = {id(edges.maker[name]) for name in read if edges.made_by(name, "Constant") is not None}
     kept = [
         calls.get(id(node), node)
         for node in model.graph.node

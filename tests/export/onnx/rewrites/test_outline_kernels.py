@@ -45,8 +45,9 @@ def test_the_unet_calls_each_kernel_where_the_network_has_it(unet):
     assert not calls(inliner.inline_local_functions(model))
 
 
-def test_what_a_kernel_makes_inside_may_not_be_read_outside():
-    parts = onnx.parser.parse_model(
+def two_norms(further: str) -> onnx.ModelProto:
+    """Two GroupNorms with SiLU, which share their constants, and further lines that make z."""
+    return onnx.parser.parse_model(
         """
         <ir_version: 8, opset_import: ["" : 17]>
         g (float[1, 64, 4, 4] x, float[64, 1, 1] w, float[64, 1, 1] b) => (float[1, 64, 4, 4] y, float[1, 64, 4, 4] z) {
@@ -59,13 +60,32 @@ def test_what_a_kernel_makes_inside_may_not_be_read_outside():
             scaled = Mul (frames, w)
             shifted = Add (scaled, b)
             gate = Sigmoid (shifted)
-            y = Mul (shifted, gate)
-            z = Exp (gate)
-        }
+            between = Mul (shifted, gate)
+            groups_2 = Reshape (between, to_groups)
+            normed_2 = InstanceNormalization (groups_2, ones, ones)
+            frames_2 = Reshape (normed_2, back)
+            scaled_2 = Mul (frames_2, w)
+            shifted_2 = Add (scaled_2, b)
+            gate_2 = Sigmoid (shifted_2)
+            y = Mul (shifted_2, gate_2)
         """
+        + further
+        + "}"
     )
+
+
+def test_what_a_kernel_makes_inside_may_not_be_read_outside():
     with pytest.raises(ValueError, match="Sigmoid gate is read outside"):
-        outline_kernels(parts)
+        outline_kernels(two_norms("z = Exp (gate)"))
+
+
+def test_a_constant_that_is_read_outside_too_stays():
+    """`back` is read by both kernels and by another node, `to_groups` by the kernels alone."""
+    model = two_norms("z = Reshape (between, back)")
+    outline_kernels(model)
+    assert calls(model) == {"GroupNormSiLU": 2} and len(model.functions) == 1
+    assert [node.output[0] for node in model.graph.node if node.op_type == "Constant"] == ["back"]
+    assert [node.input[0] for node in model.graph.node if node.domain == DOMAIN] == ["x", "between"]
 
 
 def test_the_id_attention_kernel_computes_what_the_engine_does():
