@@ -40,9 +40,9 @@ def test_unet_matches_every_stored_call(golden, case, opened):
 
 @pytest.mark.parametrize("backend", ["onnxruntime", "paddle"])  # OpenVINO runs ONNX Runtime's program
 def test_the_plain_unet_matches_every_stored_call(golden, engines, backend):
-    engine_set = EngineSet.open(engines("recipe_hjb", backend, "--plain"))
+    engine_set = EngineSet.open(engines("recipe_basic", backend, "--plain"))
     assert not engine_set.manifest.specialized
-    check_every_stored_call(golden("recipe_hjb"), engine_set.open_unet(), NETWORK)
+    check_every_stored_call(golden("recipe_basic"), engine_set.open_unet(), NETWORK)
 
 
 def test_single_engines_match_on_stored_inputs(golden, case, opened):
