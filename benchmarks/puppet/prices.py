@@ -13,7 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from sa.benchmarks.puppet import CHECKPOINT, PRESET
-from sa.benchmarks.puppet.cases import embed_reference, write_case
+from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
 from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.draw.trade_off import trade_off
 from sa.benchmarks.puppet.page import DOCS, figure_cell, save_picture, write_study
@@ -41,7 +41,11 @@ COUNTS = (5, 8, 10, 15, 25)  # steps
 ROUNDS = 3  # of timing
 SHOWN, SHOWN_FRAME = 3, 7  # puppets, and which of their frames, in the figure
 CACHE = ("--cache-depth", "2")  # all of the puppets' outermost level, as depth 3 is at true size
-ENGINES = {"fp32": CACHE, "fp16": (*CACHE, "--precision", "fp16")}  # flags of sa-export
+ENGINES = {  # flags of sa-export
+    "fp32": CACHE,
+    "fp16": (*CACHE, "--precision", "fp16"),
+    "depth-1": ("--cache-depth", "1"),
+}
 SHALLOW_SHARE = 0.37  # of the UNet's arithmetic, counted at true size for --cache-depth 3 (docs/faster.md)
 COLUMNS = {  # of VideoQuality: title and digits
     "joint_error": ("joints, px", 2),
@@ -85,6 +89,11 @@ PRICES = (
     Price("`exact`, fp16, every rounding emulated", engines="fp16"),
     Price("`fast`, fp16, every rounding emulated", quality="fast", engines="fp16"),
 )
+CACHED = (  # after the first of PRICES, whose UNet is whole in every step
+    *(Price(f"depth 2, interval {k}", {"cache_interval": k}) for k in (2, 3, 5)),
+    *(Price(f"depth 1, interval {k}", {"cache_interval": k}, engines="depth-1") for k in (2, 3, 5)),
+    *(Price(f"{steps} steps", {"steps": steps}) for steps in (14, 10, 7)),
+)
 
 
 def prices(work: Path) -> None:
@@ -95,7 +104,7 @@ def prices(work: Path) -> None:
         found = _Results(work, pipelines)
         tables = [_schedules(found, guidance) for guidance in (UNGUIDED, GUIDANCE)]
         rows = _rows(found)
-        write_study(PAGE, "\n\n".join([*tables, _price_list(rows)]))
+        write_study(PAGE, "\n\n".join([*tables, _price_list(rows), _cached(found)]))
         named = [price for price in PRICES if price.name == f"`{price.quality}`"]
         shown = [row for row in rows if row.price.engines == "fp32"]  # fp16 lies on the same points
         points = [(row.price.quality if row.price in named else "", row.share, row.converged[0]) for row in shown]
@@ -161,8 +170,15 @@ class _Results:
 
     def distance(self, price: Price, number: int, guidance: float = GUIDANCE) -> float:
         """PSNR to the converged result, in dB."""
-        folders = self.of(price, number), self.converged(number, guidance)
-        return psnr(*(read_frames(folder / "frames", FRAMES) for folder in folders))
+        return _distance(self.of(price, number) / "frames", self.converged(number, guidance) / "frames")
+
+    def truth(self, number: int) -> Path:
+        """The true frames."""
+        return self._work / f"case-{number}-{FRAMES}" / TRUTH
+
+
+def _distance(frames: Path, others: Path) -> float:
+    return psnr(read_frames(frames, FRAMES), read_frames(others, FRAMES))
 
 
 def _schedules(found: _Results, guidance: float) -> str:
@@ -240,4 +256,21 @@ def _price_list(rows: list[_Row]) -> str:
         lines.append(f"| {row.price.name} | {_cells(cells)}")
     steps = f"{CONVERGED} steps of the published schedule"
     lines += ["", f"{PUPPETS} held-out puppets of {FRAMES} frames, guidance {GUIDANCE:g}; converged is {steps}."]
+    return "\n".join(lines)
+
+
+def _cached(found: _Results) -> str:
+    """PSNR of cached features, and of fewer steps in their place, to the exact frames and to the true ones."""
+    exact, numbers = PRICES[0], range(PUPPETS)
+    steps = exact.settings.steps
+    titles = ["whole steps", f"PSNR to {steps} whole steps, dB", "PSNR to the truth, dB"]
+    lines = ["### Cached features", "", f"| | {_cells(titles)}", "|" + " --- |" * (len(titles) + 1)]
+    for price in (exact, *CACHED):
+        frames = [found.of(price, number) / "frames" for number in numbers]
+        near = [_distance(one, found.of(exact, number) / "frames") for one, number in zip(frames, numbers, strict=True)]
+        true = [_distance(one, found.truth(number)) for one, number in zip(frames, numbers, strict=True)]
+        whole = -(-price.settings.steps // price.settings.cache_interval)
+        cells = [whole, "" if price is exact else figure_cell(interval(near), 1), figure_cell(interval(true), 2)]
+        lines.append(f"| {price.name} | {_cells(cells)}")
+    lines += ["", f"{PUPPETS} held-out puppets of {FRAMES} frames, guidance {GUIDANCE:g}, {steps} steps or as said."]
     return "\n".join(lines)

@@ -40,6 +40,8 @@ ENGINES = {  # flags of sa-export
     "window": ("--refine", "--refine-window", "80"),
     "fp16": ("--precision", "fp16"),
     "paddle": ("--backend", "paddle"),
+    "openvino": ("--backend", "openvino"),
+    "openvino-bf16": ("--backend", "openvino", "--precision", "bf16"),
 }
 
 
@@ -78,6 +80,8 @@ STUDY: dict[str, Question] = {
             Setting("Paddle Inference, fp32", engines="paddle"),
             Setting("ONNX Runtime, fp16, on a CPU without its roundings", engines="fp16"),
             Setting("fp16, every rounding emulated", engines="fp16", rounded=True),
+            Setting("OpenVINO, fp32", engines="openvino"),
+            Setting("OpenVINO, bf16", engines="openvino-bf16"),
         ),
         puppets=4,
         compared=True,
@@ -124,9 +128,22 @@ def _answer(work: Path, title: str, question: Question) -> str:
     results = {
         setting: [animated(work, setting, number) for number in range(question.puppets)]
         for setting in question.settings
+        if _is_possible(setting)
     }
     section = _section(title, {setting: list(measure(folders).values()) for setting, folders in results.items()})
     return f"{section}\n\n{_differences(results)}" if question.compared else section
+
+
+def _is_possible(setting: Setting) -> bool:
+    """sa-export certifies bf16 engines by running them, so it makes none on a CPU that does not compute in bfloat16."""
+    if setting.engines != "openvino-bf16":
+        return True
+    from sa.runtime.backends.openvino import computes_bf16  # loads OpenVINO
+
+    if computes_bf16():
+        return True
+    print(f"{setting.name}: left out, because this CPU has no instructions for bfloat16.", flush=True)
+    return False
 
 
 def _engines(work: Path, name: str) -> Path:

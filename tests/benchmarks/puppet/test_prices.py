@@ -2,8 +2,10 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from sa.benchmarks.puppet.prices import GUIDANCE, PRICES, SHALLOW_SHARE, Price, unet_pairs
+from sa.benchmarks.puppet import prices
+from sa.benchmarks.puppet.prices import CACHED, ENGINES, GUIDANCE, PRICES, SHALLOW_SHARE, Price, unet_pairs
 from sa.runtime.contract import Schedule
 from sa.runtime.pipeline.quality import qualities, quality_settings
 from sa.runtime.pipeline.settings import Settings
@@ -47,3 +49,37 @@ def test_shallow_steps_count_what_they_compute():
 def test_a_combination_keeps_what_it_does_not_change():
     settings = Price("x", {"steps": 3}, "fast").settings
     assert settings.steps == 3 and settings.guidance_interval == quality_settings("fast").guidance_interval
+
+
+def test_cached_features_are_compared_with_the_exact_frames_and_the_truth(tmp_path, monkeypatch):
+    """Frames of one grey: the exact ones 2 levels from the truth, the others so many as they have whole steps."""
+    monkeypatch.setattr(prices, "PUPPETS", 2)
+
+    def drawn(folder, level):
+        folder.mkdir(parents=True, exist_ok=True)
+        for frame in range(prices.FRAMES):
+            Image.new("RGB", (4, 4), (level,) * 3).save(folder / f"frame_{frame}.png")
+        return folder
+
+    class Found:
+        def of(self, price, number):
+            level = 102 if price is PRICES[0] else 102 + -(-price.settings.steps // price.settings.cache_interval)
+            return drawn(tmp_path / str(level) / "frames", level).parent
+
+        def truth(self, number):
+            return drawn(tmp_path / "truth", 100)
+
+    rows = [line.split(" | ") for line in prices._cached(Found()).splitlines() if line.startswith("| ")][2:]
+    assert [row[0][2:] for row in rows] == [price.name for price in (PRICES[0], *CACHED)]
+    assert [int(row[1]) for row in rows] == [25, 13, 9, 5, 13, 9, 5, 14, 10, 7]
+
+    def cell(levels, digits):
+        return f"{20 * np.log10(255 / levels):.{digits}f}"
+
+    assert rows[0][2] == "" and rows[0][3].startswith(cell(2, 2))
+    for row in rows[1:]:
+        assert row[2].startswith(cell(int(row[1]), 1)) and row[3].startswith(cell(int(row[1]) + 2, 2))
+
+
+def test_every_setting_has_an_engine_set():
+    assert {price.engines for price in (*PRICES, *CACHED)} == set(ENGINES)

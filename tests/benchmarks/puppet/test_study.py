@@ -86,3 +86,13 @@ def test_without_a_checkpoint_there_is_nothing_to_study(tmp_path, monkeypatch):
     with pytest.raises(UserError, match="none is missing: teach the puppet checkpoint first, with `make puppet`"):
         study.study(tmp_path / "work")
     assert not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize("computes", [True, False])
+def test_bf16_is_left_out_where_the_cpu_does_not_compute_in_it(computes, monkeypatch, capsys):
+    openvino = pytest.importorskip("sa.runtime.backends.openvino")
+    monkeypatch.setattr(openvino, "computes_bf16", lambda: computes)
+    settings = study.STUDY["Precision and backend"].settings
+    left_out = {setting.name for setting in settings if not study._is_possible(setting)}
+    assert left_out == (set() if computes else {"OpenVINO, bf16"})
+    assert ("left out" in capsys.readouterr().out) is not computes
