@@ -18,7 +18,7 @@ from sa.benchmarks.puppet.cases import TRUTH
 from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.page import DOCS, figure_cell, save_picture, write_study
 from sa.benchmarks.puppet.quality import interval, measure, read_frames
-from sa.benchmarks.puppet.study import FRAMES, HJB_STEPS, Setting, animated
+from sa.benchmarks.puppet.study import FRAMES, HJB_STEPS, Setting, Videos
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.output.video import frame_path
 from sa.runtime.refinement.presets import PUBLISHED, refine_presets
@@ -89,23 +89,24 @@ def refining(work: Path, puppets: int = PUPPETS) -> None:
     """Animate, compare, and write the page and its picture; UserError if a command fails."""
     quiet_paddle()
     sections = []
-    for title, rows, steps in (
-        ("", ROWS, HJB_STEPS),
-        ("### Fewer gradients\n\n", LESS_OFTEN, MORE_STEPS),
-        ("### The presets\n\n", BY_PRESET, PRESET_STEPS),
-    ):
-        folders = _folders(work, rows, puppets)
-        sections.append(title + _table({row: refined(results) for row, results in folders.items()}, steps))
-        if rows is ROWS:
-            save_picture(pictures(work, list(folders.values())), PICTURES)
+    with Videos(work) as videos:
+        for title, rows, steps in (
+            ("", ROWS, HJB_STEPS),
+            ("### Fewer gradients\n\n", LESS_OFTEN, MORE_STEPS),
+            ("### The presets\n\n", BY_PRESET, PRESET_STEPS),
+        ):
+            folders = _folders(videos, rows, puppets)
+            sections.append(title + _table({row: refined(results) for row, results in folders.items()}, steps))
+            if rows is ROWS:
+                save_picture(pictures(work, list(folders.values())), PICTURES)
     write_study(PAGE, "\n\n".join(sections))
 
 
-def _folders(work: Path, rows: Sequence[Setting], puppets: int) -> dict[Setting, list[Path]]:
+def _folders(videos: Videos, rows: Sequence[Setting], puppets: int) -> dict[Setting, list[Path]]:
     folders: dict[Setting, list[Path]] = {row: [] for row in rows}
     for number in range(puppets):  # puppet by puppet, so that the rows take turns and an early end has whole rows
         for row in rows:
-            folders[row].append(animated(work, row, number))
+            folders[row].append(videos.of(row, number))
     return folders
 
 

@@ -23,7 +23,9 @@ from sa.export.cli import main as sa_export
 from sa.runtime.animator import animate
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.case.case import Case
-from sa.runtime.cli import main as sa_run
+from sa.runtime.cli import parser as sa_run
+from sa.runtime.cli import settings_from
+from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import UserError
 from sa.runtime.output.video import frame_path
 from sa.runtime.pipeline.pipeline import Pipeline
@@ -116,17 +118,67 @@ def study(work: Path) -> None:
     if not CHECKPOINT.is_dir():
         raise UserError(f"{CHECKPOINT} is missing: teach the puppet checkpoint first, with `make puppet`.")
     quiet_paddle()
-    sections = [_answer(work, title, question) for title, question in STUDY.items()]
-    write_study(PAGE, "\n\n".join(sections))
-    plain = Setting("plain")
-    results = [animated(work, plain, number) for number in range(SHOWN)]
+    with Videos(work) as videos:
+        write_study(PAGE, "\n\n".join(_answer(videos, title, question) for title, question in STUDY.items()))
+        results = [videos.of(Setting("plain"), number) for number in range(SHOWN)]
     save_picture(figure([work / f"case-{number}-{FRAMES}" for number in range(SHOWN)], results), FIGURE)
 
 
-def _answer(work: Path, title: str, question: Question) -> str:
+class Videos:
+    """Result folders by setting and puppet, made when they are asked for. Engine sets stay open between them."""
+
+    def __init__(self, work: Path):
+        self._work = work
+        self._pipelines: dict[tuple[str, bool], Pipeline] = {}
+
+    def __enter__(self) -> "Videos":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for pipeline in self._pipelines.values():
+            pipeline.close()
+
+    def of(self, setting: Setting, number: int) -> Path:
+        """The result folder of one held-out puppet with one setting."""
+        case = self._work / f"case-{number}-{setting.frames}"
+        if not (case / "identity.npy").exists():
+            write_case(case, "held-out", number, setting.frames)
+            embed_reference(case, CHECKPOINT)
+        given = {"--steps": str(STEPS), "--guidance": str(GUIDANCE), **setting.flags}
+        flags = [word for pair in given.items() for word in pair if word]
+        what = " ".join((setting.engines, "rounded" if setting.rounded else "", *flags))
+        result = self._work / "results" / re.sub(r"[^a-z0-9.]+", "-", what) / case.name
+        if not (result / "run.json").exists():
+            result.parent.mkdir(parents=True, exist_ok=True)
+            animate(self._pipeline(setting), Case.read(case), result, settings_of(flags))
+            print(result, flush=True)
+        return result
+
+    def _pipeline(self, setting: Setting) -> Pipeline:
+        key = setting.engines, setting.rounded
+        if key not in self._pipelines:
+            opened = (RoundedSet if setting.rounded else EngineSet).open(self._engines(setting.engines))
+            self._pipelines[key] = Pipeline(opened, keep=True)
+        return self._pipelines[key]
+
+    def _engines(self, name: str) -> Path:
+        folder = self._work / f"engines-{name}"
+        if not folder.exists():
+            words = ["--checkpoint", str(CHECKPOINT), "--out", str(folder), "--preset", PRESET, *ENGINES[name]]
+            if sa_export(words):
+                raise UserError("the study stops at the command that failed above.")
+        return folder
+
+
+def settings_of(flags: Sequence[str]) -> Settings:
+    """What these flags of sa-run ask for."""
+    return settings_from(sa_run().parse_args(["--engines", "", "--case", "", "--out", "", *flags]))
+
+
+def _answer(videos: Videos, title: str, question: Question) -> str:
     """The section on one question."""
     results = {
-        setting: [animated(work, setting, number) for number in range(question.puppets)]
+        setting: [videos.of(setting, number) for number in range(question.puppets)]
         for setting in question.settings
         if _is_possible(setting)
     }
@@ -144,41 +196,6 @@ def _is_possible(setting: Setting) -> bool:
         return True
     print(f"{setting.name}: left out, because this CPU has no instructions for bfloat16.", flush=True)
     return False
-
-
-def _engines(work: Path, name: str) -> Path:
-    folder = work / f"engines-{name}"
-    if not folder.exists():
-        _done(sa_export(["--checkpoint", str(CHECKPOINT), "--out", str(folder), "--preset", PRESET, *ENGINES[name]]))
-    return folder
-
-
-def animated(work: Path, setting: Setting, number: int) -> Path:
-    """The result folder of one held-out puppet with one setting."""
-    case = work / f"case-{number}-{setting.frames}"
-    if not (case / "identity.npy").exists():
-        write_case(case, "held-out", number, setting.frames)
-        embed_reference(case, CHECKPOINT)
-    given = {"--steps": str(STEPS), "--guidance": str(GUIDANCE), **setting.flags}
-    flags = [word for pair in given.items() for word in pair if word]
-    what = " ".join((setting.engines, "rounded" if setting.rounded else "", *flags))
-    result = work / "results" / re.sub(r"[^a-z0-9.]+", "-", what) / case.name
-    if (result / "run.json").exists():
-        return result
-    result.parent.mkdir(parents=True, exist_ok=True)
-    engines = _engines(work, setting.engines)
-    if setting.rounded:
-        with Pipeline(RoundedSet.open(engines), keep=False) as pipeline:
-            animate(pipeline, Case.read(case), result, Settings(steps=STEPS, guidance=GUIDANCE))
-    else:
-        _done(sa_run(["--engines", str(engines), "--case", str(case), "--out", str(result), "--quiet", *flags]))
-    print(result, flush=True)
-    return result
-
-
-def _done(code: int) -> None:
-    if code:
-        raise UserError("the study stops at the command that failed above.")
 
 
 def _section(title: str, measured: dict[Setting, list[VideoQuality]]) -> str:

@@ -1,6 +1,6 @@
 """The study's page and figure, from figures that are known."""
 
-from contextlib import nullcontext
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
@@ -38,35 +38,43 @@ def test_the_figure_shows_reference_then_pose_result_and_truth(tmp_path):
     assert centres == [red, black, blue, green, black, blue, green]
 
 
-def test_what_a_setting_says_takes_the_place_of_the_usual_flags(tmp_path, monkeypatch):
-    asked = []
+@pytest.fixture
+def animated(tmp_path, monkeypatch):
+    """A work folder with a case and engine sets, and what was asked of `animate`: the set, the kind, the settings."""
     (tmp_path / "case-0-8").mkdir()
     (tmp_path / "case-0-8" / "identity.npy").touch()
-    (tmp_path / "engines-onnxruntime").mkdir()
-    monkeypatch.setattr(study, "sa_run", lambda words: asked.append(words) or 0)
-    folders = {
-        study.animated(tmp_path, setting, 0)
-        for setting in (study.Setting("plain"), study.Setting("few", {"--steps": "5"}), study._refined("two", 2))
-    }
-    assert len(folders) == 3
-    plain, few, refined = (" ".join(words[words.index("--quiet") + 1 :]) for words in asked)
-    assert plain == "--steps 15 --guidance 1.0" and few == "--steps 5 --guidance 1.0"
-    assert refined == (
-        "--steps 6 --guidance 1.0 --refine --refine-preset published --refine-region frame --refine-iters 2"
-    )
-
-
-def test_the_emulation_of_fp16_has_the_settings_of_the_other_rows(tmp_path, monkeypatch):
-    (tmp_path / "case-0-8").mkdir()
-    (tmp_path / "case-0-8" / "identity.npy").touch()
-    (tmp_path / "engines-fp16").mkdir()
-    asked = []
-    monkeypatch.setattr(study.RoundedSet, "open", lambda folder: folder.name)
-    monkeypatch.setattr(study, "Pipeline", lambda engines, keep: nullcontext(engines))
+    for name in study.ENGINES:
+        (tmp_path / f"engines-{name}").mkdir()
+    for kind in ("EngineSet", "RoundedSet"):
+        monkeypatch.setattr(getattr(study, kind), "open", lambda folder, kind=kind: (kind, folder.name))
+    monkeypatch.setattr(study, "Pipeline", lambda engines, keep: SimpleNamespace(engines=engines, close=lambda: None))
     monkeypatch.setattr(study.Case, "read", lambda folder: folder)
-    monkeypatch.setattr(study, "animate", lambda engines, case, out, settings: asked.append((engines, settings)))
-    study.animated(tmp_path, study.Setting("fp16", engines="fp16", rounded=True), 0)
-    assert asked == [("engines-fp16", Settings(steps=STEPS, guidance=GUIDANCE))]
+    asked = []
+    monkeypatch.setattr(study, "animate", lambda pipeline, case, out, settings: asked.append((pipeline, settings)))
+    return tmp_path, asked
+
+
+def test_what_a_setting_says_takes_the_place_of_the_usual_flags(animated):
+    work, asked = animated
+    settings = (study.Setting("plain"), study.Setting("few", {"--steps": "5"}), study._refined("two", 2))
+    with study.Videos(work) as videos:
+        assert len({videos.of(setting, 0) for setting in settings}) == 3
+    plain, few, refined = (settings for _, settings in asked)
+    assert plain == Settings(steps=STEPS, guidance=GUIDANCE) and few == Settings(steps=5, guidance=GUIDANCE)
+    assert (refined.steps, refined.refine.iterations, refined.refine.region) == (study.HJB_STEPS, 2, "frame")
+    assert len({id(pipeline) for pipeline, _ in asked}) == 1  # opened once
+
+
+def test_the_emulation_of_fp16_has_the_settings_of_the_other_rows(animated):
+    work, asked = animated
+    with study.Videos(work) as videos:
+        for rounded in (False, True):
+            videos.of(study.Setting("fp16", engines="fp16", rounded=rounded), 0)
+    assert [pipeline.engines for pipeline, _ in asked] == [
+        ("EngineSet", "engines-fp16"),
+        ("RoundedSet", "engines-fp16"),
+    ]
+    assert {settings for _, settings in asked} == {Settings(steps=STEPS, guidance=GUIDANCE)}
 
 
 def test_differences_are_those_of_the_worst_video_and_pixel(tmp_path):
