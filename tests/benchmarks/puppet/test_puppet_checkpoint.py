@@ -29,6 +29,7 @@ STAGES = (
     "vae-more.1",
     "animator-more.1",
     "decoder-more.1",
+    "animator-more.2",
 )
 PUPPETS = (101, 102)  # neither trained on, nor the study's
 
