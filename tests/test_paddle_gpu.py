@@ -57,7 +57,7 @@ def test_a_float32_engine_runs_in_float32(told, engines):
     for backend in ("paddle", "paddle-cuda"):
         with open_engine(backend, opened.folder, contract, 1) as engine:
             found.append(engine.infer(values)["pose_latents"])
-    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(*found, rtol=1e-5, atol=1e-5)
     assert told[-2:] == [{"device": "cpu"}, {"device": 0, "precision": inference.PrecisionType.Float32}]
 
 
