@@ -211,27 +211,27 @@ def _section(title: str, measured: dict[Setting, list[VideoQuality]]) -> str:
 def _differences(results: dict[Setting, list[Path]]) -> str:
     """How far every other setting's frames are from the first setting's."""
     (_, first), *others = results.items()
-    said = []
+    lines = ["| against the first row's frames | worst video, dB | worst pixel, of 255 levels |", "| --- | --- | --- |"]
     for setting, folders in others:
         both = zip(folders, first, strict=True)
         pairs = [(read_frames(a / "frames", FRAMES), read_frames(b / "frames", FRAMES)) for a, b in both]
         level = max(int(np.abs(a.astype(int) - b).max()) for a, b in pairs)
         decibel = min(psnr(a, b) for a, b in pairs)
-        said.append(f"{setting.name}: {decibel:.1f} dB, {level} levels of 255")
-    return f"Against the frames of the first row, the worst video and the worst pixel: {'; '.join(said)}."
+        lines.append(f"| {setting.name} | {decibel:.1f} | {level} |")
+    return "\n".join(lines)
 
 
 def _truths(videos: list[VideoQuality]) -> str:
     """The values to compare the figures with, measured on the first setting's videos."""
     known = summary(videos)
     words = {
-        "psnr_still": "the reference repeated has a PSNR of {} dB",
-        "joint_floor": "joints found in the truth itself are off by {} px",
-        "csim_other": "CSIM with other puppets is {}",
-        "csim_judge_other": "by the second embedder {}",
+        "psnr_still": "The reference repeated has a PSNR of {} dB.",
+        "joint_floor": "Joints found in the truth itself are off by {} px.",
+        "csim_other": "CSIM with other puppets is {},",
+        "csim_judge_other": "by the second embedder {}.",
     }
     parts = [text.format(figure_cell(known[name], 2)) for name, text in words.items()]
-    return f"{len(videos)} held-out puppets: {'; '.join(parts)}."
+    return f"{len(videos)} held-out puppets. {' '.join(parts)}"
 
 
 def figure(cases: list[Path], results: list[Path], frames: Sequence[int] = (1, 4, 7)) -> Image.Image:
