@@ -2,6 +2,9 @@
 
 The objective is that of Karras et al. 2022, with v-prediction and log-normal sigmas (docs/model.md, section 5). A step
 learns from single frames without the temporal layers, or from clips with all layers.
+
+Samples are weighted so that every noise level counts alike, as in Karras et al. 2024, "Analyzing and improving the
+training dynamics of diffusion models". There a small network learns each level's error; here it is a formula.
 """
 
 from dataclasses import dataclass
@@ -34,6 +37,7 @@ from sa.runtime.sampling.time_ids import FPS_ID, MOTION_BUCKET_ID
 PARTS = "unet", "pose_net", "face_encoder", "image_encoder"
 SEED = 41
 LOG_SIGMA = 0.7, 1.6  # mean and deviation, as Stable Video Diffusion was trained
+LEFT = 0.02  # variance of the scaled latents that a good animator cannot tell from the condition; 1 without condition
 DROP_TOKEN, DROP_ALL = 0.1, 0.1  # shares of samples without the CLIP token, and with no condition at all
 SCHEDULE, MORE = Schedule(0.01, steps=6000), Schedule(0.01)
 PICTURES, CLIPS = 32, 4  # samples in a step of pictures, and in one of clips
@@ -170,15 +174,26 @@ def videos(examples: Examples, count: int, rng: np.random.Generator) -> Batch:
     return gather(examples, clips, reference, np.tile(np.arange(REFERENCES, FRAMES), (count, 1)))
 
 
-def velocity_loss(
+def velocity_error(
     animator: Animator, batch: Batch, sigma: torch.Tensor, noise: torch.Tensor, u: torch.Tensor
 ) -> torch.Tensor:
-    """EDM's weighted error of the denoised latents. For v-prediction it is the plain error of the velocity."""
+    """[B]: EDM's weighted error of the denoised latents. For v-prediction it is the plain error of the velocity."""
     s = sigma[:, None, None, None, None]
     x = batch.latents + s * noise
     wanted = (x / (s**2 + 1) - batch.latents) * torch.sqrt(s**2 + 1) / s
     found = animator(x, sigma, animator.condition(batch).dropped(u), batch.over_time)
-    return (batch.weights * (found.float() - wanted) ** 2).mean()
+    return (batch.weights * (found.float() - wanted) ** 2).mean(dim=(1, 2, 3, 4))
+
+
+def evened(sigma: torch.Tensor, u: torch.Tensor) -> torch.Tensor:
+    """[B] weights that make errors of all noise levels, and with and without condition, about equally large.
+
+    Latents of which a variance of r is unknown, seen through noise of sigma, are known up to r s^2 / (r + s^2). As an
+    error of the velocity that is r (s^2 + 1) / (s^2 + r); the weight is its inverse, times LEFT. Without weights,
+    samples whose error is large because nobody could do better make most of the gradient's noise.
+    """
+    unknown = torch.where(u < DROP_ALL, 1.0, LEFT)
+    return LEFT / unknown * (sigma**2 + unknown) / (sigma**2 + 1)
 
 
 def sample(animator: Animator, batch: Batch, steps: int, rng: np.random.Generator) -> torch.Tensor:
@@ -220,8 +235,9 @@ def train_animator(
             rng.standard_normal(batch.latents.shape, np.float32),
             rng.random(count, np.float32),
         )
+        sigma, noise, u = (torch.from_numpy(one).to(machine.device) for one in drawn)
         with machine.mixed_precision():
-            return velocity_loss(animator, batch, *(torch.from_numpy(one).to(machine.device) for one in drawn))
+            return (evened(sigma, u) * velocity_error(animator, batch, sigma, noise, u)).mean()
 
     def loss(rng: np.random.Generator) -> torch.Tensor:
         if rng.random() < CLIP_STEPS:
@@ -233,9 +249,9 @@ def train_animator(
         noise = np.random.default_rng(SEED).standard_normal(fixed.latents.shape, np.float32)
         given = torch.from_numpy(noise).to(machine.device), torch.ones(count, device=machine.device)
         row = {
-            f"held-out at {s}": velocity_loss(
-                animator, fixed, torch.full((count,), s, device=machine.device), *given
-            ).item()
+            f"held-out at {s}": velocity_error(animator, fixed, torch.full((count,), s, device=machine.device), *given)
+            .mean()
+            .item()
             for s in HELD_OUT_SIGMAS
         }
         row["held-out"] = float(np.mean(list(row.values())))

@@ -157,11 +157,24 @@ def test_the_true_velocity_is_denoised_to_the_latents(animator, monkeypatch):
     monkeypatch.setattr(diffusion.Animator, "forward", lambda self, x, sigma, condition, over_time: truth)
     assert torch.allclose(animator.denoise(x, sigma, None, True), data.latents, atol=1e-3)
     monkeypatch.setattr(diffusion.Animator, "condition", lambda self, batch: animator_condition())
-    assert diffusion.velocity_loss(animator, data, sigma, noise, torch.ones(2)) < 1e-8
+    assert diffusion.velocity_error(animator, data, sigma, noise, torch.ones(2)).max() < 1e-8
 
 
 def animator_condition():
     return diffusion.Condition(*(torch.zeros(2, 1) for _ in range(4)))
+
+
+def test_the_best_possible_errors_count_alike():
+    """Denoise a Gaussian of variance r perfectly: the weighted error is LEFT at every noise level, drawn or not."""
+    rng = np.random.default_rng(0)
+    for u, variance in ((0.05, 1.0), (0.5, diffusion.LEFT)):
+        for sigma in (0.05, 0.3, 1.0, 10.0):
+            latents = np.sqrt(variance) * rng.standard_normal(100_000)
+            x = latents + sigma * rng.standard_normal(100_000)
+            denoised = variance / (variance + sigma**2) * x
+            error = np.mean((denoised - latents) ** 2) * (sigma**2 + 1) / sigma**2  # of the velocity
+            weight = diffusion.evened(torch.tensor([sigma]), torch.tensor([u])).item()
+            assert weight * error == pytest.approx(diffusion.LEFT, rel=0.02)
 
 
 def test_what_is_dropped():
