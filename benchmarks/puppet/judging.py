@@ -1,4 +1,4 @@
-"""The networks that judge a puppet's video: both embedders and the joint finder, from the puppet checkpoint."""
+"""The networks that judge a puppet's video, from the puppet checkpoint: both embedders, the joint finder, the VAE."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,10 +11,12 @@ from torch.nn import functional as F
 from sa.benchmarks.peers.networks.arcface import IResNet
 from sa.benchmarks.puppet import CHECKPOINT
 from sa.benchmarks.puppet.draw.clips import SIZE
+from sa.benchmarks.puppet.networks.vae import Vae
 from sa.benchmarks.puppet.training import faces
 from sa.benchmarks.puppet.training.judges import FOUND, Embedder, JointFinder, pixel_errors
 from sa.benchmarks.puppet.training.pixels import bytes_to_tensor, to_tensor
-from sa.benchmarks.puppet.training.publish import published
+from sa.benchmarks.puppet.training.publish import published, published_vae_config
+from sa.runtime.case.images import frames_to_bytes
 from sa.runtime.output.video import frame_path
 
 
@@ -57,6 +59,14 @@ class Judges:
     @torch.no_grad()
     def _embed(self, crops: torch.Tensor) -> Face:
         return Face(F.normalize(self._arcface(crops), dim=1), F.normalize(self._embedder(crops), dim=1))
+
+
+@torch.no_grad()
+def reconstructed(frames: np.ndarray) -> np.ndarray:
+    """A video [T, H, W, 3] uint8, encoded and decoded as one tile: no animator's can be nearer to it."""
+    vae = published(CHECKPOINT, "vae", Vae(published_vae_config(CHECKPOINT)))
+    found = vae.decoder(vae.encode(bytes_to_tensor(frames))[0], len(frames))
+    return frames_to_bytes(found.numpy())
 
 
 def _box(mask: Path) -> np.ndarray:

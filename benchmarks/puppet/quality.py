@@ -133,36 +133,48 @@ def read_frames(folder: Path, count: int) -> np.ndarray:
     return np.stack(frames)
 
 
+@dataclass(frozen=True, eq=False)
+class Video:
+    """Frames [T, H, W, 3] uint8 for a puppet's case, and the tiles they were made in, if in several."""
+
+    case: Path
+    frames: np.ndarray
+    tile_size: int | None = None
+    tile_overlap: int = 1
+
+
 def measure(results: Iterable[Path]) -> dict[Path, VideoQuality]:
     """The quality of every result folder; InputError if one is not a result, or its case has no truth."""
+    folders = list(results)
+    return dict(zip(folders, compare([_video(folder) for folder in folders]), strict=True))
+
+
+def compare(videos: Sequence[Video]) -> list[VideoQuality]:
+    """Each video compared with its case's truth."""
     from sa.benchmarks.puppet.judging import Judges
 
-    cases = {folder: _case(folder) for folder in results}
     judges = Judges()
-    references = {case: judges.reference(case) for case in cases.values()}
-    return {folder: _measure(folder, case, judges, references) for folder, case in cases.items()}
+    references = {video.case: judges.reference(video.case) for video in videos}
+    return [_compare(video, judges, references) for video in videos]
 
 
-def _run(folder: Path) -> dict:
+def _video(folder: Path) -> Video:
     try:
-        return json.loads((folder / "run.json").read_text())
+        run = json.loads((folder / "run.json").read_text())
     except (OSError, ValueError):
         raise InputError(f"{folder} holds no run.json that can be read: give folders that sa-run wrote.") from None
-
-
-def _case(folder: Path) -> Path:
-    case = Path(_run(folder)["case"])
+    case = Path(run["case"])
     if not (case / TRUTH).is_dir():
         raise InputError(
             f"{case} has no {TRUTH}/: only a puppet's case knows what its video should be; give its result."
         )
-    return case
+    frames = read_frames(folder / "frames", run["frames"])
+    return Video(case, frames, run["shapes"]["tile_size"], int(run["arguments"]["tile_overlap"]))
 
 
-def _measure(folder: Path, case: Path, judges: "Judges", references: "dict[Path, Face]") -> VideoQuality:
-    run = _run(folder)
-    count = run["frames"]
-    result, truth = read_frames(folder / "frames", count), read_frames(case / TRUTH, count)
+def _compare(video: Video, judges: "Judges", references: "dict[Path, Face]") -> VideoQuality:
+    case, result, count = video.case, video.frames, len(video.frames)
+    truth = read_frames(case / TRUTH, count)
     with Image.open(case / "reference.png") as image:
         still = np.broadcast_to(np.asarray(image.convert("RGB")), truth.shape)
     wanted, change = read_joints(case), changes(result, truth)
@@ -182,7 +194,7 @@ def _measure(folder: Path, case: Path, judges: "Judges", references: "dict[Path,
         csim_judge=csim_judge,
         csim_judge_other=float(csim_judge_other),
         flicker=float(change.mean()),
-        seam=seam_error(change, count, run["shapes"]["tile_size"], int(run["arguments"]["tile_overlap"])),
+        seam=seam_error(change, count, video.tile_size or count, video.tile_overlap),
     )
 
 

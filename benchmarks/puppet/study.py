@@ -5,9 +5,10 @@ It writes the tables between the markers of docs/puppet.md, and the figure besid
 kept, so an interrupted study continues where it stopped. Brackets are bootstrap intervals of 95 % over puppets.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET, STEPS
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
 from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.page import DOCS, figure_cell, save_picture, write_study
-from sa.benchmarks.puppet.quality import VideoQuality, measure, psnr, read_frames, summary
+from sa.benchmarks.puppet.quality import Video, VideoQuality, compare, measure, psnr, read_frames, summary
 from sa.benchmarks.puppet.rounded import RoundedSet
 from sa.export.cli import main as sa_export
 from sa.runtime.animator import animate
@@ -36,6 +37,7 @@ PAGE, FIGURE = DOCS / "puppet.md", DOCS / "puppet.png"
 
 FRAMES, LONG = 8, 40  # one tile, and several
 HJB_STEPS = 6  # for measuring refinement, which takes a hundred times as long as a plain step
+PUPPETS = 8
 SHOWN = 4  # puppets in the figure
 ENGINES = {  # flags of sa-export
     "onnxruntime": ("--refine",),
@@ -66,7 +68,7 @@ def _refined(name: str, iterations: int, **flags: str) -> Setting:
 @dataclass(frozen=True)
 class Question:
     settings: tuple[Setting, ...]
-    puppets: int = 8  # how many held-out puppets each setting animates
+    puppets: int = PUPPETS  # how many held-out puppets each setting animates
     compared: bool = False  # also frame by frame with the first setting's videos
 
 
@@ -119,9 +121,10 @@ def study(work: Path) -> None:
         raise UserError(f"{CHECKPOINT} is missing: teach the puppet checkpoint first, with `make puppet`.")
     quiet_paddle()
     with Videos(work) as videos:
-        write_study(PAGE, "\n\n".join(_answer(videos, title, question) for title, question in STUDY.items()))
+        answers = [_answer(videos, title, question) for title, question in STUDY.items()]
+        write_study(PAGE, "\n\n".join([_bounds([videos.case(number) for number in range(PUPPETS)]), *answers]))
         results = [videos.of(Setting("plain"), number) for number in range(SHOWN)]
-    save_picture(figure([work / f"case-{number}-{FRAMES}" for number in range(SHOWN)], results), FIGURE)
+        save_picture(figure([videos.case(number) for number in range(SHOWN)], results), FIGURE)
 
 
 class Videos:
@@ -138,12 +141,17 @@ class Videos:
         for pipeline in self._pipelines.values():
             pipeline.close()
 
+    def case(self, number: int, frames: int = FRAMES) -> Path:
+        """The case of one held-out puppet."""
+        case = self._work / f"case-{number}-{frames}"
+        if not (case / "identity.npy").exists():
+            write_case(case, "held-out", number, frames)
+            embed_reference(case, CHECKPOINT)
+        return case
+
     def of(self, setting: Setting, number: int) -> Path:
         """The result folder of one held-out puppet with one setting."""
-        case = self._work / f"case-{number}-{setting.frames}"
-        if not (case / "identity.npy").exists():
-            write_case(case, "held-out", number, setting.frames)
-            embed_reference(case, CHECKPOINT)
+        case = self.case(number, setting.frames)
         given = {"--steps": str(STEPS), "--guidance": str(GUIDANCE), **setting.flags}
         flags = [word for pair in given.items() for word in pair if word]
         what = " ".join((setting.engines, "rounded" if setting.rounded else "", *flags))
@@ -182,8 +190,20 @@ def _answer(videos: Videos, title: str, question: Question) -> str:
         for setting in question.settings
         if _is_possible(setting)
     }
-    section = _section(title, {setting: list(measure(folders).values()) for setting, folders in results.items()})
+    measured = {setting.name: list(measure(folders).values()) for setting, folders in results.items()}
+    section = _section(title, measured)
     return f"{section}\n\n{_differences(results)}" if question.compared else section
+
+
+def _bounds(cases: Sequence[Path]) -> str:
+    """The section on what no animator can do better: the truth, and what the VAE makes of it."""
+    from sa.benchmarks.puppet.judging import reconstructed  # loads PyTorch
+
+    truths = [Video(case, read_frames(case / TRUTH, FRAMES)) for case in cases]
+    themselves = [replace(found, psnr=math.nan) for found in compare(truths)]  # it would be infinite
+    made = [replace(truth, frames=reconstructed(truth.frames)) for truth in truths]
+    rows = {"the true frames": themselves, "the true frames, encoded and decoded": compare(made)}
+    return _section("What bounds it", rows)
 
 
 def _is_possible(setting: Setting) -> bool:
@@ -198,13 +218,13 @@ def _is_possible(setting: Setting) -> bool:
     return False
 
 
-def _section(title: str, measured: dict[Setting, list[VideoQuality]]) -> str:
+def _section(title: str, measured: dict[str, list[VideoQuality]]) -> str:
     lines = [f"### {title}", "", f"| | {' | '.join(title for title, _ in COLUMNS.values())} |"]
     lines.append("|" + " --- |" * (len(COLUMNS) + 1))
-    for setting, videos in measured.items():
+    for name, videos in measured.items():
         figures = summary(videos)
         cells = [figure_cell(figures[column], digits) for column, (_, digits) in COLUMNS.items()]
-        lines.append(f"| {setting.name} | {' | '.join(cells)} |")
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join([*lines, "", _truths(next(iter(measured.values())))])
 
 

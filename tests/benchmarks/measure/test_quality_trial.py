@@ -4,6 +4,7 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -11,7 +12,9 @@ pytest.importorskip("diffusers")
 
 from sa.benchmarks.measure import quality_trial as trial
 from sa.benchmarks.puppet import CHECKPOINT
-from sa.benchmarks.puppet.cases import TRUTH
+from sa.benchmarks.puppet.cases import TRUTH, write_case
+from sa.benchmarks.puppet.judging import reconstructed
+from sa.benchmarks.puppet.quality import Video, compare, read_frames
 from sa.runtime.contract import Shapes
 
 PUPPETS = 3
@@ -59,3 +62,14 @@ def test_the_reference_repeated_is_judged_as_what_it_is(figures):
     found = figures(lambda case, frame: case / "reference.png")
     assert found["psnr"] == pytest.approx(found["psnr_still"]) and found["psnr"] < 25
     assert found["joint_error"] > found["joint_floor"] + 3 and found["flicker"] > 0
+
+
+def test_what_the_vae_makes_of_the_truth_is_near_to_it(tmp_path):
+    case = tmp_path / "case"
+    write_case(case, "held-out", 101, 4)
+    truth = read_frames(case / TRUTH, 4)
+    (same, made) = compare([Video(case, truth), Video(case, reconstructed(truth))])
+    assert made.psnr > 26 and made.psnr < same.psnr
+    assert 0.5 < made.sharpness < same.sharpness == pytest.approx(1)
+    assert made.csim == pytest.approx(same.csim, abs=0.1)
+    assert np.isnan(made.seam)

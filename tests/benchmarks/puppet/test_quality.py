@@ -80,13 +80,13 @@ def test_the_interval_leaves_out_what_is_not_known():
 
 def test_a_folder_that_is_no_result(tmp_path):
     with pytest.raises(InputError, match=r"holds no run\.json"):
-        quality._case(tmp_path)
+        quality.measure([tmp_path])
 
 
 def test_a_case_without_truth(tmp_path):
     (tmp_path / "run.json").write_text(f'{{"case": "{tmp_path}"}}')
     with pytest.raises(InputError, match="has no truth/"):
-        quality._case(tmp_path)
+        quality.measure([tmp_path])
 
 
 def test_a_frame_that_is_missing(tmp_path):

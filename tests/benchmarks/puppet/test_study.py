@@ -17,7 +17,7 @@ def video(value: float) -> VideoQuality:
 
 def test_a_table_has_a_row_for_every_setting_and_leaves_out_what_is_not_known():
     settings = study.STUDY["Guidance"].settings
-    table = study._section("Guidance", {setting: [video(1.0), video(3.0)] for setting in settings})
+    table = study._section("Guidance", {setting.name: [video(1.0), video(3.0)] for setting in settings})
     rows = [line for line in table.splitlines() if line.startswith("| guidance")]
     assert [row.split("|")[1].strip() for row in rows] == [f"guidance {g}" for g in (1, 2, 3, 5)]
     assert all(row.split("|")[2].strip() == "2.00 [1.00, 3.00]" for row in rows)
