@@ -21,8 +21,8 @@ from sa.benchmarks.puppet.training.temporal import silence, zero
 SEED = 11
 PICTURES, MORE_PICTURES = Schedule(0.01, steps=6000), Schedule(0.005)
 BATCH, CROP = 8, 64
-FRAMES, MORE_FRAMES = Schedule(0.002, steps=400, warm_up=20), Schedule(0.002, warm_up=20)
-CHUNK, CHUNKS = 4, 4  # frames decoded at once, and how many such chunks a step learns from
+FRAMES, MORE_FRAMES = Schedule(0.002, steps=400, warm_up=20), Schedule(0.001, warm_up=20)
+CHUNK = 4  # frames decoded at once
 GAP = 6.0
 KL = 2e-5  # weight of the divergence per latent number, beside the mean absolute error per pixel
 EDGE = 1.0
@@ -80,7 +80,7 @@ def train_pictures(
 
 
 def train_frames(folder: Path, network: Vae, schedule: Schedule, data: Drawn, held_out: Drawn, machine: Machine) -> Vae:
-    """The decoder with its temporal layers, on chunks of frames; the encoder is frozen."""
+    """The decoder with its temporal layers, on chunks of whole frames; the encoder is frozen."""
     network.to(machine.device).requires_grad_(False)
     network.decoder.requires_grad_(True)
     left_out = [block for block in silent(network) if not block.conv2.weight.requires_grad]
@@ -90,7 +90,9 @@ def train_frames(folder: Path, network: Vae, schedule: Schedule, data: Drawn, he
         latents = [network.encode(frames)[0] for frames in wanted]
 
     def loss(rng: np.random.Generator) -> torch.Tensor:
-        frames, weights = chunks(data, rng, CHUNKS * machine.batches, CROP)
+        clip, first = int(rng.integers(len(data))), REFERENCES + int(rng.integers(VIDEO - CHUNK + 1))
+        frames = bytes_to_tensor(data.pictures[clip, first : first + CHUNK])
+        weights = detail_weights(data.boxes[clip, first : first + CHUNK], data.poses[clip, first : first + CHUNK])
         with torch.no_grad(), machine.mixed_precision():
             mean, log_variance = network.encode(frames)
         noise = torch.from_numpy(rng.standard_normal(mean.shape, np.float32)).to(machine.device)
@@ -177,24 +179,9 @@ def batch(data: Drawn, rng: np.random.Generator, count: int, crop: int) -> tuple
     """Pictures [count, 3, s, s] and weights [count, 1, s, s]; most crops are around the puppet."""
     clips = rng.integers(len(data), size=count)
     frames = rng.integers(data.pictures.shape[1], size=count)
-    return _cropped(data, clips[:, None], frames[:, None], rng, crop)
-
-
-def chunks(data: Drawn, rng: np.random.Generator, count: int, crop: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The same of `count` times CHUNK frames that follow each other; the crop stays where it is."""
-    clips = rng.integers(len(data), size=count)
-    first = REFERENCES + rng.integers(VIDEO - CHUNK + 1, size=count)
-    return _cropped(data, clips[:, None], first[:, None] + np.arange(CHUNK), rng, crop)
-
-
-def _cropped(
-    data: Drawn, clips: np.ndarray, frames: np.ndarray, rng: np.random.Generator, crop: int
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Clips [n, 1], frames [n, T] -> crops and weights of n T pictures."""
-    pictures = bytes_to_tensor(data.pictures[clips, frames].flatten(0, 1))
-    weights = detail_weights(data.boxes[clips, frames].flatten(0, 1), data.poses[clips, frames].flatten(0, 1))
-    corners = np.clip(rng.normal((32, 32), (24, 24), (len(frames), 2)), 0, SIZE - crop).astype(int)
-    corners = corners.repeat(frames.shape[1], axis=0).tolist()
+    pictures = bytes_to_tensor(data.pictures[clips, frames])
+    weights = detail_weights(data.boxes[clips, frames], data.poses[clips, frames])
+    corners = np.clip(rng.normal((32, 32), (24, 24), (count, 2)), 0, SIZE - crop).astype(int).tolist()
     cut = [(slice(None), slice(y, y + crop), slice(x, x + crop)) for y, x in corners]
     return tuple(torch.stack([one[c] for one, c in zip(many, cut, strict=True)]) for many in (pictures, weights))
 

@@ -30,6 +30,9 @@ STAGES = (
     "animator-more.1",
     "decoder-more.1",
     "animator-more.2",
+    "animator-more.3",
+    "decoder-more.2",
+    "decoder-more.3",
 )
 PUPPETS = (101, 102)  # neither trained on, nor the study's
 

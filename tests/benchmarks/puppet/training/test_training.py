@@ -221,18 +221,6 @@ def test_videos_are_the_frames_that_follow_each_other(examples):
     assert data.weights[0].sum() == VIDEO * (256 + vae.DETAIL * 20)
 
 
-def test_a_chunk_is_one_crop_of_frames_that_follow_each_other(examples):
-    drawn = examples.drawn
-    drawn.pictures[:] = torch.arange(FRAMES, dtype=torch.uint8)[:, None, None, None]  # each frame shows its number
-    drawn.pictures[..., 0] = torch.arange(128, dtype=torch.uint8)  # and in red, where its columns are
-    pictures, weights = vae.chunks(drawn, np.random.default_rng(0), 5, 64)
-    assert pictures.shape == (20, 3, 64, 64) and weights.shape == (20, 1, 64, 64)
-    levels = ((pictures + 1) * 127.5).round().int().unflatten(0, (5, vae.CHUNK))
-    numbers, columns = levels[:, :, 1, 0, 0], levels[:, :, 0, 0, 0]
-    assert (numbers.diff(dim=1) == 1).all() and numbers.min() >= REFERENCES
-    assert (columns == columns[:, :1]).all() and len(columns[:, 0].unique()) > 1
-
-
 @pytest.fixture
 def narrow_vae():
     torch.manual_seed(0)
