@@ -1,4 +1,4 @@
-"""The networks that judge a puppet's video, from the puppet checkpoint: both embedders, the joint finder, the VAE."""
+"""The networks that judge a puppet's video, from the puppet checkpoint. The VAE shows what the truth's latents give."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,7 +63,7 @@ class Judges:
 
 @torch.no_grad()
 def reconstructed(frames: np.ndarray) -> np.ndarray:
-    """A video [T, H, W, 3] uint8, encoded and decoded as one tile: no animator's can be nearer to it."""
+    """A video [T, H, W, 3] uint8, encoded and decoded as one tile: what its own latents would give."""
     vae = published(CHECKPOINT, "vae", Vae(published_vae_config(CHECKPOINT)))
     found = vae.decoder(vae.encode(bytes_to_tensor(frames))[0], len(frames))
     return frames_to_bytes(found.numpy())

@@ -122,7 +122,8 @@ def study(work: Path) -> None:
     quiet_paddle()
     with Videos(work) as videos:
         answers = [_answer(videos, title, question) for title, question in STUDY.items()]
-        write_study(PAGE, "\n\n".join([_bounds([videos.case(number) for number in range(PUPPETS)]), *answers]))
+        ideal = _ideal([videos.case(number) for number in range(PUPPETS)])
+        write_study(PAGE, "\n\n".join([ideal, *answers]))
         results = [videos.of(Setting("plain"), number) for number in range(SHOWN)]
         save_picture(figure([videos.case(number) for number in range(SHOWN)], results), FIGURE)
 
@@ -195,15 +196,15 @@ def _answer(videos: Videos, title: str, question: Question) -> str:
     return f"{section}\n\n{_differences(results)}" if question.compared else section
 
 
-def _bounds(cases: Sequence[Path]) -> str:
-    """The section on what no animator can do better: the truth, and what the VAE makes of it."""
+def _ideal(cases: Sequence[Path]) -> str:
+    """The section on what to compare an animator with: the truth, and what the VAE makes of the truth's own latents."""
     from sa.benchmarks.puppet.judging import reconstructed  # loads PyTorch
 
     truths = [Video(case, read_frames(case / TRUTH, FRAMES)) for case in cases]
     themselves = [replace(found, psnr=math.nan) for found in compare(truths)]  # it would be infinite
     made = [replace(truth, frames=reconstructed(truth.frames)) for truth in truths]
     rows = {"the true frames": themselves, "the true frames, encoded and decoded": compare(made)}
-    return _section("What bounds it", rows)
+    return _section("What a perfect animator would give", rows)
 
 
 def _is_possible(setting: Setting) -> bool:

@@ -248,12 +248,10 @@ def train_animator(
         count = len(fixed.latents)
         noise = np.random.default_rng(SEED).standard_normal(fixed.latents.shape, np.float32)
         given = torch.from_numpy(noise).to(machine.device), torch.ones(count, device=machine.device)
-        row = {
-            f"held-out at {s}": velocity_error(animator, fixed, torch.full((count,), s, device=machine.device), *given)
-            .mean()
-            .item()
-            for s in HELD_OUT_SIGMAS
-        }
+        row = {}
+        for s in HELD_OUT_SIGMAS:
+            sigma = torch.full((count,), s, device=machine.device)
+            row[f"held-out at {s}"] = velocity_error(animator, fixed, sigma, *given).mean().item()
         row["held-out"] = float(np.mean(list(row.values())))
         shown[:] = [decoded(vae, sample(animator, few, SAMPLE_STEPS, np.random.default_rng(SEED)))]
         return row | {"psnr": psnr(shown[0], truth), "sharpness": sharpness(shown[0], truth)}

@@ -25,6 +25,21 @@ def test_a_table_has_a_row_for_every_setting_and_leaves_out_what_is_not_known():
     assert {line.count("|") for line in table.splitlines() if line.startswith("|")} == {len(study.COLUMNS) + 2}
 
 
+def test_a_perfect_animator_is_compared_as_the_truth_and_as_the_vae_gives_it(tmp_path, monkeypatch):
+    judging = pytest.importorskip("sa.benchmarks.puppet.judging")
+    for frame in range(study.FRAMES):
+        path = tmp_path / study.TRUTH / f"frame_{frame}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.new("RGB", (128, 128), (frame, 0, 0)).save(path)
+    monkeypatch.setattr(judging, "reconstructed", lambda frames: frames + 100)
+    monkeypatch.setattr(study, "compare", lambda videos: [video(float(one.frames[-1].max())) for one in videos])
+    rows = [line.split("|")[1:4] for line in study._ideal([tmp_path]).splitlines() if line.startswith("| the true")]
+    assert [[cell.strip() for cell in row] for row in rows] == [
+        ["the true frames", "", "7.000 [7.000, 7.000]"],  # its PSNR would be infinite
+        ["the true frames, encoded and decoded", "107.00 [107.00, 107.00]", "107.000 [107.000, 107.000]"],
+    ]
+
+
 def test_the_figure_shows_reference_then_pose_result_and_truth(tmp_path):
     colours = {"reference.png": "red", "poses": "black", "frames": "blue", "truth": "green"}
     for name, colour in colours.items():

@@ -221,6 +221,36 @@ def test_videos_are_the_frames_that_follow_each_other(examples):
     assert data.weights[0].sum() == VIDEO * (256 + vae.DETAIL * 20)
 
 
+class OneStep:
+    """In the place of a stage: the loss of its first step, and the parameters that it would train."""
+
+    def __init__(self, folder, network, schedule, seed, *_, **__):
+        self.trained = {name for name, parameter in network.named_parameters() if parameter.requires_grad}
+
+    def run(self, loss, check, show):
+        self.loss = loss(np.random.default_rng(0))
+        self.loss.backward()
+        return self
+
+
+def test_the_animator_learns_from_weighted_samples(examples, animator, monkeypatch):
+    monkeypatch.setattr(diffusion, "Stage", OneStep)
+    monkeypatch.setattr(diffusion, "SAMPLED_CLIPS", 2)
+    monkeypatch.setattr(diffusion, "CLIP_STEPS", 0)
+    monkeypatch.setattr(diffusion, "velocity_error", lambda network, *_: network.pose_net.scale.expand(32))
+    monkeypatch.setattr(diffusion, "evened", lambda sigma, u: torch.arange(32.0))
+    given = None, animator, torch.nn.Identity(), examples, examples, diffusion.MORE, Machine()
+    assert diffusion.train_animator(*given).loss.item() == pytest.approx(15.5 * animator.pose_net.scale.item())
+
+
+def test_the_whole_decoder_is_trained_on_frames_and_nothing_else(examples, narrow_vae, monkeypatch):
+    monkeypatch.setattr(vae, "Stage", OneStep)
+    stage = vae.train_frames(None, narrow_vae, vae.MORE_FRAMES, examples.drawn, examples.drawn, Machine())
+    assert stage.trained == {f"decoder.{name}" for name, _ in narrow_vae.decoder.named_parameters()}
+    assert narrow_vae.decoder.conv_in.weight.grad.any()
+    assert not any(block.idle for block in vae.finest(narrow_vae))  # as it was given
+
+
 @pytest.fixture
 def narrow_vae():
     torch.manual_seed(0)
