@@ -9,7 +9,7 @@ from PIL import Image
 
 from sa.benchmarks.puppet.draw.identity import Identity, random_identity
 from sa.benchmarks.puppet.draw.motion import Motion, Posture, posture, random_motion
-from sa.benchmarks.puppet.draw.picture import draw_face_mask, draw_puppet, face_box
+from sa.benchmarks.puppet.draw.picture import draw_face_mask, draw_puppet, face_box, hand_boxes
 from sa.benchmarks.puppet.draw.skeleton import draw_pose
 
 SIZE = 128  # pixels along a side
@@ -49,6 +49,10 @@ class Clip:
     def face_box(self, frame: float) -> tuple[int, int, int, int]:
         """Left, top, right, bottom, inclusive, in pixels of 128x128."""
         return face_box(self.posture(frame), SIZE)
+
+    def hand_boxes(self, frame: float) -> np.ndarray:
+        """[2, 4] int, the same for both hands."""
+        return hand_boxes(self.posture(frame), SIZE)
 
 
 @lru_cache(maxsize=4096)

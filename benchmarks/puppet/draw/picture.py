@@ -8,6 +8,7 @@ from sa.benchmarks.puppet.draw.identity import Identity, shade
 from sa.benchmarks.puppet.draw.motion import SIDES, Posture, outline
 
 INK, WHITE = (46, 36, 40), (255, 252, 246)
+FINGER = 2  # pixels around the points of a hand that its fingers take
 
 
 def draw_puppet(identity: Identity, posture: Posture, size: int) -> Image.Image:
@@ -28,6 +29,12 @@ def face_box(posture: Posture, size: int) -> tuple[int, int, int, int]:
     # The points stop at the brows; a detector's box reaches some way up the forehead.
     low = low - (high - low) * [0.02, 0.3]
     return tuple(np.clip(np.round([low * size, high * size]), 0, size - 1).astype(int).ravel().tolist())
+
+
+def hand_boxes(posture: Posture, size: int) -> np.ndarray:
+    """Left, top, right, bottom of both hands [2, 4] int in pixels, inclusive, cut off a pixel beside the picture."""
+    ends = posture.hands.min(axis=1) * size - FINGER, posture.hands.max(axis=1) * size + FINGER
+    return np.clip(np.round(np.concatenate(ends, axis=1)), -1, size).astype(int)
 
 
 def draw_face_mask(posture: Posture, size: int) -> Image.Image:

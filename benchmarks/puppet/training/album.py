@@ -22,7 +22,12 @@ FRAMES = REFERENCES + VIDEO
 MOMENTS = 200  # times a clip's frames are drawn at
 POLL = 0.2  # seconds
 
-_FIELDS = {"pictures": ((SIZE, SIZE, 3), np.uint8), "poses": ((SIZE, SIZE, 3), np.uint8), "boxes": ((4,), np.int16)}
+_FIELDS = {
+    "pictures": ((SIZE, SIZE, 3), np.uint8),
+    "poses": ((SIZE, SIZE, 3), np.uint8),
+    "boxes": ((4,), np.int16),
+    "hands": ((2, 4), np.int16),
+}
 
 
 @dataclass(frozen=True)
@@ -40,10 +45,18 @@ class Album:
         return -(-self.clips // self.part)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """By name: pictures and poses [n, FRAMES, 128, 128, 3] uint8, boxes of faces [n, FRAMES, 4] int16.
+        """By name: pictures and poses [n, FRAMES, 128, 128, 3] uint8, boxes of faces [n, FRAMES, 4] and of hands
+        [n, FRAMES, 2, 4] int16.
 
-        The files of an album that was made longer have more than its clips.
+        The files of an album that was made longer have more than its clips. InputError if one that was drawn lacks a
+        file.
         """
+        lacking = [name for name in _FIELDS if not (self.folder / f"{name}.npy").exists()]
+        if lacking and any(self.folder.glob("part-*.drawn")):
+            raise InputError(
+                f"{self.folder} has no {lacking[0]}.npy: expected one, as sa-bench puppet-train draws it today; remove "
+                "the folder, so that it is drawn again."
+            )
         shapes = {name: (self.parts * self.part, FRAMES, *shape) for name, (shape, _) in _FIELDS.items()}
         return {name: mapped(self.folder / f"{name}.npy", shapes[name], _FIELDS[name][1]) for name in _FIELDS}
 
@@ -125,3 +138,4 @@ def _draw(row: dict[str, np.ndarray], split: Split, number: int) -> None:
         row["pictures"][i] = one.picture(moment)
         row["poses"][i] = np.rint((pose_pixels(one.pose(moment), SIZE, SIZE)[0].transpose(1, 2, 0) + 1) * 127.5)
         row["boxes"][i] = one.face_box(moment)
+        row["hands"][i] = one.hand_boxes(moment)

@@ -150,11 +150,11 @@ def gather(examples: Examples, clips: np.ndarray, reference: np.ndarray, frames:
     drawn, device = examples.drawn, examples.latents.device
     clip, first, frame = (torch.from_numpy(index).to(device) for index in (clips, reference, frames))
     rows = clip[:, None]
-    boxes, poses = drawn.boxes[rows, frame].flatten(0, 1), drawn.poses[rows, frame].flatten(0, 1)
+    every_row, every_frame = rows.expand(frame.shape).flatten(), frame.flatten()
     return Batch(
         latents=examples.latents[rows, frame],
-        poses=bytes_to_tensor(poses).unflatten(0, frames.shape),
-        weights=detail_weights(boxes, poses, cell=8).unflatten(0, frames.shape),
+        poses=bytes_to_tensor(drawn.poses[every_row, every_frame]).unflatten(0, frames.shape),
+        weights=detail_weights(drawn, every_row, every_frame, cell=8).unflatten(0, frames.shape),
         references=examples.references[clip, first],
         pictures=bytes_to_tensor(drawn.pictures[clip, first]),
         identities=examples.identities[clip, first],

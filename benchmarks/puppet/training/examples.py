@@ -20,6 +20,7 @@ NOISE_AUG = 0.02  # noise in the reference before it is encoded, as published
 PART = 20  # clips between two records of progress
 IDENTITY = 512
 _LATENT = (4, SIZE // 8, SIZE // 8)
+Index = int | slice | np.ndarray | torch.Tensor
 _FIELDS = {
     "latents": (FRAMES, *_LATENT),
     "references": (REFERENCES, *_LATENT),
@@ -34,6 +35,7 @@ class Drawn:
     pictures: torch.Tensor  # [n, FRAMES, 128, 128, 3] uint8
     poses: torch.Tensor  # [n, FRAMES, 128, 128, 3] uint8
     boxes: torch.Tensor  # [n, FRAMES, 4] int16, of faces
+    hands: torch.Tensor  # [n, FRAMES, 2, 4] int16, boxes of hands
 
     def __len__(self) -> int:
         return len(self.boxes)

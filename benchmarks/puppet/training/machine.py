@@ -19,7 +19,7 @@ class OutOfTime(InterruptedRunError):  # noqa: N818 - everything is saved
 
 @dataclass(frozen=True)
 class Machine:
-    """A CPU computes in float32, and the same again from the same seed. CUDA computes in bfloat16 where autocast does.
+    """CUDA computes in bfloat16 where autocast does. A CPU computes in float32, unless asked, and repeats itself.
 
     Not run on a GPU.
     """
@@ -27,17 +27,20 @@ class Machine:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     seconds: float = math.inf
     compiles: bool = False
+    bf16: bool = False  # on a CPU, too
     started: float = field(default_factory=time.monotonic)
 
     @staticmethod
-    def open(device: str, threads: int, minutes: float | None = None, compiles: bool = False) -> "Machine":
+    def open(
+        device: str, threads: int, minutes: float | None = None, compiles: bool = False, bf16: bool = False
+    ) -> "Machine":
         """InputError if there is no such device."""
         if device == "cuda" and not torch.cuda.is_available():
             raise InputError("--device cuda: PyTorch finds no CUDA device; take --device cpu.")
         torch.set_num_threads(threads)
         if device == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
-        return Machine(torch.device(device), math.inf if minutes is None else 60 * minutes, compiles)
+        return Machine(torch.device(device), math.inf if minutes is None else 60 * minutes, compiles, bf16)
 
     @property
     def on_gpu(self) -> bool:
@@ -61,7 +64,8 @@ class Machine:
             raise OutOfTime("the time is over, and what is done is kept; the same command goes on.")
 
     def mixed_precision(self) -> contextlib.AbstractContextManager:
-        return torch.autocast("cuda", torch.bfloat16) if self.on_gpu else contextlib.nullcontext()
+        wanted = self.on_gpu or self.bf16
+        return torch.autocast(self.device.type, torch.bfloat16) if wanted else contextlib.nullcontext()
 
     def compile(self, network: nn.Module) -> None:
         """Let PyTorch compile the network's forward and backward pass, if asked to; its parameters stay as they are."""

@@ -12,7 +12,7 @@ from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.networks.layers import SpatialResBlock, SpatioTemporalResBlock
 from sa.benchmarks.puppet.networks.vae import Vae
 from sa.benchmarks.puppet.training.album import REFERENCES, VIDEO
-from sa.benchmarks.puppet.training.examples import Drawn
+from sa.benchmarks.puppet.training.examples import Drawn, Index
 from sa.benchmarks.puppet.training.loop import Schedule, Stage
 from sa.benchmarks.puppet.training.machine import Machine
 from sa.benchmarks.puppet.training.pixels import bytes_to_tensor, from_tensor
@@ -21,13 +21,13 @@ from sa.benchmarks.puppet.training.temporal import silence, zero
 SEED = 11
 PICTURES, MORE_PICTURES = Schedule(0.01, steps=6000), Schedule(0.005)
 BATCH, CROP = 8, 64
-FRAMES, MORE_FRAMES = Schedule(0.002, steps=400, warm_up=20), Schedule(0.001, warm_up=20)
+FRAMES, MORE_FRAMES = Schedule(0.002, steps=400, warm_up=20), Schedule(0.002, warm_up=20)
 CHUNK = 4  # frames decoded at once
 GAP = 6.0
 KL = 2e-5  # weight of the divergence per latent number, beside the mean absolute error per pixel
 EDGE = 1.0
 COLOUR, PATCH = 4.0, 8
-DETAIL = 2.0  # extra weight of the face's box, and again of what is near a drawn limb: faces and fingers are small
+LIMB, FACE, HAND = 2.0, 6.0, 6.0  # extra weight of what is near a drawn limb, in the face's box, in a hand's
 NEAR, LIT = 7, 48  # pixels across of what is near; levels from which a pose's pixel is drawn
 ANCHOR, ANCHORED = 0.1, 2.0  # weight of the latents' agreement with colours, and the deviation they get
 # Brightness, blue against orange, green against magenta, each by its deviation among the puppets' patches.
@@ -92,7 +92,7 @@ def train_frames(folder: Path, network: Vae, schedule: Schedule, data: Drawn, he
     def loss(rng: np.random.Generator) -> torch.Tensor:
         clip, first = int(rng.integers(len(data))), REFERENCES + int(rng.integers(VIDEO - CHUNK + 1))
         frames = bytes_to_tensor(data.pictures[clip, first : first + CHUNK])
-        weights = detail_weights(data.boxes[clip, first : first + CHUNK], data.poses[clip, first : first + CHUNK])
+        weights = detail_weights(data, clip, slice(first, first + CHUNK))
         with torch.no_grad(), machine.mixed_precision():
             mean, log_variance = network.encode(frames)
         noise = torch.from_numpy(rng.standard_normal(mean.shape, np.float32)).to(machine.device)
@@ -180,24 +180,30 @@ def batch(data: Drawn, rng: np.random.Generator, count: int, crop: int) -> tuple
     clips = rng.integers(len(data), size=count)
     frames = rng.integers(data.pictures.shape[1], size=count)
     pictures = bytes_to_tensor(data.pictures[clips, frames])
-    weights = detail_weights(data.boxes[clips, frames], data.poses[clips, frames])
+    weights = detail_weights(data, clips, frames)
     corners = np.clip(rng.normal((32, 32), (24, 24), (count, 2)), 0, SIZE - crop).astype(int).tolist()
     cut = [(slice(None), slice(y, y + crop), slice(x, x + crop)) for y, x in corners]
     return tuple(torch.stack([one[c] for one, c in zip(many, cut, strict=True)]) for many in (pictures, weights))
 
 
-def detail_weights(boxes: torch.Tensor, poses: torch.Tensor, cell: int = 1) -> torch.Tensor:
-    """How much each cell's error counts: boxes [n, 4] in pixels, poses [n, 128, 128, 3] -> [n, 1, 128 / c, 128 / c].
+def detail_weights(data: Drawn, clips: Index, frames: Index, cell: int = 1) -> torch.Tensor:
+    """How much each cell's error counts, by what is drawn in it: [n, 1, 128 / c, 128 / c] for n frames.
 
-    It is 1, and DETAIL more where the face's box is, and DETAIL more where the pose has a limb or a finger.
+    It is 1, and more where a face's box or a hand's is, or where the pose has a limb or a finger: those are small.
     """
+    poses, boxes = data.poses[clips, frames], data.boxes[clips, frames]
+    lit = (poses.amax(dim=-1) >= LIT)[:, None].float()
+    limbs = F.max_pool2d(lit, NEAR, 1, NEAR // 2) if cell == 1 else F.max_pool2d(lit, cell)
+    right, left = (_inside(data.hands[clips, frames, i], cell) for i in range(2))
+    return 1 + LIMB * limbs + FACE * _inside(boxes, cell) + HAND * torch.maximum(right, left)
+
+
+def _inside(boxes: torch.Tensor, cell: int) -> torch.Tensor:
+    """Boxes [n, 4] in pixels -> [n, 1, 128 / c, 128 / c]: 1 where one is, 0 elsewhere."""
     left, top, right, bottom = (boxes.long() // cell)[:, None, None].unbind(-1)
     at = torch.arange(SIZE // cell, device=boxes.device)
     rows, columns = at[:, None], at
-    inside = (rows >= top) & (rows <= bottom) & (columns >= left) & (columns <= right)
-    lit = (poses.amax(dim=-1) >= LIT)[:, None].float()
-    near = F.max_pool2d(lit, NEAR, 1, NEAR // 2) if cell == 1 else F.max_pool2d(lit, cell)
-    return 1 + DETAIL * (inside[:, None].float() + near)
+    return ((rows >= top) & (rows <= bottom) & (columns >= left) & (columns <= right))[:, None].float()
 
 
 def psnr(decoded: torch.Tensor, truth: torch.Tensor) -> float:

@@ -92,6 +92,17 @@ def test_the_box_holds_the_face_and_the_mask_is_the_box(number):
         assert left <= x <= right and top <= y <= bottom
 
 
+def test_boxes_hold_the_hands():
+    for number in range(12):
+        one = clip("train", number)
+        for (left, top, right, bottom), points in zip(one.hand_boxes(0), one.posture(0).hands * SIZE, strict=True):
+            within = points[((points >= 0) & (points < SIZE)).all(axis=1)].round()
+            assert ((within >= [left, top]) & (within <= [right, bottom])).all()
+            assert right - left < 28 and bottom - top < 28
+    left, _, right, _ = clip("train", 8).hand_boxes(190)[0]  # a hand that has left the picture on the right
+    assert SIZE - 3 < left < right == SIZE
+
+
 def test_an_extractors_view_of_the_puppet():
     one = clip("train", 1)
     posture = one.posture(0)

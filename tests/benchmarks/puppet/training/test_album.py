@@ -25,6 +25,7 @@ def test_clips_are_drawn_with_their_poses(tmp_path):
     assert len(moments) == FRAMES and set(np.diff(moments[REFERENCES:])) == {1}
     assert arrays["poses"][0].reshape(FRAMES, -1).max(axis=1).min() > 0
     assert arrays["boxes"][0].tolist() == [list(clip("train", 7).face_box(moment)) for moment in moments]
+    assert arrays["hands"][0].tolist() == [clip("train", 7).hand_boxes(moment).tolist() for moment in moments]
 
 
 def test_a_part_does_not_depend_on_who_draws_it(tmp_path):
@@ -55,6 +56,16 @@ def test_an_album_of_another_length_is_refused(tmp_path):
     Album(tmp_path, "train", 1, part=1).arrays()
     with pytest.raises(InputError, match="expected"):
         Album(tmp_path, "train", 2, part=1).arrays()
+
+
+def test_a_drawn_album_without_a_file_is_refused(tmp_path):
+    album = Album(tmp_path, "train", 1, part=1)
+    album.arrays()
+    (tmp_path / "hands.npy").unlink()
+    album.draw(0)  # nothing was drawn yet, so nothing is lost
+    (tmp_path / "hands.npy").unlink()
+    with pytest.raises(InputError, match="no hands.npy.*remove the folder"):
+        album.arrays()
 
 
 def test_what_is_encoded_belongs_to_its_networks(tmp_path):

@@ -89,6 +89,13 @@ def test_the_best_weights_are_kept(tmp_path):
     assert (trained(torch.ones(1, 4)) - 4).abs().item() == pytest.approx(min(errors), abs=1e-6)
 
 
+def test_a_cpu_computes_in_bfloat16_if_asked():
+    one = torch.ones(2, 2)
+    for asked, dtype in ((False, torch.float32), (True, torch.bfloat16)):
+        with Machine.open("cpu", torch.get_num_threads(), bf16=asked).mixed_precision():
+            assert (one @ one).dtype == dtype
+
+
 def test_a_rate_without_an_end_only_falls_after_a_while():
     schedule = Schedule(0.01, warm_up=10, settle=100)
     assert schedule.rate(0) == pytest.approx(0.001)
@@ -198,7 +205,8 @@ def examples():
 
     boxes = torch.tensor([16, 24, 40, 63], dtype=torch.int16).expand(3, FRAMES, 4)
     poses = torch.zeros(3, FRAMES, 128, 128, 3, dtype=torch.uint8)
-    drawn = Drawn(bytes_like(3, FRAMES, 128, 128, 3), poses, boxes)
+    hands = torch.tensor([[-1, 120, 7, 128], [64, 128, 80, 128]], dtype=torch.int16).expand(3, FRAMES, 2, 4)
+    drawn = Drawn(bytes_like(3, FRAMES, 128, 128, 3), poses, boxes, hands)
     return Examples(drawn, normal(3, FRAMES, 4, 16, 16), normal(3, REFERENCES, 4, 16, 16), normal(3, REFERENCES, 512))
 
 
@@ -217,8 +225,8 @@ def test_videos_are_the_frames_that_follow_each_other(examples):
     wanted = examples.latents[:, REFERENCES:]
     assert all(any(torch.equal(one, clip) for clip in wanted) for one in data.latents)
     assert data.weights.shape == (4, VIDEO, 1, 16, 16)
-    assert data.weights[0, 0, 0, 3:8, 2:6].min() == 1 + vae.DETAIL
-    assert data.weights[0].sum() == VIDEO * (256 + vae.DETAIL * 20)
+    assert data.weights[0, 0, 0, 3:8, 2:6].min() == 1 + vae.FACE
+    assert data.weights[0].sum() == VIDEO * (256 + vae.FACE * 20 + vae.HAND)  # a hand is under the picture
 
 
 class OneStep:
@@ -274,20 +282,22 @@ def test_blocks_that_start_silent_are_as_good_as_none(narrow_vae):
 
 
 @pytest.mark.parametrize("cell", [1, 8])
-def test_faces_and_limbs_count_for_more(cell):
-    poses = torch.zeros(1, 128, 128, 3, dtype=torch.uint8)
-    poses[0, 100, :20, 1] = 200  # a limb from the left edge
-    weights = vae.detail_weights(torch.tensor([[40, 16, 63, 47]]), poses, cell)
+def test_faces_hands_and_limbs_count_for_more(cell):
+    poses = torch.zeros(1, 1, 128, 128, 3, dtype=torch.uint8)
+    poses[0, 0, 100, :20, 1] = 200  # a limb from the left edge
+    hands = torch.tensor([[[[88, 88, 103, 103], [96, 96, 111, 111]]]])
+    drawn = Drawn(torch.zeros_like(poses), poses, torch.tensor([[[40, 16, 63, 47]]]), hands)
+    weights = vae.detail_weights(drawn, slice(0, 1), 0, cell)
     assert weights.shape == (1, 1, 128 // cell, 128 // cell)
 
     def at(x, y):
         return weights[0, 0, y // cell, x // cell].item()
 
     assert at(127, 127) == 1  # the backdrop
-    assert at(50, 30) == at(10, 101) == 1 + vae.DETAIL
-    poses[0, 30, :, 0] = 200
-    both = vae.detail_weights(torch.tensor([[40, 16, 63, 47]]), poses, cell)
-    assert both.max() == 1 + 2 * vae.DETAIL
+    assert at(50, 30) == 1 + vae.FACE and at(10, 101) == 1 + vae.LIMB
+    assert at(90, 90) == at(98, 98) == at(110, 110) == 1 + vae.HAND and at(90, 110) == 1
+    poses[0, 0, 30, :, 0] = 200
+    assert vae.detail_weights(drawn, slice(0, 1), 0, cell).max() == 1 + vae.FACE + vae.LIMB
 
 
 def test_sharpness_falls_with_blur():
