@@ -8,11 +8,12 @@ from PIL import Image
 
 from sa.benchmarks.puppet.draw.clips import SIZE, Clip, Split, clip, generator
 from sa.runtime.case.images import read_image, reference_pixels
+from sa.runtime.errors import InputError
 from sa.runtime.output.video import frame_path
 from sa.runtime.refinement.crops import Box, crop_matrices
 
 TRUTH = "truth"  # a further folder of the case: the frames that the video should have
-JOINTS = "joints.json"
+JOINTS, HANDS = "joints.json", "hands.json"
 APART = (40, 90)  # least and most frames between the reference and the video, so that the puppet has moved
 
 
@@ -29,12 +30,24 @@ def write_case(folder: Path, split: Split, number: int, frames: int) -> Clip:
         one.picture(time).save(frame_path(folder / TRUTH, index))
     joints = [{name: at.tolist() for name, at in one.posture(time).body.items()} for time in times[1:]]
     (folder / TRUTH / JOINTS).write_text(json.dumps(joints))
+    (folder / TRUTH / HANDS).write_text(json.dumps([one.hand_boxes(time).tolist() for time in times[1:]]))
     return one
 
 
 def read_joints(folder: Path) -> list[dict[str, list[float]]]:
     """The true joints in each frame of a case's video, in fractions of the picture."""
     return json.loads((folder / TRUTH / JOINTS).read_text())
+
+
+def read_hands(folder: Path) -> np.ndarray:
+    """Where the hands are in each frame of a case's video: [T, H, W] bool; InputError if the case does not say it."""
+    path = folder / TRUTH / HANDS
+    if not path.exists():
+        raise InputError(f"{path} is missing: expected the hands' boxes, as a puppet's case has them; write it again.")
+    boxes = np.array(json.loads(path.read_text()))[:, :, :, None, None]
+    rows, columns = np.mgrid[:SIZE, :SIZE]
+    left, top, right, bottom = boxes[:, :, 0], boxes[:, :, 1], boxes[:, :, 2], boxes[:, :, 3]
+    return ((left <= columns) & (columns <= right) & (top <= rows) & (rows <= bottom)).any(axis=1)
 
 
 def case_frames(split: Split, number: int, frames: int) -> list[int]:

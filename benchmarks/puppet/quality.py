@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from sa.benchmarks.puppet.cases import TRUTH, read_joints
+from sa.benchmarks.puppet.cases import TRUTH, read_hands, read_joints
 from sa.runtime.errors import InputError
 from sa.runtime.output.video import frame_path
 from sa.runtime.sampling.tiles import tile_indices
@@ -37,6 +37,7 @@ class VideoQuality:
     psnr_still: float  # dB of a video that repeats the reference in every frame
     ssim: float
     sharpness: float  # energy of the differences between neighbouring pixels, as a share of the truth's
+    hands: float  # dB in the hands' boxes; NaN if no frame shows one
     joint_error: float  # pixels between the joints found in the result and the true ones
     joint_floor: float  # the same for joints found in the true frames: the finder's own error
     csim: float  # cosine of faces with the reference's, by the ArcFace that HJB follows
@@ -51,6 +52,13 @@ def psnr(result: np.ndarray, truth: np.ndarray) -> float:
     """Mean over frames [T, H, W, 3], in dB."""
     errors = ((result.astype(float) - truth) ** 2).mean(axis=(1, 2, 3))
     return float((10 * np.log10(255**2 / np.maximum(errors, 1e-9))).mean())
+
+
+def masked_psnr(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
+    """PSNR of the pixels in mask [T, H, W], in dB; mean over those frames [T, H, W, 3] that have any, NaN if none."""
+    squares = ((result.astype(float) - truth) ** 2).mean(axis=-1)
+    errors = [frame[kept].mean() for frame, kept in zip(squares, mask, strict=True) if kept.any()]
+    return float((10 * np.log10(255**2 / np.maximum(errors, 1e-9))).mean()) if errors else float("nan")
 
 
 def ssim(result: np.ndarray, truth: np.ndarray) -> float:
@@ -187,6 +195,7 @@ def _compare(video: Video, judges: "Judges", references: "dict[Path, Face]") -> 
         psnr_still=psnr(still, truth),
         ssim=ssim(result, truth),
         sharpness=sharpness(result, truth),
+        hands=masked_psnr(result, truth, read_hands(case)[:count]),
         joint_error=judges.joint_error(result, wanted),
         joint_floor=judges.joint_error(truth, wanted),
         csim=csim,

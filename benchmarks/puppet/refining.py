@@ -17,7 +17,7 @@ from PIL import Image
 from sa.benchmarks.puppet.cases import TRUTH
 from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.page import DOCS, figure_cell, save_picture, write_study
-from sa.benchmarks.puppet.quality import interval, measure, read_frames
+from sa.benchmarks.puppet.quality import interval, masked_psnr, measure, read_frames
 from sa.benchmarks.puppet.study import FRAMES, HJB_STEPS, Setting, Videos
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.output.video import frame_path
@@ -122,13 +122,6 @@ def refined(results: Sequence[Path]) -> list[Refined]:
         seconds = run["seconds"].get("refinement", float("nan"))
         found.append(Refined(quality.psnr, inside, outside, quality.csim, quality.csim_judge, seconds))
     return found
-
-
-def masked_psnr(result: np.ndarray, truth: np.ndarray, mask: np.ndarray) -> float:
-    """Mean over frames [T, H, W, 3] of the PSNR of the pixels in mask [T, H, W], in dB."""
-    squares = ((result.astype(float) - truth) ** 2).mean(axis=-1)
-    errors = [frame[kept].mean() for frame, kept in zip(squares, mask, strict=True)]
-    return float((10 * np.log10(255**2 / np.maximum(errors, 1e-9))).mean())
 
 
 def _mask(path: Path) -> np.ndarray:

@@ -18,7 +18,7 @@ from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET, STEPS
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
 from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.page import DOCS, figure_cell, save_picture, write_study
-from sa.benchmarks.puppet.quality import Video, VideoQuality, compare, measure, psnr, read_frames, summary
+from sa.benchmarks.puppet.quality import Video, VideoQuality, compare, interval, measure, psnr, read_frames, summary
 from sa.benchmarks.puppet.rounded import RoundedSet
 from sa.export.cli import main as sa_export
 from sa.runtime.animator import animate
@@ -69,7 +69,7 @@ def _refined(name: str, iterations: int, **flags: str) -> Setting:
 class Question:
     settings: tuple[Setting, ...]
     puppets: int = PUPPETS  # how many held-out puppets each setting animates
-    compared: bool = False  # also frame by frame with the first setting's videos
+    frame_by_frame: bool = False  # is how the others are compared with the first setting, else figure by figure
 
 
 STUDY: dict[str, Question] = {
@@ -88,7 +88,7 @@ STUDY: dict[str, Question] = {
             Setting("OpenVINO, bf16", engines="openvino-bf16"),
         ),
         puppets=4,
-        compared=True,
+        frame_by_frame=True,
     ),
     "HJB face refinement": Question(
         (
@@ -107,6 +107,7 @@ COLUMNS = {  # of a table: title and digits
     "psnr": ("PSNR, dB", 2),
     "ssim": ("SSIM", 3),
     "sharpness": ("sharpness", 2),
+    "hands": ("hands, dB", 2),
     "joint_error": ("joints, px", 2),
     "csim": ("CSIM", 3),
     "csim_judge": ("CSIM, 2nd embedder", 3),
@@ -192,8 +193,8 @@ def _answer(videos: Videos, title: str, question: Question) -> str:
         if _is_possible(setting)
     }
     measured = {setting.name: list(measure(folders).values()) for setting, folders in results.items()}
-    section = _section(title, measured)
-    return f"{section}\n\n{_differences(results)}" if question.compared else section
+    compared = _differences(results) if question.frame_by_frame else _minus_first(measured)
+    return f"{_section(title, measured)}\n\n{compared}"
 
 
 def _ideal(cases: Sequence[Path]) -> str:
@@ -220,13 +221,30 @@ def _is_possible(setting: Setting) -> bool:
 
 
 def _section(title: str, measured: dict[str, list[VideoQuality]]) -> str:
-    lines = [f"### {title}", "", f"| | {' | '.join(title for title, _ in COLUMNS.values())} |"]
+    rows = {name: summary(videos) for name, videos in measured.items()}
+    return "\n".join([f"### {title}", "", *_table("", rows), "", _truths(next(iter(measured.values())))])
+
+
+def _table(corner: str, rows: dict[str, dict[str, tuple[float, float, float]]]) -> list[str]:
+    lines = [f"| {corner} | {' | '.join(title for title, _ in COLUMNS.values())} |"]
     lines.append("|" + " --- |" * (len(COLUMNS) + 1))
-    for name, videos in measured.items():
-        figures = summary(videos)
+    for name, figures in rows.items():
         cells = [figure_cell(figures[column], digits) for column, (_, digits) in COLUMNS.items()]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join([*lines, "", _truths(next(iter(measured.values())))])
+    return lines
+
+
+def _minus_first(measured: dict[str, list[VideoQuality]]) -> str:
+    """What each other setting changes, puppet by puppet. Puppets differ more among themselves than settings do."""
+    (name, first), *others = measured.items()
+    rows = {}
+    for other, videos in others:
+        pairs = list(zip(videos, first, strict=True))
+        rows[other] = {
+            column: interval([getattr(ours, column) - getattr(theirs, column) for ours, theirs in pairs])
+            for column in COLUMNS
+        }
+    return "\n".join(_table(f"minus {name}, puppet by puppet", rows))
 
 
 def _differences(results: dict[Setting, list[Path]]) -> str:

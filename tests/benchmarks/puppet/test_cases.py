@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sa.benchmarks.puppet.cases import APART, TRUTH, case_frames, read_joints, write_case
+from sa.benchmarks.puppet.cases import APART, TRUTH, case_frames, read_hands, read_joints, write_case
 from sa.benchmarks.puppet.draw.clips import SIZE, clip
 from sa.benchmarks.puppet.draw.motion import JOINTS
 from sa.runtime.case.case import Case, check_case
 from sa.runtime.case.images import read_image
 from sa.runtime.contract import Shapes
+from sa.runtime.errors import InputError
 from sa.runtime.refinement.faces import read_targets
 
 FRAMES = 9
@@ -46,3 +47,15 @@ def test_the_truth_is_the_puppet_in_the_poses_of_the_video(folder):
                 assert np.array_equal(np.asarray(image), np.asarray(drawn))
         assert tuple(joints[index]) == JOINTS
         assert np.allclose(joints[index]["left wrist"], one.posture(time).body["left wrist"])
+
+
+def test_the_case_knows_where_the_hands_are(folder, tmp_path):
+    one, times, hands = clip("held-out", 5), case_frames("held-out", 5, FRAMES), read_hands(folder)
+    assert hands.shape == (FRAMES, SIZE, SIZE) and hands.any(axis=(1, 2)).all()
+    for found, time in zip(hands, times[1:], strict=True):
+        for points in one.posture(time).hands * SIZE:
+            within = points[((points >= 0) & (points < SIZE - 1)).all(axis=1)].astype(int)
+            assert found[within[:, 1], within[:, 0]].all()
+    assert hands.mean() < 0.08
+    with pytest.raises(InputError, match=r"hands\.json is missing.*write it again"):
+        read_hands(tmp_path)

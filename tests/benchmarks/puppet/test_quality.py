@@ -22,6 +22,18 @@ def test_psnr_is_a_mean_over_frames_in_db():
     assert quality.psnr(result, truth) == pytest.approx(20 * np.log10(255 / np.sqrt(10)))
 
 
+def test_psnr_of_a_mask_sees_its_pixels_alone():
+    truth = np.full((2, 4, 4, 3), 100, np.uint8)
+    result, mask = truth.copy(), np.zeros((2, 4, 4), bool)
+    mask[:, :2] = True
+    result[:, :2] += 10
+    assert quality.masked_psnr(result, truth, mask) == pytest.approx(10 * np.log10(255**2 / 100))
+    assert quality.masked_psnr(result, truth, ~mask) > 100
+    mask[1] = False
+    assert quality.masked_psnr(result, truth, mask) == pytest.approx(10 * np.log10(255**2 / 100))  # of the other frame
+    assert np.isnan(quality.masked_psnr(result, truth, np.zeros_like(mask)))
+
+
 def test_ssim_is_one_for_the_same_and_low_for_another():
     assert quality.ssim(noise(), noise()) == pytest.approx(1)
     assert abs(quality.ssim(noise(), noise(seed=1))) < 0.05

@@ -1,21 +1,11 @@
 """The table and picture of refinement, from figures that are known."""
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from sa.benchmarks.puppet import PRESET, refining, study
 from sa.export.presets import check_window, load_preset
 from sa.runtime.cli import parser, settings_from
-
-
-def test_psnr_of_a_mask_sees_its_pixels_alone():
-    truth = np.full((2, 4, 4, 3), 100, np.uint8)
-    result, mask = truth.copy(), np.zeros((2, 4, 4), bool)
-    mask[:, :2] = True
-    result[:, :2] += 10
-    assert refining.masked_psnr(result, truth, mask) == pytest.approx(10 * np.log10(255**2 / 100))
-    assert refining.masked_psnr(result, truth, ~mask) > 100
 
 
 def test_the_table_has_a_row_for_every_choice_and_an_empty_cell_for_what_is_not_known():

@@ -25,6 +25,15 @@ def test_a_table_has_a_row_for_every_setting_and_leaves_out_what_is_not_known():
     assert {line.count("|") for line in table.splitlines() if line.startswith("|")} == {len(study.COLUMNS) + 2}
 
 
+def test_settings_are_compared_puppet_by_puppet():
+    values = {"guidance 1": (1.0, 30.0), "guidance 2": (1.5, 30.7)}
+    table = study._minus_first({name: [video(value) for value in both] for name, both in values.items()})
+    title, _, *rows = table.splitlines()
+    assert title.startswith("| minus guidance 1, puppet by puppet | PSNR, dB |")
+    assert [row.split("|")[1:3] for row in rows] == [[" guidance 2 ", " 0.60 [0.50, 0.70] "]]
+    assert rows[0].split("|")[-2].strip() == ""  # no seam in a single tile
+
+
 def test_a_perfect_animator_is_compared_as_the_truth_and_as_the_vae_gives_it(tmp_path, monkeypatch):
     judging = pytest.importorskip("sa.benchmarks.puppet.judging")
     for frame in range(study.FRAMES):

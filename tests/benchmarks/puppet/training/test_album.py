@@ -64,7 +64,7 @@ def test_a_drawn_album_without_a_file_is_refused(tmp_path):
     (tmp_path / "hands.npy").unlink()
     album.draw(0)  # nothing was drawn yet, so nothing is lost
     (tmp_path / "hands.npy").unlink()
-    with pytest.raises(InputError, match="no hands.npy.*remove the folder"):
+    with pytest.raises(InputError, match=r"no hands\.npy.*remove the folder"):
         album.arrays()
 
 
