@@ -202,7 +202,8 @@ def _ideal(cases: Sequence[Path]) -> str:
     from sa.benchmarks.puppet.judging import reconstructed  # loads PyTorch
 
     truths = [Video(case, read_frames(case / TRUTH, FRAMES)) for case in cases]
-    themselves = [replace(found, psnr=math.nan) for found in compare(truths)]  # it would be infinite
+    infinite = {"psnr": math.nan, "hands": math.nan}
+    themselves = [replace(found, **infinite) for found in compare(truths)]
     made = [replace(truth, frames=reconstructed(truth.frames)) for truth in truths]
     rows = {"the true frames": themselves, "the true frames, encoded and decoded": compare(made)}
     return _section("What a perfect animator would give", rows)
@@ -226,7 +227,7 @@ def _section(title: str, measured: dict[str, list[VideoQuality]]) -> str:
 
 
 def _table(corner: str, rows: dict[str, dict[str, tuple[float, float, float]]]) -> list[str]:
-    lines = [f"| {corner} | {' | '.join(title for title, _ in COLUMNS.values())} |"]
+    lines = [f"|{corner} | {' | '.join(title for title, _ in COLUMNS.values())} |"]
     lines.append("|" + " --- |" * (len(COLUMNS) + 1))
     for name, figures in rows.items():
         cells = [figure_cell(figures[column], digits) for column, (_, digits) in COLUMNS.items()]
@@ -244,7 +245,7 @@ def _minus_first(measured: dict[str, list[VideoQuality]]) -> str:
             column: interval([getattr(ours, column) - getattr(theirs, column) for ours, theirs in pairs])
             for column in COLUMNS
         }
-    return "\n".join(_table(f"minus {name}, puppet by puppet", rows))
+    return "\n".join(_table(f" minus {name}, puppet by puppet", rows))
 
 
 def _differences(results: dict[Setting, list[Path]]) -> str:
