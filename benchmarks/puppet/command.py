@@ -80,7 +80,7 @@ def add_puppet_train(commands: argparse._SubParsersAction) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="number of the first of them. Clips from 5400 on are new to the committed weights (default: %(default)s)",
+        help="number of the first of them. Clips from 6600 on are new to the committed weights (default: %(default)s)",
     )
     train.add_argument("--minutes", type=float, help="stop after so long; state, log and a sheet are saved")
     train.add_argument(

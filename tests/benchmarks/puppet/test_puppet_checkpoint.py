@@ -33,6 +33,8 @@ STAGES = (
     "animator-more.3",
     "decoder-more.2",
     "decoder-more.3",
+    "animator-more.4",
+    "decoder-more.4",
 )
 PUPPETS = (101, 102)  # neither trained on, nor the study's
 
