@@ -106,6 +106,13 @@ def add_puppet_train(commands: argparse._SubParsersAction) -> None:
         choices=parts,
         help="only put the best weights of this part's further training into WORK's checkpoint",
     )
+    train.add_argument(
+        "--share",
+        type=float,
+        default=1.0,
+        metavar="S",
+        help="with --publish: how far to go from the old weights to the new ones; 0.5 takes their mean (default: 1)",
+    )
     train.add_argument("--deliver", action="store_true", help="only replace the repository's checkpoint with WORK's")
     train.set_defaults(action=_train)
 
@@ -121,7 +128,7 @@ def _train(arguments: argparse.Namespace) -> None:
     work = train.Work(arguments.work, machine, arguments.workers, clips, arguments.first_clip)
     with work_is_kept(arguments.work):
         if arguments.publish:
-            train.publish_more(work, arguments.publish)
+            train.publish_more(work, arguments.publish, arguments.share)
         elif arguments.deliver:
             train.deliver(arguments.work)
         elif arguments.more:

@@ -122,22 +122,25 @@ def train_more(work: Work, part: Part, steps: int | None = None) -> None:
         run(folder, work.vae(), replace(schedule, steps=steps), drawn, held_drawn, work.machine)
 
 
-def publish_more(work: Work, part: Part) -> None:
+def publish_more(work: Work, part: Part, share: float = 1.0) -> None:
     """Put the best weights of a part's further training into the checkpoint in `work`, in the place of the old ones.
 
-    The part's further training ends with it: its states are set aside, and would begin anew.
+    With a `share` below 1 they stay between the old and the new ones (Wortsman et al. 2022, "Robust fine-tuning of
+    zero-shot models"). The part's further training ends with it: its states are set aside, and would begin anew.
     """
+    if not 0 < share <= 1:
+        raise InputError(f"--share {share:g}: expected a number above 0 and at most 1; 1 takes the new weights alone.")
     folder = _more(work.folder, part)
     best = best_of(folder)
     if best is None:
         raise InputError(f"{folder} holds no weights yet: expected those of --more {part}; train it first.")
     if part == "animator":
         animator = _animator(work.checkpoint)
-        animator.load_state_dict(best)
+        animator.load_state_dict(_between(animator.state_dict(), best, share))
         _publish_animator(work.checkpoint, animator)
     else:
         network = work.vae()
-        network.load_state_dict(best)
+        network.load_state_dict(_between(network.state_dict(), best, share))
         if part == "vae":
             with work.drawn() as (_, drawn, _, _):
                 _publish_vae(work.checkpoint, network.to(work.machine.device), drawn)
@@ -146,6 +149,10 @@ def publish_more(work: Work, part: Part) -> None:
     number = 1 + sum(1 for _ in (work.checkpoint / LOGS).glob(f"{folder.name}.*.csv"))  # of earlier work folders, too
     folder.rename(folder.with_name(f"{folder.name}.{number}"))
     _keep_logs(work.folder)
+
+
+def _between(old: dict[str, torch.Tensor], new: dict[str, torch.Tensor], share: float) -> dict[str, torch.Tensor]:
+    return {name: torch.lerp(old[name], value, share) for name, value in new.items()}
 
 
 def deliver(work: Path) -> None:
