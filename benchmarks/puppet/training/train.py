@@ -195,7 +195,10 @@ def _more(work: Path, part: Part) -> Path:
 
 
 def _keep_logs(work: Path) -> None:
+    unpublished = {_more(work, part) for part in PARTS}
     for log in sorted(work.glob(f"*/{LOG}")):
+        if log.parent in unpublished:
+            continue
         kept = work / "checkpoint" / LOGS / f"{log.parent.name}.csv"
         kept.parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(log, kept)

@@ -35,6 +35,8 @@ def trained_further(work, value):
 def test_published_weights_replace_the_old_ones_and_their_logs_are_numbered(work):
     logs = work.checkpoint / train.LOGS
     before = {log.name for log in logs.iterdir()}
+    (work.folder / "vae-more").mkdir()
+    (work.folder / "vae-more" / LOG).write_text("step,loss\n1,2\n")  # goes on, so its log is not yet the checkpoint's
     for value in (0.25, 0.5):
         trained_further(work, value)
         train.publish_more(work, "decoder")
@@ -45,6 +47,21 @@ def test_published_weights_replace_the_old_ones_and_their_logs_are_numbered(work
         f"decoder-more.{earlier + 1}.csv",
         f"decoder-more.{earlier + 2}.csv",
     }
+
+
+def test_a_share_of_the_way_to_the_new_weights_can_be_published(work):
+    old = work.vae().decoder.time_conv_out.bias
+    trained_further(work, 0.25)
+    train.publish_more(work, "decoder", 0.5)
+    assert torch.allclose(work.vae().decoder.time_conv_out.bias, (old + 0.25) / 2, atol=1e-3)
+
+
+@pytest.mark.parametrize("share", [0.0, 1.1, float("nan")])
+def test_a_share_beyond_the_new_weights_is_refused(work, share):
+    trained_further(work, 0.25)
+    with pytest.raises(InputError, match=r"--share .*: expected a number above 0 and at most 1"):
+        train.publish_more(work, "decoder", share)
+    assert (work.folder / "decoder-more").exists()
 
 
 def test_what_was_not_trained_cannot_be_published(work):
