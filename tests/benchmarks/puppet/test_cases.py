@@ -57,5 +57,5 @@ def test_the_case_knows_where_the_hands_are(folder, tmp_path):
             within = points[((points >= 0) & (points < SIZE - 1)).all(axis=1)].astype(int)
             assert found[within[:, 1], within[:, 0]].all()
     assert hands.mean() < 0.08
-    with pytest.raises(InputError, match=r"hands\.json is missing.*write it again"):
+    with pytest.raises(InputError, match=r"hands\.json is missing: .*; remove .*made anew"):
         read_hands(tmp_path)
