@@ -43,7 +43,7 @@ def read_hands(folder: Path) -> np.ndarray:
     """Where the hands are in each frame of a case's video: [T, H, W] bool; InputError if the case does not say it."""
     path = folder / TRUTH / HANDS
     if not path.exists():
-        raise InputError(f"{path} is missing: a puppet's case has its hands' boxes; remove {folder}, and it is made anew.")
+        raise InputError(f"{path} is missing: expected the hands' boxes; remove {folder}, so that it is made anew.")
     boxes = np.array(json.loads(path.read_text()))[:, :, :, None, None]
     rows, columns = np.mgrid[:SIZE, :SIZE]
     left, top, right, bottom = boxes[:, :, 0], boxes[:, :, 1], boxes[:, :, 2], boxes[:, :, 3]
