@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -12,6 +13,7 @@ from torch import nn
 
 from sa.benchmarks.peers.networks.arcface import IResNet
 from sa.benchmarks.puppet import CHECKPOINT
+from sa.benchmarks.puppet.draw.clips import SIZE
 from sa.benchmarks.puppet.networks.vae import Vae
 from sa.benchmarks.puppet.training import diffusion, faces, judges, vae
 from sa.benchmarks.puppet.training.album import Album, Drawing
@@ -104,9 +106,9 @@ def train_more(work: Work, part: Part, steps: int | None = None) -> None:
     The checkpoint is the repository's, unless `work` has one. Its weights are replaced by `publish_more`.
     """
     if not work.checkpoint.exists():
-        partial = work.checkpoint.with_suffix(".partial")
-        shutil.copytree(CHECKPOINT, partial, dirs_exist_ok=True)
-        partial.rename(work.checkpoint)
+        unfinished = work.checkpoint.with_suffix(".partial")
+        shutil.copytree(CHECKPOINT, unfinished, dirs_exist_ok=True)
+        unfinished.rename(work.checkpoint)
     folder = _more(work.folder, part)
     if part == "animator":
         examples, held_out = work.examples()
@@ -116,7 +118,7 @@ def train_more(work: Work, part: Part, steps: int | None = None) -> None:
         return
     with work.drawn() as (_, drawn, _, held_drawn):
         run, schedule = {
-            "vae": (vae.train_pictures, vae.MORE_PICTURES),
+            "vae": (partial(vae.train_pictures, crop=SIZE), vae.MORE_PICTURES),
             "decoder": (vae.train_frames, vae.MORE_FRAMES),
         }[part]
         run(folder, work.vae(), replace(schedule, steps=steps), drawn, held_drawn, work.machine)

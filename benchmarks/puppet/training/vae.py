@@ -19,8 +19,8 @@ from sa.benchmarks.puppet.training.pixels import bytes_to_tensor, from_tensor
 from sa.benchmarks.puppet.training.temporal import silence, zero
 
 SEED = 11
-PICTURES, MORE_PICTURES = Schedule(0.01, steps=6000), Schedule(0.005)
-BATCH, CROP = 8, 64
+PICTURES, MORE_PICTURES = Schedule(0.01, steps=6000), Schedule(0.002)
+BATCH, CROP = 8, 64  # crops in a step; a step of whole pictures has as many pixels
 FRAMES, MORE_FRAMES = Schedule(0.002, steps=400, warm_up=20), Schedule(0.002, warm_up=20)
 CHUNK = 4  # frames decoded at once
 GAP = 6.0
@@ -46,9 +46,19 @@ def new_vae(config: dict) -> Vae:
 
 
 def train_pictures(
-    folder: Path, network: Vae, schedule: Schedule, data: Drawn, held_out: Drawn, machine: Machine
+    folder: Path,
+    network: Vae,
+    schedule: Schedule,
+    data: Drawn,
+    held_out: Drawn,
+    machine: Machine,
+    crop: int = CROP,
 ) -> Vae:
-    """Encoder and spatial decoder, on crops of single pictures."""
+    """Encoder and spatial decoder, on single pictures.
+
+    Crops show more puppets in a step. But a narrow network's norms measure the whole picture, so it has to learn whole
+    pictures in the end: their `crop` is SIZE.
+    """
     network.to(machine.device).requires_grad_(True)
     left_out = silent(network)
     rest(left_out)
@@ -56,11 +66,11 @@ def train_pictures(
         parameter.requires_grad_("time" not in name and "temporal" not in name)
     wanted = bytes_to_tensor(held_out.pictures[:HELD_OUT, 0])
     machine.compile(network)
-    count = BATCH * machine.batches
+    count = BATCH * CROP**2 // crop**2 * machine.batches
 
     def loss(rng: np.random.Generator) -> torch.Tensor:
-        pictures, weights = batch(data, rng, count, CROP)
-        shape = (count, 4, CROP // 8, CROP // 8)
+        pictures, weights = batch(data, rng, count, crop)
+        shape = (count, 4, crop // 8, crop // 8)
         noise = torch.from_numpy(rng.standard_normal(shape, np.float32)).to(machine.device)
         with machine.mixed_precision():
             found, mean, log_variance = network(pictures, noise)

@@ -1,6 +1,7 @@
 """How trained weights and their logs come into a checkpoint folder."""
 
 import shutil
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from sa.benchmarks.puppet import CHECKPOINT  # noqa: E402
+from sa.benchmarks.puppet.draw.clips import SIZE  # noqa: E402
 from sa.benchmarks.puppet.training import train  # noqa: E402
 from sa.benchmarks.puppet.training.album import Drawing  # noqa: E402
 from sa.benchmarks.puppet.training.loop import BEST, LOG  # noqa: E402
@@ -62,6 +64,18 @@ def test_a_share_beyond_the_new_weights_is_refused(work, share):
     with pytest.raises(InputError, match=r"--share .*: expected a number above 0 and at most 1"):
         train.publish_more(work, "decoder", share)
     assert (work.folder / "decoder-more").exists()
+
+
+def test_the_vae_goes_on_with_whole_pictures(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(train.Work, "drawn", lambda self: nullcontext(("album", "drawn", "held album", "held drawn")))
+    monkeypatch.setattr(train.vae, "train_pictures", lambda *given, crop: asked.append((given, crop)))
+    work = train.Work(tmp_path, Machine(), workers=0)
+    train.train_more(work, "vae", 7)
+    ((folder, network, schedule, *data, machine), crop) = asked[0]
+    assert (folder, schedule.steps, machine, crop) == (tmp_path / "vae-more", 7, work.machine, SIZE)
+    assert data == ["drawn", "held drawn"]
+    assert torch.equal(network.encoder.conv_in.weight, work.vae().encoder.conv_in.weight)  # the repository's
 
 
 def test_what_was_not_trained_cannot_be_published(work):

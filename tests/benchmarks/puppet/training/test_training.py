@@ -15,6 +15,7 @@ from sa.benchmarks.puppet.training.examples import Drawn, Examples  # noqa: E402
 from sa.benchmarks.puppet.training.loop import Schedule, Stage, best_of  # noqa: E402
 from sa.benchmarks.puppet.training.machine import Machine, OutOfTime  # noqa: E402
 from sa.benchmarks.puppet.training.optimizer import Muon, orthogonal  # noqa: E402
+from sa.benchmarks.puppet.training.pixels import bytes_to_tensor  # noqa: E402
 from sa.benchmarks.puppet.training.temporal import silence  # noqa: E402
 
 
@@ -257,6 +258,24 @@ def test_the_whole_decoder_is_trained_on_frames_and_nothing_else(examples, narro
     assert stage.trained == {f"decoder.{name}" for name, _ in narrow_vae.decoder.named_parameters()}
     assert narrow_vae.decoder.conv_in.weight.grad.any()
     assert not any(block.idle for block in vae.finest(narrow_vae))  # as it was given
+
+
+@pytest.mark.parametrize(("crop", "count"), [(64, 8), (128, 2)])
+def test_a_step_of_whole_pictures_has_the_pixels_of_one_of_crops(examples, narrow_vae, monkeypatch, crop, count):
+    shapes = []
+    monkeypatch.setattr(vae, "Stage", OneStep)
+    monkeypatch.setattr(vae, "reconstruction", lambda decoded, *_: shapes.append(decoded.shape) or decoded.mean())
+    given = None, narrow_vae, vae.MORE_PICTURES, examples.drawn, examples.drawn, Machine(), crop
+    stage = vae.train_pictures(*given)
+    assert shapes == [(count, 3, crop, crop)]
+    assert "encoder.conv_in.weight" in stage.trained and not any("temporal" in name for name in stage.trained)
+
+
+def test_whole_pictures_are_not_shifted(examples):
+    pictures, weights = vae.batch(examples.drawn, np.random.default_rng(0), 2, 128)
+    known = bytes_to_tensor(examples.drawn.pictures.flatten(0, 1))
+    assert weights.shape == (2, 1, 128, 128)
+    assert all(any(torch.equal(one, whole) for whole in known) for one in pictures)
 
 
 @pytest.fixture
