@@ -80,7 +80,7 @@ def add_puppet_train(commands: argparse._SubParsersAction) -> None:
         type=int,
         default=0,
         metavar="N",
-        help="number of the first of them. Clips from 6600 on are new to the committed weights (default: %(default)s)",
+        help="number of the first of them. Clips from 7800 on are new to the committed weights (default: %(default)s)",
     )
     train.add_argument("--minutes", type=float, help="stop after so long; state, log and a sheet are saved")
     train.add_argument(
@@ -90,34 +90,40 @@ def add_puppet_train(commands: argparse._SubParsersAction) -> None:
         "--bf16", action="store_true", help="compute in bfloat16 on a CPU, too: faster where it has AMX or AVX-512-BF16"
     )
     parts = ("vae", "decoder", "animator")
-    train.add_argument(
+    one = train.add_mutually_exclusive_group()
+    one.add_argument(
         "--more",
         choices=parts,
         help="train this part of WORK's checkpoint on; at first, that is the repository's. After the vae, the decoder "
         "and the animator have to follow",
     )
+    one.add_argument(
+        "--publish",
+        choices=parts,
+        help="only put the best weights of this part's further training into WORK's checkpoint",
+    )
+    one.add_argument("--deliver", action="store_true", help="only replace the repository's checkpoint with WORK's")
     train.add_argument(
         "--steps",
         type=int,
         help="with --more: end at this step, by a learning rate that falls towards it (default: no end)",
     )
     train.add_argument(
-        "--publish",
-        choices=parts,
-        help="only put the best weights of this part's further training into WORK's checkpoint",
-    )
-    train.add_argument(
         "--share",
         type=float,
-        default=1.0,
         metavar="S",
         help="with --publish: how far to go from the old weights to the new ones; 0.5 takes their mean (default: 1)",
     )
-    train.add_argument("--deliver", action="store_true", help="only replace the repository's checkpoint with WORK's")
     train.set_defaults(action=_train)
 
 
 def _train(arguments: argparse.Namespace) -> None:
+    for flag, given, other, needed in (
+        ("--steps", arguments.steps, "--more", arguments.more),
+        ("--share", arguments.share, "--publish", arguments.publish),
+    ):
+        if given is not None and needed is None:
+            raise InputError(f"{flag} {given:g} goes with {other} PART alone; name the part, or leave {flag} out.")
     if find_spec("torch") is None:
         raise InputError("puppet-train needs PyTorch: pip install 'stableanimator-deploy[peers]'")
     from sa.benchmarks.puppet.training import train
@@ -128,7 +134,7 @@ def _train(arguments: argparse.Namespace) -> None:
     work = train.Work(arguments.work, machine, arguments.workers, clips, arguments.first_clip)
     with work_is_kept(arguments.work):
         if arguments.publish:
-            train.publish_more(work, arguments.publish, arguments.share)
+            train.publish_more(work, arguments.publish, 1.0 if arguments.share is None else arguments.share)
         elif arguments.deliver:
             train.deliver(arguments.work)
         elif arguments.more:

@@ -1,5 +1,6 @@
 """sa-bench's further tools: help without what they need installed, and one sentence where something is missing."""
 
+import re
 import subprocess
 import sys
 
@@ -36,6 +37,22 @@ def test_without_pytorch_it_says_what_to_install(tool, monkeypatch, tmp_path, ca
     needed = "PyTorch" if tool == "puppet-train" else "PyTorch and diffusers"
     said = f"sa-bench: {tool} needs {needed}: pip install 'stableanimator-deploy[peers]'.\n"
     assert capsys.readouterr().err == said and not (tmp_path / "work").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--steps", "9"], r"--steps 9 goes with --more PART alone; name the part"),
+        (["--share", "0.5", "--more", "vae"], r"--share 0\.5 goes with --publish PART alone"),
+        (["--publish", "vae", "--deliver"], "argument --deliver: not allowed with argument --publish"),
+    ],
+)
+def test_training_flags_that_would_do_nothing_are_refused(given, said, tmp_path, capsys):
+    try:
+        code = main(["puppet-train", "--work", str(tmp_path / "work"), *given])
+    except SystemExit as ended:  # argparse's own refusal
+        code = ended.code
+    assert code == 2 and re.search(said, capsys.readouterr().err) and not (tmp_path / "work").exists()
 
 
 def test_alignment_without_recordings_says_where_they_are(tmp_path, capsys):
