@@ -30,7 +30,7 @@ def write_case(folder: Path, split: Split, number: int, frames: int) -> Clip:
         one.picture(time).save(frame_path(folder / TRUTH, index))
     joints = [{name: at.tolist() for name, at in one.posture(time).body.items()} for time in times[1:]]
     (folder / TRUTH / JOINTS).write_text(json.dumps(joints))
-    (folder / TRUTH / HANDS).write_text(json.dumps([one.hand_boxes(time).tolist() for time in times[1:]]))
+    (folder / TRUTH / HANDS).write_text(json.dumps([one.posture(time).hands.tolist() for time in times[1:]]))
     return one
 
 
@@ -40,14 +40,17 @@ def read_joints(folder: Path) -> list[dict[str, list[float]]]:
 
 
 def read_hands(folder: Path) -> np.ndarray:
-    """Where the hands are in each frame of a case's video: [T, H, W] bool; InputError if the case does not say it."""
+    """Both hands' 21 points in each frame of a case's video: [T, 2, 21, 2], in fractions of the picture.
+
+    InputError if the case does not say where they are.
+    """
     path = folder / TRUTH / HANDS
     if not path.exists():
-        raise InputError(f"{path} is missing: expected the hands' boxes; remove {folder}, so that it is made anew.")
-    boxes = np.array(json.loads(path.read_text()))[:, :, :, None, None]
-    rows, columns = np.mgrid[:SIZE, :SIZE]
-    left, top, right, bottom = boxes[:, :, 0], boxes[:, :, 1], boxes[:, :, 2], boxes[:, :, 3]
-    return ((left <= columns) & (columns <= right) & (top <= rows) & (rows <= bottom)).any(axis=1)
+        raise InputError(f"{path} is missing: expected where the hands are; remove {folder}, so that it is made anew.")
+    hands = np.array(json.loads(path.read_text()))
+    if hands.shape[1:] != (2, 21, 2):
+        raise InputError(f"{path} was written by another version; remove {folder}, so that it is made anew.")
+    return hands
 
 
 def case_frames(split: Split, number: int, frames: int) -> list[int]:

@@ -87,7 +87,7 @@ def add_puppet_train(commands: argparse._SubParsersAction) -> None:
         "--compile", action="store_true", help="let PyTorch compile the networks; takes minutes at first"
     )
     train.add_argument(
-        "--bf16", action="store_true", help="compute in bfloat16 on a CPU, too: faster where it has AMX or AVX-512-BF16"
+        "--bf16", action="store_true", help="compute in bfloat16 on a CPU, too: faster where it has avx512_bf16 or AMX"
     )
     parts = ("vae", "decoder", "animator")
     one = train.add_mutually_exclusive_group()

@@ -12,20 +12,18 @@ from pathlib import Path
 
 from PIL import Image
 
-from sa.benchmarks.puppet import CHECKPOINT, PRESET
-from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
+from sa.benchmarks.puppet.cases import TRUTH
 from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.draw.trade_off import trade_off
 from sa.benchmarks.puppet.page import DOCS, figure_cell, save_picture, write_study
 from sa.benchmarks.puppet.quality import VideoQuality, interval, measure, psnr, read_frames, summary
 from sa.benchmarks.puppet.rounded import RoundedSet
-from sa.export.cli import main as sa_export
+from sa.benchmarks.puppet.work import engine_set, open_work, puppet_case
 from sa.runtime.animator import animate
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.case.case import Case
 from sa.runtime.contract import Manifest, Schedule
 from sa.runtime.engine_set.open import EngineSet
-from sa.runtime.errors import UserError
 from sa.runtime.output.video import frame_path
 from sa.runtime.pipeline.pipeline import Pipeline
 from sa.runtime.pipeline.quality import qualities, quality_settings
@@ -98,6 +96,7 @@ CACHED = (  # after the first of PRICES, whose UNet is whole in every step
 
 def prices(work: Path) -> None:
     """Animate, compare, and write the page and its figures; UserError if a command fails."""
+    open_work(work)
     quiet_paddle()
     pipelines = {name: _pipeline(work, name) for name in ENGINES}
     try:
@@ -117,11 +116,7 @@ def prices(work: Path) -> None:
 
 
 def _pipeline(work: Path, name: str) -> Pipeline:
-    folder = work / f"engines-{name}"
-    if not folder.exists():
-        words = ["--checkpoint", str(CHECKPOINT), "--out", str(folder), "--preset", PRESET, *ENGINES[name]]
-        if sa_export(words):
-            raise UserError("the study stops at the command that failed above.")
+    folder = engine_set(work, name, ENGINES[name])
     return Pipeline((RoundedSet if name == "fp16" else EngineSet).open(folder), keep=True)
 
 
@@ -141,10 +136,7 @@ class _Results:
         return self._pipelines["fp32"].engines.manifest
 
     def of(self, price: Price, number: int) -> Path:
-        case = self._work / f"case-{number}-{FRAMES}"
-        if not (case / "identity.npy").exists():
-            write_case(case, "held-out", number, FRAMES)
-            embed_reference(case, CHECKPOINT)
+        case = puppet_case(self._work, number, FRAMES)
         settings = price.settings
         given = {name: value for name, value in _fields(settings).items() if value != getattr(Settings(), name)}
         what = "-".join([price.engines, *(f"{name}-{value}" for name, value in given.items() if name != "quality")])
@@ -156,7 +148,7 @@ class _Results:
 
     def seconds(self, prices: Sequence[Price]) -> dict[Price, float]:
         """Of denoising one puppet: median of rounds in which the settings take turns. An emulation's say nothing."""
-        case = Case.read(self._work / f"case-0-{FRAMES}")
+        case = Case.read(puppet_case(self._work, 0, FRAMES))
         found: dict[Price, list[float]] = {price: [] for price in prices}
         for _ in range(ROUNDS):
             for price in prices:
@@ -174,7 +166,7 @@ class _Results:
 
     def truth(self, number: int) -> Path:
         """The true frames."""
-        return self._work / f"case-{number}-{FRAMES}" / TRUTH
+        return puppet_case(self._work, number, FRAMES) / TRUTH
 
 
 def _distance(frames: Path, others: Path) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 
 from sa.benchmarks.puppet.cases import TRUTH, read_hands, read_joints
+from sa.benchmarks.puppet.fingers import fingers_seen
 from sa.runtime.errors import InputError
 from sa.runtime.output.video import frame_path
 from sa.runtime.sampling.tiles import tile_indices
@@ -37,7 +38,7 @@ class VideoQuality:
     psnr_still: float  # dB of a video that repeats the reference in every frame
     ssim: float
     sharpness: float  # energy of the differences between neighbouring pixels, as a share of the truth's
-    hands: float  # dB in the hands' boxes; NaN if no frame shows one
+    fingers: float  # share of the gaps between fingers that can be seen; NaN if the truth shows none
     joint_error: float  # pixels between the joints found in the result and the true ones
     joint_floor: float  # the same for joints found in the true frames: the finder's own error
     csim: float  # cosine of faces with the reference's, by the ArcFace that HJB follows
@@ -195,7 +196,7 @@ def _compare(video: Video, judges: "Judges", references: "dict[Path, Face]") -> 
         psnr_still=psnr(still, truth),
         ssim=ssim(result, truth),
         sharpness=sharpness(result, truth),
-        hands=masked_psnr(result, truth, read_hands(case)[:count]),
+        fingers=fingers_seen(result, truth, read_hands(case)[:count]),
         joint_error=judges.joint_error(result, wanted),
         joint_floor=judges.joint_error(truth, wanted),
         csim=csim,

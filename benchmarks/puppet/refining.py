@@ -19,6 +19,7 @@ from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.page import DOCS, figure_cell, save_picture, write_study
 from sa.benchmarks.puppet.quality import interval, masked_psnr, measure, read_frames
 from sa.benchmarks.puppet.study import FRAMES, HJB_STEPS, Setting, Videos
+from sa.benchmarks.puppet.work import open_work
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.output.video import frame_path
 from sa.runtime.refinement.presets import PUBLISHED, refine_presets
@@ -87,6 +88,7 @@ class Refined:
 
 def refining(work: Path, puppets: int = PUPPETS) -> None:
     """Animate, compare, and write the page and its picture; UserError if a command fails."""
+    open_work(work)
     quiet_paddle()
     sections = []
     with Videos(work) as videos:

@@ -14,20 +14,19 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, PRESET, STEPS
-from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
+from sa.benchmarks.puppet import GUIDANCE, STEPS
+from sa.benchmarks.puppet.cases import TRUTH
 from sa.benchmarks.puppet.draw.sample_sheet import grid
 from sa.benchmarks.puppet.page import DOCS, figure_cell, save_picture, write_study
 from sa.benchmarks.puppet.quality import Video, VideoQuality, compare, interval, measure, psnr, read_frames, summary
 from sa.benchmarks.puppet.rounded import RoundedSet
-from sa.export.cli import main as sa_export
+from sa.benchmarks.puppet.work import engine_set, open_work, puppet_case
 from sa.runtime.animator import animate
 from sa.runtime.backends.libraries import quiet_paddle
 from sa.runtime.case.case import Case
 from sa.runtime.cli import parser as sa_run
 from sa.runtime.cli import settings_from
 from sa.runtime.engine_set.open import EngineSet
-from sa.runtime.errors import UserError
 from sa.runtime.output.video import frame_path
 from sa.runtime.pipeline.pipeline import Pipeline
 from sa.runtime.pipeline.settings import Settings
@@ -107,7 +106,7 @@ COLUMNS = {  # of a table: title and digits
     "psnr": ("PSNR, dB", 2),
     "ssim": ("SSIM", 3),
     "sharpness": ("sharpness", 2),
-    "hands": ("hands, dB", 2),
+    "fingers": ("fingers", 2),
     "joint_error": ("joints, px", 2),
     "csim": ("CSIM", 3),
     "csim_judge": ("CSIM, 2nd embedder", 3),
@@ -118,8 +117,7 @@ COLUMNS = {  # of a table: title and digits
 
 def study(work: Path) -> None:
     """Answer every question of `STUDY`, and write the page and its figure; UserError if a command fails."""
-    if not CHECKPOINT.is_dir():
-        raise UserError(f"{CHECKPOINT} is missing: teach the puppet checkpoint first, with `make puppet`.")
+    open_work(work)
     quiet_paddle()
     with Videos(work) as videos:
         answers = [_answer(videos, title, question) for title, question in STUDY.items()]
@@ -145,11 +143,7 @@ class Videos:
 
     def case(self, number: int, frames: int = FRAMES) -> Path:
         """The case of one held-out puppet."""
-        case = self._work / f"case-{number}-{frames}"
-        if not (case / "identity.npy").exists():
-            write_case(case, "held-out", number, frames)
-            embed_reference(case, CHECKPOINT)
-        return case
+        return puppet_case(self._work, number, frames)
 
     def of(self, setting: Setting, number: int) -> Path:
         """The result folder of one held-out puppet with one setting."""
@@ -167,17 +161,9 @@ class Videos:
     def _pipeline(self, setting: Setting) -> Pipeline:
         key = setting.engines, setting.rounded
         if key not in self._pipelines:
-            opened = (RoundedSet if setting.rounded else EngineSet).open(self._engines(setting.engines))
-            self._pipelines[key] = Pipeline(opened, keep=True)
+            folder = engine_set(self._work, setting.engines, ENGINES[setting.engines])
+            self._pipelines[key] = Pipeline((RoundedSet if setting.rounded else EngineSet).open(folder), keep=True)
         return self._pipelines[key]
-
-    def _engines(self, name: str) -> Path:
-        folder = self._work / f"engines-{name}"
-        if not folder.exists():
-            words = ["--checkpoint", str(CHECKPOINT), "--out", str(folder), "--preset", PRESET, *ENGINES[name]]
-            if sa_export(words):
-                raise UserError("the study stops at the command that failed above.")
-        return folder
 
 
 def settings_of(flags: Sequence[str]) -> Settings:
@@ -202,8 +188,7 @@ def _ideal(cases: Sequence[Path]) -> str:
     from sa.benchmarks.puppet.judging import reconstructed  # loads PyTorch
 
     truths = [Video(case, read_frames(case / TRUTH, FRAMES)) for case in cases]
-    infinite = {"psnr": math.nan, "hands": math.nan}
-    themselves = [replace(found, **infinite) for found in compare(truths)]
+    themselves = [replace(found, psnr=math.nan) for found in compare(truths)]  # with itself it would be infinite
     made = [replace(truth, frames=reconstructed(truth.frames)) for truth in truths]
     rows = {"the true frames": themselves, "the true frames, encoded and decoded": compare(made)}
     return _section("What a perfect animator would give", rows)

@@ -74,6 +74,19 @@ class Album:
             array.flush()
         self._mark(part).touch()
 
+    def require_todays(self) -> None:
+        """InputError if its first clip is drawn, but not as it would be today: then the rest is not, either."""
+        if not self.drawn(0):
+            return
+        first = {name: array[0] for name, array in self.arrays().items()}
+        today = {name: np.empty_like(array) for name, array in first.items()}
+        _draw(today, self.split, self.first)
+        if any(not np.array_equal(today[name], first[name]) for name in first):
+            raise InputError(
+                f"{self.folder} holds other drawings: expected {self.split} clips from {self.first} on, as today's "
+                "sa-bench puppet-train and Pillow draw them; remove the folder, so that they are drawn again."
+            )
+
     def _mark(self, part: int) -> Path:
         return self.folder / f"part-{part:05}.drawn"
 
@@ -84,6 +97,7 @@ class Drawing:
     def __init__(self, album: Album, workers: int):
         self.album = album
         album.arrays()  # so that the workers need not agree on who makes the files
+        album.require_todays()
         start = multiprocessing.get_context("spawn").Process
         self._processes = [start(target=_work, args=(album, i, workers), daemon=True) for i in range(workers)]
 

@@ -10,7 +10,7 @@ COLUMNS = {  # figure: title and digits
     "psnr_still": ("of the reference repeated", 2),
     "ssim": ("SSIM", 3),
     "sharpness": ("sharpness", 2),
-    "hands": ("hands, dB", 2),
+    "fingers": ("fingers", 2),
     "joint_error": ("joints off, pixels", 2),
     "joint_floor": ("in the truth", 2),
     "csim": ("CSIM", 3),

@@ -68,6 +68,17 @@ def test_a_drawn_album_without_a_file_is_refused(tmp_path):
         album.arrays()
 
 
+def test_other_drawings_are_refused(tmp_path):
+    album = Album(tmp_path, "train", 1, part=1)
+    album.draw(0)
+    Drawing(album, workers=0)  # today's
+    with pytest.raises(InputError, match=r"holds other drawings: expected train clips from 1 on.*remove the folder"):
+        Drawing(Album(tmp_path, "train", 1, first=1, part=1), workers=0)
+    album.arrays()["pictures"][0, 5, 0, 0] += 1  # as by an older version
+    with pytest.raises(InputError, match="holds other drawings"):
+        Drawing(album, workers=0)
+
+
 def test_what_is_encoded_belongs_to_its_networks(tmp_path):
     album = Album(tmp_path, "train", 1, part=1)
     album.draw(0)
