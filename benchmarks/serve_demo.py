@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from sa.benchmarks.measure.quality_trial import is_puppets
 from sa.benchmarks.puppet import CHECKPOINT, PRESET
 from sa.benchmarks.puppet.cases import TRUTH, embed_reference, write_case
 from sa.benchmarks.puppet.draw.clips import SIZE, Clip, clip
@@ -31,7 +32,7 @@ def main(folder: Path = Path("demo")) -> int:
     """Fill `folder` where something is missing, and serve; returns an exit code."""
     quiet_paddle()
     engines, tries = folder / "serve-engines", folder / "try"
-    if not _is_engine_set(engines):
+    if not _is_todays(engines):
         flags = ("--preset", PRESET, "--refine", "--cache-depth", "3")
         if code := sa_export(["--checkpoint", str(CHECKPOINT), "--out", str(engines), *flags]):
             return code
@@ -76,12 +77,12 @@ def _keypoints(one: Clip, time: int) -> np.ndarray:
     return keypoints
 
 
-def _is_engine_set(folder: Path) -> bool:
+def _is_todays(engines: Path) -> bool:
+    """Whether this is an engine set of the puppet checkpoint as it is now."""
     try:
-        read_manifest(folder)
+        return is_puppets(read_manifest(engines)[0])
     except EngineSetError:
         return False
-    return True
 
 
 if __name__ == "__main__":

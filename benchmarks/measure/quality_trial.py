@@ -4,7 +4,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, STEPS
+from sa.benchmarks.puppet import CHECKPOINT, GUIDANCE, STEPS, file_hashes
 from sa.benchmarks.puppet.cases import embed_reference, write_case
 from sa.benchmarks.puppet.draw.clips import SIZE
 from sa.benchmarks.puppet.quality import measure, summary
@@ -15,17 +15,16 @@ from sa.runtime.engine_set.open import EngineSource
 from sa.runtime.errors import InputError, UserError
 from sa.runtime.pipeline.pipeline import Pipeline
 from sa.runtime.pipeline.settings import Settings
-from sa.runtime.system.hashing import sha256
 
-ANIMATING = "Animation/unet.safetensors"  # the file that tells one checkpoint from another
+ANIMATING = "Animation/unet.safetensors"  # a source of every engine set
 
 
 def is_puppets(manifest: Manifest) -> bool:
     """Whether an engine set was made from this version's puppet checkpoint, at its size."""
-    weights = CHECKPOINT / ANIMATING
-    if not weights.exists() or (manifest.shapes.height, manifest.shapes.width) != (SIZE, SIZE):
+    if (manifest.shapes.height, manifest.shapes.width) != (SIZE, SIZE):
         return False
-    return any(source.path == ANIMATING and source.sha256 == sha256(weights) for source in manifest.sources)
+    ours, theirs = file_hashes(CHECKPOINT), {source.path: source.sha256 for source in manifest.sources}
+    return ANIMATING in theirs and all(ours.get(path) == digest for path, digest in theirs.items())
 
 
 def measure_quality(contender: EngineSource, puppets: int) -> dict:

@@ -46,10 +46,15 @@ def read_hands(folder: Path) -> np.ndarray:
     """
     path = folder / TRUTH / HANDS
     if not path.exists():
-        raise InputError(f"{path} is missing: expected where the hands are; remove {folder}, so that it is made anew.")
-    hands = np.array(json.loads(path.read_text()))
+        raise InputError(
+            f"{path} is missing: expected where the hands are; make the case {folder} and its results anew."
+        )
+    try:
+        hands = np.array(json.loads(path.read_text()), float)
+    except (TypeError, ValueError):
+        hands = np.empty(0)
     if hands.shape[1:] != (2, 21, 2):
-        raise InputError(f"{path} was written by another version; remove {folder}, so that it is made anew.")
+        raise InputError(f"{path} was written by another version; make the case {folder} and its results anew.")
     return hands
 
 

@@ -27,7 +27,7 @@ Measure what the settings of sa-run do to the videos of held-out puppets. Refine
 
 Exports the puppet checkpoint, animates held-out puppets with every setting, and compares the videos with the truth.
 Writes the tables between the markers of docs/puppet.md, and docs/puppet.png. Engine sets, cases and videos are kept in
-WORK, so an interrupted study continues where it stopped.
+WORK, so an interrupted study continues where it stopped. With other weights or drawings it asks for another WORK.
 """
 
 PRICES = """\
@@ -35,7 +35,8 @@ Measure what each way to be faster costs: steps, guidance intervals, named quali
 
 Exports the puppet checkpoint, animates held-out puppets with every setting, and compares the videos with the converged
 result. Writes the tables between the markers of docs/faster.md, and docs/faster.svg and faster.png. Engine sets, cases
-and videos are kept in WORK, so an interrupted study continues where it stopped.
+and videos are kept in WORK, so an interrupted study continues where it stopped. With other weights or drawings it asks
+for another WORK.
 """
 
 REFINING = """\
@@ -43,7 +44,8 @@ Measure what it gives and costs to refine the face alone, and by the gradient of
 
 Exports the puppet checkpoint, animates held-out puppets with every choice in turns, and compares the videos with the
 truth. Writes the table between the markers of docs/refinement.md, and docs/refinement.png. Engine sets, cases and
-videos are kept in WORK, so an interrupted study continues where it stopped.
+videos are kept in WORK, so an interrupted study continues where it stopped. With other weights or drawings it asks for
+another WORK.
 """
 
 QUALITY = """\
@@ -123,7 +125,7 @@ def _train(arguments: argparse.Namespace) -> None:
         ("--share", arguments.share, "--publish", arguments.publish),
     ):
         if given is not None and needed is None:
-            raise InputError(f"{flag} {given:g} goes with {other} PART alone; name the part, or leave {flag} out.")
+            raise InputError(f"{flag} {given:g} does nothing without {other} PART: name the part, or leave {flag} out.")
     if find_spec("torch") is None:
         raise InputError("puppet-train needs PyTorch: pip install 'stableanimator-deploy[peers]'")
     from sa.benchmarks.puppet.training import train

@@ -96,7 +96,7 @@ CACHED = (  # after the first of PRICES, whose UNet is whole in every step
 
 def prices(work: Path) -> None:
     """Animate, compare, and write the page and its figures; UserError if a command fails."""
-    open_work(work)
+    open_work(work, "puppet-prices")
     quiet_paddle()
     pipelines = {name: _pipeline(work, name) for name in ENGINES}
     try:

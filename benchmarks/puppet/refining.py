@@ -88,7 +88,7 @@ class Refined:
 
 def refining(work: Path, puppets: int = PUPPETS) -> None:
     """Animate, compare, and write the page and its picture; UserError if a command fails."""
-    open_work(work)
+    open_work(work, "puppet-refining")
     quiet_paddle()
     sections = []
     with Videos(work) as videos:

@@ -117,7 +117,7 @@ COLUMNS = {  # of a table: title and digits
 
 def study(work: Path) -> None:
     """Answer every question of `STUDY`, and write the page and its figure; UserError if a command fails."""
-    open_work(work)
+    open_work(work, "puppet-study")
     quiet_paddle()
     with Videos(work) as videos:
         answers = [_answer(videos, title, question) for title, question in STUDY.items()]

@@ -1,37 +1,46 @@
 """What the studies keep in their work folders: cases of held-out puppets, and engine sets of the puppet checkpoint.
 
-Kept results are only as good as the weights and drawings they came from, so a work folder belongs to one of each.
+Kept results are only as good as what they came from. So a work folder belongs to one study, and to the weights and
+drawings it was begun with.
 """
 
 import hashlib
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from sa.benchmarks.puppet import CHECKPOINT, PRESET
-from sa.benchmarks.puppet.cases import embed_reference, write_case
+from sa.benchmarks.puppet import CHECKPOINT, PRESET, file_hashes
+from sa.benchmarks.puppet.cases import case_frames, embed_reference, write_case
 from sa.benchmarks.puppet.draw.clips import clip
 from sa.export.cli import main as sa_export
 from sa.runtime.errors import InputError, UserError
-from sa.runtime.system.hashing import sha256
 
 MADE_FROM = "made-from.json"
+DRAWN = 8  # held-out puppets whose drawings tell one version's from another's
 
 
-def open_work(work: Path) -> None:
-    """Make a work folder, or go on in one; InputError if it was begun with other weights or other drawings.
+def open_work(work: Path, study: str) -> None:
+    """Make a study's work folder, or go on in it; InputError if it is another's, or of other weights or drawings.
 
     UserError if there is no puppet checkpoint.
     """
     if not CHECKPOINT.is_dir():
         raise UserError(f"{CHECKPOINT} is missing: teach the puppet checkpoint first, with `make puppet`.")
-    marker, today = work / MADE_FROM, json.dumps(_made_from(), indent=2)
+    today = json.dumps({"study": study, "drawings": _drawings(), "checkpoint": file_hashes(CHECKPOINT)}, indent=2)
+    marker = work / MADE_FROM
     work.mkdir(parents=True, exist_ok=True)
     if not any(work.iterdir()):
-        marker.write_text(today)
-    elif not marker.exists() or marker.read_text() != today:
+        partial = marker.with_suffix(".partial")
+        partial.write_text(today)
+        os.replace(partial, marker)
+    elif not marker.exists():
         raise InputError(
-            f"{work} keeps results of other weights or drawings of puppets than today's; remove it, or name another "
+            f"{work} is not empty and has no {MADE_FROM}: expected a folder of this study; name a new one with --work."
+        )
+    elif marker.read_text() != today:
+        raise InputError(
+            f"{work} keeps results of other weights, other drawings or another study: remove it, or name another "
             "folder with --work."
         )
 
@@ -55,10 +64,13 @@ def engine_set(work: Path, name: str, flags: Sequence[str]) -> Path:
     return folder
 
 
-def _made_from() -> dict[str, str]:
-    """Hashes of the checkpoint, its judges included, and of a drawing."""
+def _drawings() -> str:
+    """A hash of what cases are made of: pictures, poses, boxes and points of some puppets."""
     whole = hashlib.sha256()
-    for path in sorted(path for kind in ("safetensors", "json") for path in CHECKPOINT.rglob(f"*.{kind}")):
-        whole.update(f"{path.relative_to(CHECKPOINT)} {sha256(path)}\n".encode())
-    drawing = hashlib.sha256(clip("held-out", 0).picture(0).tobytes())
-    return {"checkpoint": whole.hexdigest(), "drawing": drawing.hexdigest()}
+    for number in range(DRAWN):
+        one = clip("held-out", number)
+        for time in case_frames("held-out", number, 1):
+            posture = one.posture(time)
+            whole.update(f"{time} {one.face_box(time)} {posture.body} {posture.hands.tolist()}".encode())
+            whole.update(one.picture(time).tobytes() + one.pose(time).tobytes())
+    return whole.hexdigest()

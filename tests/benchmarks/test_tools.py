@@ -42,8 +42,8 @@ def test_without_pytorch_it_says_what_to_install(tool, monkeypatch, tmp_path, ca
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        (["--steps", "9"], r"--steps 9 goes with --more PART alone; name the part"),
-        (["--share", "0.5", "--more", "vae"], r"--share 0\.5 goes with --publish PART alone"),
+        (["--steps", "9"], r"--steps 9 does nothing without --more PART: name the part"),
+        (["--share", "0.5", "--more", "vae"], r"--share 0\.5 does nothing without --publish PART"),
         (["--publish", "vae", "--deliver"], "argument --deliver: not allowed with argument --publish"),
     ],
 )

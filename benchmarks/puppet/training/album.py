@@ -21,6 +21,7 @@ REFERENCES, VIDEO = 3, 8  # frames of a clip: some at random times, then some th
 FRAMES = REFERENCES + VIDEO
 MOMENTS = 200  # times a clip's frames are drawn at
 POLL = 0.2  # seconds
+COMPARED = 8  # clips that are drawn again, to see whether an album is today's
 
 _FIELDS = {
     "pictures": ((SIZE, SIZE, 3), np.uint8),
@@ -75,17 +76,20 @@ class Album:
         self._mark(part).touch()
 
     def require_todays(self) -> None:
-        """InputError if its first clip is drawn, but not as it would be today: then the rest is not, either."""
-        if not self.drawn(0):
-            return
-        first = {name: array[0] for name, array in self.arrays().items()}
-        today = {name: np.empty_like(array) for name, array in first.items()}
-        _draw(today, self.split, self.first)
-        if any(not np.array_equal(today[name], first[name]) for name in first):
-            raise InputError(
-                f"{self.folder} holds other drawings: expected {self.split} clips from {self.first} on, as today's "
-                "sa-bench puppet-train and Pillow draw them; remove the folder, so that they are drawn again."
-            )
+        """InputError if what is drawn is not as it would be today, by the first clips of some parts."""
+        parts = [part for part in range(self.parts) if self.drawn(part)]
+        arrays = self.arrays()
+        for part in parts[:: max(1, len(parts) // COMPARED)]:
+            index = part * self.part
+            kept = {name: array[index] for name, array in arrays.items()}
+            today = {name: np.empty_like(array) for name, array in kept.items()}
+            _draw(today, self.split, self.first + index)
+            if any(not np.array_equal(today[name], kept[name]) for name in kept):
+                raise InputError(
+                    f"{self.folder} holds other drawings: expected {self.split} clips from {self.first} on, as today's "
+                    "sa-bench puppet-train and Pillow draw them; remove it and the folders of stages that are not "
+                    "published, so that both begin anew."
+                )
 
     def _mark(self, part: int) -> Path:
         return self.folder / f"part-{part:05}.drawn"

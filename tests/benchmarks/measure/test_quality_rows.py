@@ -51,6 +51,7 @@ def test_only_an_engine_set_of_the_puppet_checkpoint_at_its_size_is_judged(puppe
     assert not trial.is_puppets(puppets(sources=[other]))
     assert not trial.is_puppets(puppets(sources=[elsewhere]))
     made = puppets()
+    assert not trial.is_puppets(puppets(sources=[made.sources[0].model_dump(), other | {"path": "SVD/vae/old"}]))
     monkeypatch.setattr(trial, "CHECKPOINT", tmp_path / "none")
     assert not trial.is_puppets(made)
 

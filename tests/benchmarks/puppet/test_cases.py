@@ -53,9 +53,10 @@ def test_the_case_knows_where_the_hands_are(folder, tmp_path):
     one, times, hands = clip("held-out", 5), case_frames("held-out", 5, FRAMES), read_hands(folder)
     assert hands.shape == (FRAMES, 2, 21, 2)
     assert all(np.allclose(found, one.posture(time).hands) for found, time in zip(hands, times[1:], strict=True))
-    with pytest.raises(InputError, match=r"hands\.json is missing: .*; remove .*made anew"):
+    with pytest.raises(InputError, match=r"hands\.json is missing: .*; make the case .* anew"):
         read_hands(tmp_path)
     (tmp_path / TRUTH).mkdir()
-    (tmp_path / TRUTH / "hands.json").write_text("[[[0, 1, 2, 3], [4, 5, 6, 7]]]")  # boxes, as they once were
-    with pytest.raises(InputError, match=r"hands\.json was written by another version; remove .*made anew"):
-        read_hands(tmp_path)
+    for strange in ("[[[0, 1, 2, 3], [4, 5, 6, 7]]]", "[[1], 2]", "[[", "{}"):  # boxes first, as they once were
+        (tmp_path / TRUTH / "hands.json").write_text(strange)
+        with pytest.raises(InputError, match=r"hands\.json was written by another version; make the case .* anew"):
+            read_hands(tmp_path)

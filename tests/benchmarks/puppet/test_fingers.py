@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from sa.benchmarks.puppet.draw.clips import clip
-from sa.benchmarks.puppet.fingers import fingers_seen
+from sa.benchmarks.puppet.fingers import fingers_seen, gaps_shown
 
 SKIN, WALL = (230, 180, 150), (40, 60, 120)
 
@@ -65,5 +65,6 @@ def test_a_drawn_puppet_shows_its_fingers():
     puppets = [clip("held-out", number) for number in range(12)]
     frames = np.stack([np.asarray(one.picture(0)) for one in puppets])
     hands = np.stack([one.posture(0).hands for one in puppets])
-    assert fingers_seen(frames, frames, hands) == 1
+    within = ((hands > 0.02) & (hands < 0.98)).all(axis=(2, 3))  # hands that are wholly in the picture
+    assert gaps_shown(frames, hands)[within].mean() > 0.7  # the others are on clothes, faces or walls of their colour
     assert fingers_seen(np.roll(frames, 6, axis=2), frames, hands) < 0.5

@@ -5,30 +5,29 @@ from PIL import Image
 
 from sa.benchmarks.cli import main
 from sa.benchmarks.puppet import work as works
+from sa.benchmarks.puppet.draw.clips import Clip
 from sa.runtime.errors import InputError, UserError
 
 
 def test_a_folder_goes_on_with_what_it_was_begun_with(tmp_path):
-    works.open_work(tmp_path / "a" / "work")
+    works.open_work(tmp_path / "a" / "work", "s")
     (tmp_path / "a" / "work" / "case").mkdir()
-    works.open_work(tmp_path / "a" / "work")
+    works.open_work(tmp_path / "a" / "work", "s")
 
 
-@pytest.mark.parametrize("changed", ["weights", "drawings"])
-def test_results_of_other_weights_or_drawings_are_refused(changed, tmp_path, monkeypatch):
+@pytest.mark.parametrize("changed", ["weights", "picture", "pose", "study"])
+def test_results_of_something_else_are_refused(changed, tmp_path, monkeypatch):
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     (checkpoint / "unet.safetensors").write_bytes(b"a")
     monkeypatch.setattr(works, "CHECKPOINT", checkpoint)
-    works.open_work(tmp_path / "work")
+    works.open_work(tmp_path / "work", "s")
     if changed == "weights":
         (checkpoint / "unet.safetensors").write_bytes(b"b")
-    else:
-        monkeypatch.setattr(works.clip("held-out", 0).__class__, "picture", lambda *_: Image.new("RGB", (128, 128)))
-    with pytest.raises(
-        InputError, match=r"work keeps results of other weights or drawings.*remove it, or name another"
-    ):
-        works.open_work(tmp_path / "work")
+    elif changed != "study":
+        monkeypatch.setattr(Clip, changed, lambda *_: Image.new("RGB", (128, 128)))
+    with pytest.raises(InputError, match=r"work keeps results of other weights, .*: remove it, or name"):
+        works.open_work(tmp_path / "work", "t" if changed == "study" else "s")
 
 
 @pytest.mark.parametrize("tool", ["puppet-study", "puppet-prices", "puppet-refining"])
@@ -36,14 +35,14 @@ def test_every_study_refuses_a_folder_that_is_not_its_own(tool, tmp_path, capsys
     pytest.importorskip("torch")
     (tmp_path / "photo.png").touch()
     assert main([tool, "--work", str(tmp_path)]) == 2
-    assert "keeps results of other weights or drawings of puppets" in capsys.readouterr().err
+    assert "is not empty and has no made-from.json: expected a folder of this study" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["photo.png"]
 
 
 def test_without_a_checkpoint_there_is_nothing_to_study(tmp_path, monkeypatch):
     monkeypatch.setattr(works, "CHECKPOINT", tmp_path / "none")
     with pytest.raises(UserError, match="none is missing: teach the puppet checkpoint first, with `make puppet`"):
-        works.open_work(tmp_path / "work")
+        works.open_work(tmp_path / "work", "s")
     assert not (tmp_path / "work").exists()
 
 

@@ -69,12 +69,12 @@ def test_a_drawn_album_without_a_file_is_refused(tmp_path):
 
 
 def test_other_drawings_are_refused(tmp_path):
-    album = Album(tmp_path, "train", 1, part=1)
-    album.draw(0)
+    album = Album(tmp_path, "train", 2, part=1)
+    album.draw(1)  # part 0 is not there yet
     Drawing(album, workers=0)  # today's
-    with pytest.raises(InputError, match=r"holds other drawings: expected train clips from 1 on.*remove the folder"):
-        Drawing(Album(tmp_path, "train", 1, first=1, part=1), workers=0)
-    album.arrays()["pictures"][0, 5, 0, 0] += 1  # as by an older version
+    with pytest.raises(InputError, match=r"holds other drawings: expected train clips from 1 on.*remove it and the"):
+        Drawing(Album(tmp_path, "train", 2, first=1, part=1), workers=0)
+    album.arrays()["pictures"][1, 5, 0, 0] += 1  # as by an older version
     with pytest.raises(InputError, match="holds other drawings"):
         Drawing(album, workers=0)
 
