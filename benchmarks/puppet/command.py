@@ -11,7 +11,8 @@ from sa.benchmarks.interruption import work_is_kept
 from sa.runtime.errors import InputError
 
 TRAIN = """\
-Train the puppet checkpoint: StableAnimator in miniature, on drawn puppets (docs/puppet.md). Takes hours on a CPU.
+Train the puppet checkpoint: StableAnimator in miniature, on drawn puppets (docs/puppet-training.md). Takes hours on a
+CPU.
 
 Runs the stages in order and resumes an interrupted stage; it can be ended at any moment. States, drawings, logs, sample
 sheets and the weights of finished stages are kept in WORK. When all stages are finished, their weights replace the
