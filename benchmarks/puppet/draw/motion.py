@@ -14,7 +14,7 @@ _CHAINS = [f"{side} {joint}" for chain in ("shoulder elbow wrist", "hip knee ank
            for joint in chain.split()]  # fmt: skip
 JOINTS = ("nose", "neck", *_CHAINS, "right eye", "left eye", "right ear", "left ear")
 
-TORSO, UPPER_ARM, FOREARM, HAND, THIGH, SHIN = 0.25, 0.135, 0.125, 0.1, 0.2, 0.2
+TORSO, UPPER_ARM, FOREARM, HAND, THIGH, SHIN = 0.25, 0.135, 0.125, 0.125, 0.2, 0.2
 NECK_TO_HEAD = 1.28  # in head units
 
 
@@ -162,9 +162,12 @@ def face_points(identity: Identity) -> np.ndarray:
 
 
 def hand_points(sign: float) -> np.ndarray:
-    """The 21 points [21, 2] of an upright hand of length 1; `sign` -1 is the right one, thumb to the middle."""
+    """The 21 points [21, 2] of an upright hand of length 1; `sign` -1 is the right one, thumb to the middle.
+
+    It is a cartoon's: its fingers are spread, so that they can be told apart where each is four pixels wide.
+    """
     thumb, finger = [0.24, 0.42, 0.56, 0.68], np.array([0.47, 0.68, 0.83, 0.95])
     reach = np.array([thumb, 0.98 * finger, 1.03 * finger, 0.96 * finger, 0.84 * finger])
-    angle = np.radians([52, 19, 2, -14, -31])
+    angle = np.radians([64, 34, 11, -12, -35])
     fingers = reach[:, :, None] * np.stack([np.sin(angle), -np.cos(angle)], axis=1)[:, None]
     return np.concatenate([np.zeros((1, 2)), fingers.reshape(20, 2)]) * [-sign, 1.0]

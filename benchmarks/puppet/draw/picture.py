@@ -8,6 +8,7 @@ from sa.benchmarks.puppet.draw.identity import Identity, shade
 from sa.benchmarks.puppet.draw.motion import SIDES, Posture, outline
 
 INK, WHITE = (46, 36, 40), (255, 252, 246)
+FINGER_WIDTH = 0.026  # of the picture at zoom 1
 FINGER = 2  # pixels around the points of a hand that its fingers take
 
 
@@ -106,7 +107,7 @@ def _arm(canvas: Canvas, identity: Identity, posture: Posture, side: str, hand: 
     skin = identity.skin
     canvas.polygon(hand[[0, 1, 2, 5, 9, 13, 17]], skin)
     for first in range(1, 21, 4):
-        canvas.line(hand[[0, *range(first, first + 4)]], 0.026 * zoom, skin)
+        canvas.line(hand[[0, *range(first, first + 4)]], FINGER_WIDTH * zoom, skin)
     end = wrist if identity.long_sleeves else shoulder + 0.62 * (elbow - shoulder)
     sleeve = [shoulder, elbow, wrist] if identity.long_sleeves else [shoulder, end]
     if not identity.long_sleeves:

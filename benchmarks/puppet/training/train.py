@@ -160,7 +160,8 @@ def _between(old: dict[str, torch.Tensor], new: dict[str, torch.Tensor], share: 
 def deliver(work: Path) -> None:
     """Replace the repository's checkpoint with the one in `work`, logs included."""
     _keep_logs(work)
-    shutil.copytree(work / "checkpoint", CHECKPOINT, dirs_exist_ok=True)
+    written_by_hand = shutil.ignore_patterns("README.md")
+    shutil.copytree(work / "checkpoint", CHECKPOINT, ignore=written_by_hand, dirs_exist_ok=True)
     print(f"the checkpoint is in {CHECKPOINT}")
 
 

@@ -35,6 +35,11 @@ STAGES = (
     "decoder-more.3",
     "animator-more.4",
     "decoder-more.4",
+    "vae-more.2",
+    "vae-more.3",
+    "vae-more.4",
+    "animator-more.5",
+    "decoder-more.5",
 )
 PUPPETS = (101, 102)  # neither trained on, nor the study's
 

@@ -6,7 +6,7 @@ import pytest
 from sa.benchmarks.puppet.draw.clips import SIZE, clip, puppet
 from sa.benchmarks.puppet.draw.identity import HAIR_STYLES, PATTERNS
 from sa.benchmarks.puppet.draw.motion import JOINTS
-from sa.benchmarks.puppet.draw.picture import INK, WHITE
+from sa.benchmarks.puppet.draw.picture import FINGER_WIDTH, INK, WHITE
 from sa.benchmarks.puppet.draw.skeleton import whole_body
 from sa.runtime.prepare.whole_body import BODY, LEFT_HAND, RIGHT_HAND
 
@@ -92,14 +92,22 @@ def test_the_box_holds_the_face_and_the_mask_is_the_box(number):
         assert left <= x <= right and top <= y <= bottom
 
 
+@pytest.mark.parametrize("number", range(4))
+def test_fingers_stand_apart(number):
+    posture = clip("held-out", number).posture(0)
+    tips = posture.hands[:, 4::4] * SIZE
+    apart = np.linalg.norm(np.diff(tips, axis=1), axis=-1)
+    assert apart.min() > FINGER_WIDTH * posture.zoom * SIZE + 2  # pixels of backdrop between two fingers
+
+
 def test_boxes_hold_the_hands():
     for number in range(12):
         one = clip("train", number)
         for (left, top, right, bottom), points in zip(one.hand_boxes(0), one.posture(0).hands * SIZE, strict=True):
             within = points[((points >= 0) & (points < SIZE)).all(axis=1)].round()
             assert ((within >= [left, top]) & (within <= [right, bottom])).all()
-            assert right - left < 28 and bottom - top < 28
-    left, _, right, _ = clip("train", 8).hand_boxes(190)[0]  # a hand that has left the picture on the right
+            assert right - left <= 30 and bottom - top <= 30
+    left, _, right, _ = clip("train", 22).hand_boxes(110)[0]  # a hand that has left the picture on the right
     assert SIZE - 3 < left < right == SIZE
 
 

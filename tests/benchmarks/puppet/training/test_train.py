@@ -66,6 +66,22 @@ def test_a_share_beyond_the_new_weights_is_refused(work, share):
     assert (work.folder / "decoder-more").exists()
 
 
+def test_what_is_delivered_leaves_the_checkpoints_own_page_alone(work, tmp_path, monkeypatch):
+    repository = tmp_path / "repository"
+    repository.mkdir()
+    (repository / "README.md").write_text("written since")
+    monkeypatch.setattr(train, "CHECKPOINT", repository)
+    (work.checkpoint / "README.md").write_text("as it was copied")
+    trained_further(work, 0.25)
+    train.publish_more(work, "decoder")
+    train.deliver(work.folder)
+    assert (repository / "README.md").read_text() == "written since"
+    copied = {path.relative_to(repository) for path in repository.rglob("*")}
+    assert copied == {path.relative_to(work.checkpoint) for path in work.checkpoint.rglob("*")}
+    vae = train.published(repository, "vae", train.Vae(train.published_vae_config(repository)))
+    assert vae.decoder.time_conv_out.bias.tolist() == [0.25] * 3
+
+
 def test_the_vae_goes_on_with_whole_pictures(tmp_path, monkeypatch):
     asked = []
     monkeypatch.setattr(train.Work, "drawn", lambda self: nullcontext(("album", "drawn", "held album", "held drawn")))
