@@ -22,7 +22,7 @@ from sa.export.targets.paddle.target import PaddleTarget
 from sa.runtime.backends import open_engine
 from sa.runtime.backends.composed.specialized_unet import SpecializedUNet
 from sa.runtime.console.progress import Reporter
-from sa.runtime.contract import Shapes
+from sa.runtime.contract import DEEP, Shapes
 from sa.runtime.engine_set.open import EngineSet
 from sa.runtime.errors import EngineSetError, UserError
 
@@ -169,3 +169,20 @@ def test_gradients_across_kinks_are_judged_by_their_length():
     turned = reference.copy()
     turned[::100] *= -1
     assert judged(turned, kinked=True).relative > certificates.KINKED_TOLERANCE["fp32"]
+
+
+def test_a_feature_within_the_network_is_judged_by_its_length_and_the_output_beside_it_by_its_largest_value():
+    reference = np.random.default_rng(0).standard_normal(10_000)
+    contract = SimpleNamespace(inputs=(), outputs=())
+
+    def judged(velocity, deep):
+        engine = SimpleNamespace(contract=contract, infer=lambda values: {"velocity": velocity, DEEP: deep})
+        return certificates.certificate(engine, (reference, reference), False, "fp32")
+
+    moved = reference.copy()
+    moved[7] += 2e-3  # 5e-4 of the largest value, 2e-5 of the length
+    assert judged(moved, reference).relative > certificates.TOLERANCE["fp32"]
+    assert judged(reference, moved).relative < certificates.TOLERANCE["fp32"]
+    assert judged(reference, moved).norm == "euclidean"
+    wrong = judged(reference, reference * 1.001)
+    assert wrong.relative > wrong.tolerance == certificates.KEPT_TOLERANCE["fp32"]
