@@ -37,8 +37,9 @@ def trade_off(points: Sequence[tuple[str, float, float]]) -> str:
         x, y = place(cost, quality)
         fill = "#36c" if (name, cost, quality) in best else "white"
         parts.append(f"<circle cx='{x:.1f}' cy='{y:.1f}' r='5' fill='{fill}' stroke='#36c' stroke-width='1.5'/>")
-        anchor, shift = ("end", -9) if cost > 0.6 else ("start", 9)
-        parts.append(f"<text x='{x + shift:.1f}' y='{y + 4:.1f}' text-anchor='{anchor}' {FONT}>{escape(name)}</text>")
+        anchor, shift = ("end", -4) if cost > 0.6 else ("start", 4)
+        # Below the point, as the line rises to the right.
+        parts.append(f"<text x='{x + shift:.1f}' y='{y + 19:.1f}' text-anchor='{anchor}' {FONT}>{escape(name)}</text>")
     parts.append(
         f"<text x='{(LEFT + WIDTH) / 2:.0f}' y='{HEIGHT - 10}' text-anchor='middle' {FONT}>"
         "the UNet's arithmetic, of the published settings'</text></svg>\n"
