@@ -96,5 +96,5 @@ def test_a_puppet_it_has_never_seen_moves_as_it_should(number, videos):
     assert json.loads((result / "run.json").read_text())["frames"] == FRAMES
     truth, made = (read_frames(place, FRAMES) for place in (case / TRUTH, result / "frames"))
     still = np.broadcast_to(np.asarray(read_image(case / "reference.png")), truth.shape)
-    assert psnr(made, truth) > 22
-    assert psnr(made, truth) > psnr(still, truth) + 5
+    assert psnr(made, truth) > 25
+    assert psnr(made, truth) > psnr(still, truth) + 8
