@@ -24,7 +24,7 @@ it.
 """
 
 STUDY = """\
-Measure what the settings of sa-run do to the videos of held-out puppets. Refinement takes minutes per video on a CPU.
+Measure what the settings of sa-run do to the videos of held-out puppets. Refined ones take a minute each.
 
 Exports the puppet checkpoint, animates held-out puppets with every setting, and compares the videos with the truth.
 Writes the tables between the markers of docs/puppet.md, and docs/puppet.png. Engine sets, cases and videos are kept in

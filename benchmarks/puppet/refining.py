@@ -139,9 +139,12 @@ def _table(measured: dict[Setting, list[Refined]], steps: int) -> str:
         cells = [figure_cell(interval(column), places) for column, places in zip(columns, digits, strict=True)]
         lines.append(f"| {row.name} | {' | '.join(cells)} |")
     count = len(next(iter(measured.values())))
-    often = "3 iterations if not said otherwise"
-    told = f"{count} held-out puppets, {FRAMES} frames, {steps} steps, guidance 1; {often}."
-    return "\n".join([*lines, "", told])
+    told = [
+        f"{count} held-out puppets, {FRAMES} frames, {steps} steps, guidance 1; 3 iterations if not said otherwise."
+    ]
+    if not any("--refine-region" in row.flags for row in measured):
+        told.append("The face's latents move, by the gradient of a window of 80 pixels.")
+    return "\n".join([*lines, "", " ".join(told)])
 
 
 def pictures(work: Path, results: Sequence[Sequence[Path]]) -> Image.Image:

@@ -95,7 +95,7 @@ STUDY: dict[str, Question] = {
             _refined("1 iteration", 1),
             _refined("3 iterations", 3),
             _refined("10 iterations", 10),
-            _refined("3, first half of the steps", 3, end=str(HJB_STEPS // 2)),
+            _refined("3, the first 4 of 6 steps", 3, end="3"),
             _refined("3, until the loss falls by less than 1 %", 3, tolerance="0.01"),
         ),
         puppets=3,

@@ -15,6 +15,9 @@ def test_the_table_has_a_row_for_every_choice_and_an_empty_cell_for_what_is_not_
     assert len(lines) == 2 + len(refining.ROWS)
     assert {line.count("|") for line in lines} == {len(refining.TITLES) + 2}
     assert all(line.endswith("| 0.800 [0.800, 0.800] |  |") for line in lines[2:])
+    assert table.endswith("3 iterations if not said otherwise.")  # its rows say which latents move
+    others = refining._table({row: videos for row in refining.BY_PRESET}, 25)
+    assert others.endswith("The face's latents move, by the gradient of a window of 80 pixels.")
 
 
 def test_rows_differ_in_what_they_ask_of_sa_run():
